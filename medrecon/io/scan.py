@@ -1,0 +1,75 @@
+"""A scan as its headers describe it: what is found, read, written back and reported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from medrecon.errors import MedreconError
+
+Format = Literal["dicom", "nifti", "nrrd", "mha"]
+
+
+class ScanError(MedreconError, ValueError):
+    """A scan that is refused: broken, ambiguous, or not what medrecon can read without guessing."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One volume on a regular grid, known from headers alone.
+
+    Attributes:
+        path: what a user would name: the folder that holds the series, or the file.
+        format: how it is stored.
+        files: for DICOM one file per slice in the order of the array's last axis (an enhanced multi-frame
+            object is one file); else the one file.
+        shape: columns, rows, slices: the array's axes X, Y, Z.
+        affine: (4, 4) float64, voxel index (X, Y, Z) -> RAS mm.
+        modality: DICOM's Modality ("CT", "MR", "PT"), or "" where the format does not say.
+        units: "HU" for CT, else DICOM's Units or "" (arbitrary).
+        key: eight hexadecimal digits that tell scans apart; no patient's identity can be read from it.
+        description: SeriesDescription, or the file's stem; may hold anything: never a file name as it is.
+        series_uid: SeriesInstanceUID, "" outside DICOM.
+        volume: which volume of a 4D or multi-echo source this is; None where there is only one.
+        notes: what was noticed and must be said, one line each.
+    """
+
+    path: Path
+    format: Format
+    files: tuple[Path, ...]
+    shape: tuple[int, int, int]
+    affine: np.ndarray = field(repr=False, compare=False)
+    modality: str = ""
+    units: str = ""
+    key: str = ""
+    description: str = ""
+    series_uid: str = ""
+    volume: int | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along X, Y, Z, in mm."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that is not part of any scan, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that a folder, a file or a list held: used + left out = found."""
+
+    scans: tuple[Scan, ...]
+    left_out: tuple[LeftOut, ...] = ()
