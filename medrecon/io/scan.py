@@ -69,7 +69,8 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Found:
-    """All that a folder, a file or a list held: used + left out = found."""
+    """All that a folder, a file or a list held: used + left out + refused = found."""
 
     scans: tuple[Scan, ...]
     left_out: tuple[LeftOut, ...] = ()
+    refused: tuple[ScanError, ...] = ()
