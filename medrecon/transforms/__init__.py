@@ -1,0 +1,11 @@
+"""Invertible maps between a scanner's units and the [0, 1] that networks see."""
+
+from medrecon.transforms.intensity import (
+    HU_WINDOW,
+    PERCENTILES,
+    ScanIntensity,
+    ScanIntensityd,
+    intensity_map,
+)
+
+__all__ = ["HU_WINDOW", "PERCENTILES", "ScanIntensity", "ScanIntensityd", "intensity_map"]

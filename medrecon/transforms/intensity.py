@@ -1,0 +1,201 @@
+"""The invertible map between a scanner's units and [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor, get_track_meta
+from monai.transforms import InvertibleTransform, MapTransform
+from monai.utils import TraceKeys, convert_to_tensor
+
+from medrecon.transforms.padding import pack_below, restore_below
+
+HU_WINDOW = (-1024.0, 3071.0)
+"""The 12 bits that CT scanners store, in HU: 4095 between its ends."""
+
+PERCENTILES = (0.5, 99.5)
+
+_SAMPLE = 1 << 20  # voxels that percentiles are taken from
+_DOMINANT = 0.1  # share of the voxels from which on one value is a background
+_NARROW = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.uint16, torch.float16, torch.bfloat16)
+
+
+def intensity_map(
+    array: np.ndarray | torch.Tensor,
+    units: str,
+    window: tuple[float, float] = HU_WINDOW,
+    percentiles: tuple[float, float] = PERCENTILES,
+) -> tuple[float, float]:
+    """Say which two stored values become 0 and 1.
+
+    HU have a meaning of their own, so for `units` "HU" it is `window`, whatever the image holds. All other
+    units get a robust range: `percentiles` of the image.
+
+    One value that fills a tenth of the image or more (the zeros around a skull-stripped brain or a resampled
+    volume) is a background, not signal: it would pull both percentiles towards itself, the more the larger
+    the margin, so that the same brain came out darker in a tighter crop. It is left out of the percentiles
+    and the range is then widened to hold it, so that it never falls outside [0, 1]. A constant image, where
+    nothing else is left, gets a range of one unit.
+
+    Percentiles come from all voxels up to 2**20 of them, above that from every n-th voxel (counted along the
+    last axis first), n having no common factor with the number of voxels, so that each row and column takes
+    part. The answer depends on the values alone, not on memory layout or chance.
+
+    Args:
+        array: the image in stored units, any shape.
+        units: "HU", or anything else.
+        window: for HU: the values that become 0 and 1.
+        percentiles: for other units: the percentiles that become 0 and 1.
+
+    Returns:
+        (low, high), low < high.
+
+    Raises:
+        ValueError: the image holds no finite value.
+    """
+    if units == "HU":
+        return float(window[0]), float(window[1])
+    sample = _sample(array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array))
+    found, counts = np.unique(sample, return_counts=True)
+    most = int(counts.argmax())
+    background = float(found[most])
+    if len(found) == 1:
+        return background, background + max(1.0, abs(background) * 2**-10)
+    if counts[most] < _DOMINANT * sample.size:
+        low, high = (float(v) for v in np.percentile(sample, percentiles))
+    else:
+        low, high = (float(v) for v in np.percentile(sample[sample != found[most]], percentiles))
+        low, high = min(low, background), max(high, background)
+    return (low, high) if low < high else (float(found[0]), float(found[-1]))
+
+
+def _sample(array: np.ndarray) -> np.ndarray:
+    """Take at most about 2**20 finite values, evenly spread and always the same."""
+    step = max(1, array.size // _SAMPLE)
+    while math.gcd(step, array.size) > 1:
+        step += 1
+    sample = array.reshape(-1) if step == 1 else array.flat[::step]
+    if sample.dtype.kind == "f":
+        sample = sample[np.isfinite(sample)]
+    if sample.size == 0:
+        raise ValueError("the image holds no finite value")
+    return np.asarray(sample)
+
+
+class ScanIntensity(InvertibleTransform):
+    """Map an image from its stored units to about [0, 1], and back.
+
+    The map is linear and does not clip: what lies above the range goes above 1 and comes back. One exception:
+    HU below the window (padding such as -2048 or -3024 outside the field of view, which is no density) enter
+    as the window's low end; where they were and what they were is kept in the transform's trace, compressed,
+    and the inverse puts it back exactly, in each channel of the result.
+
+    Integers of up to 16 bits and float32 become float32; wider ones float64, so that each integer below 2**50
+    in size comes back as itself after rounding. The input is never changed; the memory taken is the result's.
+
+    Args:
+        window: for HU: the values that become 0 and 1.
+        percentiles: for other units: the percentiles that become 0 and 1, see `intensity_map`.
+        units: overrules the image's own `meta["units"]`, for files that cannot say (a CT in a NIfTI file).
+    """
+
+    def __init__(
+        self,
+        window: tuple[float, float] = HU_WINDOW,
+        percentiles: tuple[float, float] = PERCENTILES,
+        units: str | None = None,
+    ) -> None:
+        if not window[0] < window[1]:
+            raise ValueError(f"window {tuple(window)}: the low end must be below the high end")
+        if not 0 <= percentiles[0] < percentiles[1] <= 100:
+            raise ValueError(f"percentiles {tuple(percentiles)}: must rise within 0 to 100")
+        self.window = (float(window[0]), float(window[1]))
+        self.percentiles = (float(percentiles[0]), float(percentiles[1]))
+        self.units = units
+
+    def __call__(self, img: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Map an image (C, *spatial) in stored units to about [0, 1]."""
+        image = convert_to_tensor(img, track_meta=get_track_meta())
+        units = self.units
+        if units is None:
+            units = str(image.meta.get("units", "")) if isinstance(image, MetaTensor) else ""
+        plain = image.as_tensor() if isinstance(image, MetaTensor) else image
+        low, high = intensity_map(plain, units, self.window, self.percentiles)
+        narrow = plain.dtype in _NARROW or plain.dtype == torch.float32
+        scaled = plain.to(torch.float32 if narrow else torch.float64, copy=True)
+        trace: dict[str, Any] = {"low": low, "high": high, "wide": not narrow}
+        if units == "HU" and scaled.numel() and float(scaled.amin()) < low:
+            if isinstance(image, MetaTensor) and self.tracing:
+                trace["below"] = pack_below(plain, low)
+            scaled.clamp_(min=low)
+        scaled.sub_(low).div_(high - low)
+        if not isinstance(image, MetaTensor):
+            return scaled
+        out = MetaTensor(scaled).copy_meta_from(image)
+        self.push_transform(out, extra_info=trace)
+        return out
+
+    def inverse(self, data: torch.Tensor) -> torch.Tensor:
+        """Map (R, *spatial) back to stored units: float32, or float64 for sources that need it.
+
+        Args:
+            data: a MetaTensor that carries the trace of the forward call; R may differ from the source's
+                number of channels when that was one.
+
+        Raises:
+            RuntimeError: the trace is missing, or of another transform.
+            ValueError: the grid is not the source's.
+        """
+        trace = self.pop_transform(data)[TraceKeys.EXTRA_INFO]
+        low, high = float(trace["low"]), float(trace["high"])
+        plain = data.as_tensor() if isinstance(data, MetaTensor) else data
+        wide = bool(trace["wide"]) or plain.dtype == torch.float64
+        dtype = torch.float64 if wide else torch.float32
+        back = plain.to(dtype, copy=True, memory_format=torch.contiguous_format)
+        back.mul_(high - low).add_(low)
+        restore_below(back, trace.get("below", {}))
+        return MetaTensor(back).copy_meta_from(data) if isinstance(data, MetaTensor) else back
+
+
+class ScanIntensityd(MapTransform, InvertibleTransform):
+    """Dictionary version of `ScanIntensity`, for `Compose` and `Invertd`.
+
+    Args:
+        keys: the images to map.
+        window: for HU: the values that become 0 and 1.
+        percentiles: for other units: the percentiles that become 0 and 1.
+        units: overrules the images' own `meta["units"]`.
+        allow_missing_keys: leave missing keys alone instead of raising KeyError.
+    """
+
+    backend = ScanIntensity.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        window: tuple[float, float] = HU_WINDOW,
+        percentiles: tuple[float, float] = PERCENTILES,
+        units: str | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.transform = ScanIntensity(window, percentiles, units)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Map the images, each (C, *spatial), to about [0, 1]."""
+        mapped = dict(data)
+        for key in self.key_iterator(mapped):
+            mapped[key] = self.transform(mapped[key])
+        return mapped
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Map the images back to stored units."""
+        mapped = dict(data)
+        for key in self.key_iterator(mapped):
+            mapped[key] = self.transform.inverse(mapped[key])
+        return mapped
