@@ -1,0 +1,116 @@
+"""Weight files: read without running code, checked, and refused unless every tensor fits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from medrecon.errors import ModelError
+
+
+def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file or of a torch checkpoint, which is unpickled with `weights_only`.
+
+    A checkpoint that holds its tensors under `state_dict` is unwrapped.
+
+    Args:
+        path: the file.
+        sha256: its expected SHA-256 in hexadecimal, or None to take any file.
+
+    Raises:
+        ModelError: the file is missing, is not the one expected, or holds something else than tensors.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ModelError("there is no such weight file", path=file, remedy="give the path of a weight file")
+    if sha256 is not None:
+        found = _digest(file)
+        if found != sha256.lower():
+            raise ModelError(
+                f"its SHA-256 is {found}, expected {sha256.lower()}",
+                path=file,
+                remedy="get the right file again, or leave the SHA-256 out to use this one",
+            )
+    return _checked(_read(file), file)
+
+
+def fit_weights(
+    module: nn.Module, weights: Mapping[str, torch.Tensor], path: str | Path, *, unused: Collection[str] = ()
+) -> None:
+    """Copy `weights` into `module`; nothing is copied unless every tensor fits.
+
+    Args:
+        module: takes the weights, in its own dtype.
+        weights: as `read_weights` gives them.
+        path: where they came from, for the message.
+        unused: beginnings of keys that the file may hold and the module does not need.
+
+    Raises:
+        ModelError: a tensor is missing, left over, of another shape, or not finite.
+    """
+    own = module.state_dict()
+    given = {k: v for k, v in weights.items() if k in own or not k.startswith(tuple(unused))}
+    faults = [f"{key} is missing" for key in own if key not in given]
+    faults += [f"{key} is not a part of {type(module).__name__}" for key in given if key not in own]
+    for key in own.keys() & given.keys():
+        if own[key].shape != given[key].shape:
+            faults.append(f"{key} has shape {_shape(given[key])}, not {_shape(own[key])}")
+        elif not bool(torch.isfinite(given[key]).all()):
+            faults.append(f"{key} holds NaN or infinite values")
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise ModelError(
+            f"these weights do not fit {type(module).__name__}: {faults[0]}{more}",
+            path=path,
+            remedy="give the weights of this very network",
+        )
+    module.load_state_dict(given)
+
+
+def _digest(file: Path) -> str:
+    """SHA-256 of a file, in pieces (hashlib.file_digest needs Python 3.11)."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _read(file: Path) -> Any:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise ModelError(
+            f"it is not a readable safetensors file ({error})", path=file, remedy="get it again"
+        ) from None
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"it is not a checkpoint that can be read without running its code ({reason[:120]})",
+            path=file,
+            remedy="save the state_dict alone, or as safetensors",
+        ) from None
+
+
+def _checked(content: Any, file: Path) -> dict[str, torch.Tensor]:
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    tensors = isinstance(content, Mapping) and all(isinstance(v, torch.Tensor) for v in content.values())
+    if not tensors or not content:
+        raise ModelError(
+            "it does not hold a state_dict (names and tensors)", path=file, remedy="save the state_dict alone"
+        )
+    return dict(content)
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"
