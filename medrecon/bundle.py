@@ -1,0 +1,179 @@
+"""Find a MONAI bundle, read its configuration, and refuse in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+from torch import nn
+
+from medrecon.causes import causes_of, known_cause
+from medrecon.errors import MedreconError, ModelError
+from medrecon.types import LayerInfo
+
+_PACKAGE = Path(__file__).resolve().parent
+_PLACES = (_PACKAGE / "bundles", _PACKAGE.parent / "bundles")
+"""Where bundles that come with medrecon lie: in the installed package, or beside it in a checkout."""
+
+_META = "configs/metadata.json"
+_INFERENCE = "configs/inference.yaml"
+
+
+def bundle_names() -> list[str]:
+    """The names of the bundles that come with medrecon."""
+    found = {path.parents[1].name for place in _PLACES for path in place.glob(f"*/{_META}")}
+    return sorted(found)
+
+
+def find_bundle(bundle: str | Path) -> Path:
+    """The folder of a bundle, by its name or its path.
+
+    Args:
+        bundle: a name of `bundle_names`, or a folder that holds configs/metadata.json.
+
+    Raises:
+        ModelError: there is no such bundle; the message names the near ones.
+    """
+    for place in _PLACES:
+        if Path(bundle).name == str(bundle) and (place / bundle / _META).is_file():
+            return place / bundle
+    folder = Path(bundle).expanduser()
+    if (folder / _META).is_file():
+        return folder.resolve()
+    if folder.is_dir():
+        raise ModelError(
+            f"not a bundle: it has no {_META}", path=folder, remedy="name a MONAI bundle's folder"
+        )
+    known = bundle_names()
+    raise ModelError(
+        "no such bundle" + near(str(bundle), known),
+        path=bundle,
+        remedy=f"use one of {', '.join(known) or 'none installed'}, or the path of a bundle's folder",
+    )
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: `: did you mean 'a' or 'b'?`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    return f": did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose configuration is read and whose parts are built on demand.
+
+    A configuration may hold Python expressions, which building runs: that is how MONAI bundles work, so only
+    open bundles that you trust as you would a program.
+
+    Attributes:
+        root: the bundle's folder.
+        meta: what configs/metadata.json says.
+        parser: MONAI's parser of configs/inference.yaml, overrides applied.
+    """
+
+    root: Path
+    meta: dict[str, Any]
+    parser: ConfigParser
+
+    @classmethod
+    def open(cls, bundle: str | Path, overrides: Mapping[str, Any] | None = None) -> Bundle:
+        """Read a bundle's metadata and inference configuration.
+
+        Args:
+            bundle: name or folder.
+            overrides: configuration id -> value. MONAI runs a text that starts with "$" and rewrites one
+                with "@" or "#": give what a user typed as a `Path`, a tuple or a number.
+
+        Raises:
+            ModelError: a file is missing or broken, or an override names an id that the configuration lacks.
+        """
+        root = find_bundle(bundle)
+        meta = _load(root / _META)
+        config = _load(root / _INFERENCE)
+        parser = ConfigParser(config={ConfigParser.meta_key: meta, **config})
+        for key, value in (overrides or {}).items():
+            if key not in parser:
+                raise ModelError(
+                    f"the configuration has no '{key}'" + near(key, config), path=root / _INFERENCE
+                )
+            parser[key] = value
+        if "bundle_root" in parser:
+            parser["bundle_root"] = root
+        return cls(root, meta, parser)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.root.name
+
+    @property
+    def version(self) -> str:
+        """The model's version, as its metadata says."""
+        return str(self.meta.get("version", ""))
+
+    def has(self, key: str) -> bool:
+        """Whether the inference configuration has this id."""
+        return key in self.parser
+
+    def build(self, key: str) -> Any:
+        """Instantiate one part of the inference configuration (built once, then kept).
+
+        Raises:
+            MedreconError: whatever of ours the part raised.
+            ModelError: the part is missing or cannot be built.
+        """
+        if key not in self.parser:
+            raise ModelError(f"the configuration has no '{key}'", path=self.root / _INFERENCE)
+        try:
+            return self.parser.get_parsed_content(key)
+        except Exception as error:
+            last = known_cause(error) or causes_of(error)[-1]
+            if isinstance(last, (MedreconError, MemoryError)):
+                raise last from error
+            raise ModelError(
+                f"cannot build '{key}': {type(last).__name__}: {last}",
+                path=self.root / _INFERENCE,
+                remedy="check the bundle, or get it again",
+            ) from error
+
+    def architecture(self) -> nn.Module:
+        """The network as configured, without its trained weights.
+
+        Raises:
+            ModelError: as for `build`.
+        """
+        network: nn.Module = self.build("network_def")
+        return network
+
+
+def layers_of(bundle: Bundle) -> list[LayerInfo]:
+    """The layers that a bundle's network declares.
+
+    Raises:
+        ModelError: the bundle's network cannot be built, or declares none.
+    """
+    network: Any = bundle.architecture()
+    if not hasattr(network, "layers"):
+        raise ModelError(
+            "its network declares no layers", path=bundle.root, remedy="use medrecon.Reconstructor"
+        )
+    layers: list[LayerInfo] = network.layers()
+    return layers
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ModelError(
+            "a bundle needs this file and it is not there", path=path, remedy="get the bundle again"
+        )
+    try:
+        content = ConfigParser.load_config_file(path)
+    except Exception as error:
+        raise ModelError(f"cannot be parsed: {error}", path=path, remedy="mend its syntax") from error
+    if not isinstance(content, dict):
+        raise ModelError("is not a mapping of names to values", path=path, remedy="mend its content")
+    return content

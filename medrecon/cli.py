@@ -1,0 +1,267 @@
+"""The command `medrecon`: thin verbs; whatever is heavy is imported only when a verb runs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from medrecon import __version__
+from medrecon.commands.faults import Fault
+from medrecon.commands.session import Outcome, Session
+
+_ANYWHERE = {"--debug", "-q", "--quiet", "-v", "--verbose"}
+"""Options of the program that may also stand after the verb."""
+
+_USAGE_FAULT: type[Exception] = typer.BadParameter.__mro__[2]
+"""click's ClickException: newer releases of Typer carry their own copy of click, older ones import it."""
+
+_EXIT_CODES = (
+    "Exit codes: 0 done, 2 usage, 3 input refused, 4 model or configuration, 5 output cannot be written, "
+    "6 out of memory, 7 internal error, 8 some scans of several failed, 130 interrupted. "
+    "--debug, -q and -v may stand before or after the command."
+)
+_BUNDLE_HELP = (
+    "Name of a bundle that comes with medrecon (volume_autoencoder, slice_autoencoder) or a bundle's folder. "
+    "A bundle's configuration can run code: name only bundles that you trust."
+)
+
+app = typer.Typer(
+    name="medrecon",
+    help="See what a neural network keeps of a medical scan: turn the features of any of its layers back "
+    "into a scan. Not for diagnosis.",
+    epilog=_EXIT_CODES,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class OutputFormat(str, Enum):
+    """What `reconstruct` writes."""
+
+    same = "same"
+    dicom = "dicom"
+    nifti = "nifti"
+
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
+]
+Bundle = Annotated[str, typer.Option("--bundle", "-b", metavar="NAME|DIR", help=_BUNDLE_HELP)]
+Series = Annotated[
+    Optional[str],  # noqa: UP045 - typer evaluates this at run time, also on Python 3.10
+    typer.Option(
+        "--series",
+        metavar="WHICH",
+        help="Take only this series: its number, SeriesInstanceUID, description, or the key that "
+        "`medrecon scans` shows.",
+    ),
+]
+Volume = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--volume", metavar="N", help="Take this volume of a 4D or multi-echo scan, counted from 0."
+    ),
+]
+
+
+def _session(ctx: typer.Context, as_json: bool) -> Session:
+    session: Session = ctx.obj
+    session.json = as_json
+    return session
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"medrecon {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def program(
+    ctx: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show what libraries warn of.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Keep the options that every verb shares."""
+    ctx.obj = Session(quiet=quiet, verbose=verbose, debug=debug)
+
+
+@app.command(
+    epilog="Examples:  medrecon reconstruct CT_SERIES/ CT_level3/ --layers level3  |  "
+    "medrecon reconstruct t1.nii.gz out/ --layers level1,level2,level3+level4  |  "
+    "medrecon reconstruct study/ out/ --layers input --format nifti"
+)
+def reconstruct(
+    ctx: typer.Context,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A DICOM series or study (folder, searched to the bottom), or one scan file.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="For one scan and one result: the series folder or the .nii.gz file. For several: a folder "
+            "with one entry each.",
+        ),
+    ],
+    layers: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--layers",
+            "-l",
+            metavar="NAMES",
+            help="Comma: several results; plus: layers joined into one result, e.g. level2,level3+level4. "
+            "'input' uses no network: the control. Default: what the bundle names.",
+        ),
+    ] = None,
+    bundle: Bundle = "volume_autoencoder",
+    device: Annotated[
+        str, typer.Option("--device", "-d", metavar="auto|cpu|cuda[:N]", help="Where the network runs.")
+    ] = "auto",
+    output_format: Annotated[
+        OutputFormat, typer.Option("--format", "-f", help="same: DICOM from DICOM, NIfTI from all else.")
+    ] = OutputFormat.same,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    series: Series = None,
+    volume: Volume = None,
+    as_json: Json = False,
+) -> None:
+    """Write what the chosen layers keep of a scan, as a scan of the same grid and units."""
+    session = _session(ctx, as_json)
+
+    def work() -> Outcome:
+        from medrecon.commands.reconstruct import reconstruct_scans
+
+        return reconstruct_scans(
+            session,
+            source,
+            output,
+            layers=layers,
+            bundle=bundle,
+            device=device,
+            output_format=output_format.value,
+            overwrite=overwrite,
+            series=series,
+            volume=volume,
+        )
+
+    session.run(work)
+
+
+@app.command()
+def layers(ctx: typer.Context, bundle: Bundle = "volume_autoencoder", as_json: Json = False) -> None:
+    """List a bundle's layers: name, channels, stride, values per voxel, receptive field."""
+
+    def work() -> Outcome:
+        from medrecon.commands.inspect import list_layers
+
+        return list_layers(bundle)
+
+    _session(ctx, as_json).run(work)
+
+
+@app.command()
+def scans(
+    ctx: typer.Context,
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A folder (searched to the bottom) or a file.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """List the scans in a folder: modality, shape, spacing, orientation; and what is left out, and why."""
+
+    def work() -> Outcome:
+        from medrecon.commands.inspect import list_scans
+
+        return list_scans(path)
+
+    _session(ctx, as_json).run(work)
+
+
+@app.command(epilog="Example:  medrecon compare CT_SERIES/ CT_level3/")
+def compare(
+    ctx: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The scan to compare with.")],
+    recon: Annotated[Path, typer.Argument(metavar="RECON", help="Its reconstruction.")],
+    series: Series = None,
+    volume: Volume = None,
+    as_json: Json = False,
+) -> None:
+    """Check that two scans share their grid, then measure MAE (HU or source units), PSNR and SSIM."""
+
+    def work() -> Outcome:
+        from medrecon.commands.inspect import compare_scans
+
+        return compare_scans(source, recon, series=series, volume=volume)
+
+    _session(ctx, as_json).run(work)
+
+
+@app.command()
+def demo(
+    ctx: typer.Context,
+    output: Annotated[
+        Path, typer.Argument(metavar="[OUTPUT]", help="Folder for the results.", show_default=True)
+    ] = Path("demo_output"),
+    bundle: Bundle = "volume_autoencoder",
+    device: Annotated[
+        str, typer.Option("--device", "-d", metavar="auto|cpu|cuda[:N]", help="Where the network runs.")
+    ] = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the results of a run before.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Reconstruct the sample CT and MR from each layer, measure them beside two controls, and draw them."""
+    session = _session(ctx, as_json)
+
+    def work() -> Outcome:
+        from medrecon.commands.demo import run_demo
+
+        return run_demo(session, output, bundle=bundle, device=device, overwrite=overwrite)
+
+    session.run(work)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process.
+
+    Raises:
+        SystemExit: always.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    end = given.index("--") if "--" in given else len(given)
+    options, rest = given[:end], given[end:]
+    shared = [word for word in options if word in _ANYWHERE]
+    others = [word for word in options if word not in _ANYWHERE]
+    try:
+        code = app(shared + others + rest or ["--help"], prog_name="medrecon", standalone_mode=False)
+    except _USAGE_FAULT as error:
+        session = Session(json="--json" in others, debug="--debug" in shared)
+        code = session.fail_with(_usage_fault(error), error)
+    sys.exit(code or 0)
+
+
+def _usage_fault(error: Any) -> Fault:
+    """One line for a mistake on the command line, with the near names where Typer knows them."""
+    message = error.format_message().strip().rstrip(".")
+    message = re.sub(r" \(Possible options: (.*)\)", r": did you mean \1?", message)
+    message = message.replace(". Did you mean", ": did you mean")
+    command = getattr(getattr(error, "ctx", None), "command_path", "medrecon")
+    return Fault(None, message[:1].lower() + message[1:], f"see {command} --help", 2)

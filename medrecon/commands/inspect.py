@@ -1,0 +1,186 @@
+"""The verbs that only look: `layers`, `scans`, `compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medrecon.commands.faults import fault_of
+from medrecon.commands.session import Outcome
+from medrecon.commands.tables import table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medrecon.io.scan import Scan
+
+
+def list_layers(bundle: str) -> Outcome:
+    """The layers that a bundle's network declares.
+
+    Raises:
+        ModelError: no such bundle, or it cannot be built.
+    """
+    from medrecon.bundle import Bundle, layers_of
+
+    opened = Bundle.open(bundle)
+    rows = [
+        {
+            "name": layer.name,
+            "channels": layer.channels,
+            "stride": list(layer.stride),
+            "values_per_voxel": layer.values_per_voxel,
+            "receptive_field": list(layer.receptive_field),
+        }
+        for layer in layers_of(opened)
+    ]
+
+    def show(console: Console) -> None:
+        numbers = ("channels", "stride", "values per voxel", "receptive field")
+        console.print(table(("layer", *numbers), [_layer_cells(row) for row in rows], right=numbers))
+        console.print("A result may join layers (level2+level4); 'input' uses none.")
+
+    return Outcome({"bundle": opened.name, "version": opened.version, "layers": rows}, show)
+
+
+def _layer_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    stride, field = ("x".join(str(step) for step in row[key]) for key in ("stride", "receptive_field"))
+    return row["name"], str(row["channels"]), stride, f"{row['values_per_voxel']:.4g}", field
+
+
+def list_scans(path: Path) -> Outcome:
+    """What a folder or a file holds: scans, what is refused, what is left out and why.
+
+    Raises:
+        ScanError: there is nothing that can be read.
+    """
+    from medrecon.io import find_scans
+
+    found = find_scans(path)
+    rows = [scan_data(scan) for scan in found.scans]
+    refused = [fault_of(error).data() for error in found.refused]
+    left_out = [{"path": str(item.path), "reason": item.reason} for item in found.left_out]
+
+    def show(console: Console) -> None:
+        columns = ("key", "modality", "shape", "spacing (mm)", "orientation", "units", "description", "path")
+        console.print(table(columns, [_scan_cells(row) for row in rows]))
+        notes = [(row["key"], note) for row in rows for note in row["notes"]]
+        if notes:
+            console.print(table(("scan", "note"), notes))
+        if refused:
+            console.print(table(("refused", "why", "what to do"), [_fault_cells(row) for row in refused]))
+        if left_out:
+            console.print(table(("left out", "why"), [(row["path"], row["reason"]) for row in left_out]))
+
+    return Outcome({"scans": rows, "refused": refused, "left_out": left_out}, show)
+
+
+def scan_data(scan: Scan) -> dict[str, Any]:
+    """A scan's headers as JSON types."""
+    return {
+        "key": scan.key,
+        "path": str(scan.path),
+        "format": scan.format,
+        "modality": scan.modality,
+        "units": scan.units,
+        "shape": list(scan.shape),
+        "spacing": [round(step, 6) for step in scan.spacing],
+        "orientation": orientation(scan.affine),
+        "affine": np.asarray(scan.affine, dtype=float).tolist(),
+        "description": scan.description,
+        "series_uid": scan.series_uid,
+        "volume": scan.volume,
+        "files": len(scan.files),
+        "notes": list(scan.notes),
+    }
+
+
+def orientation(affine: np.ndarray) -> str:
+    """Where the axes X, Y, Z point, e.g. "LPS", with the largest angle to the body's axes if oblique."""
+    from nibabel.orientations import aff2axcodes
+
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    angle = float(np.degrees(np.arccos(np.clip(np.abs(directions).max(axis=0).min(), 0, 1))))
+    codes = "".join(code or "?" for code in aff2axcodes(affine))
+    return f"{codes}, oblique {angle:.1f} deg" if angle > 0.05 else codes
+
+
+def _scan_cells(row: dict[str, Any]) -> tuple[Any, ...]:
+    shape = "x".join(str(size) for size in row["shape"])
+    spacing = " x ".join(f"{step:.4g}" for step in row["spacing"])
+    name = row["description"] if row["volume"] is None else f"{row['description']} (volume {row['volume']})"
+    return (
+        row["key"],
+        row["modality"] or None,
+        shape,
+        spacing,
+        row["orientation"],
+        row["units"] or None,
+        name,
+        row["path"],
+    )
+
+
+def _fault_cells(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["path"], row["message"], row["remedy"]
+
+
+def compare_scans(source: Path, recon: Path, *, series: str | None, volume: int | None) -> Outcome:
+    """Geometry first, then MAE, PSNR and SSIM of a reconstruction against its source.
+
+    Args:
+        source: the scan to compare with.
+        recon: its reconstruction.
+        series: which series of the source.
+        volume: which volume of the source.
+
+    Raises:
+        ScanError: either cannot be read, or their grids differ.
+    """
+    from medrecon.evaluation import compare_geometry, fidelity
+    from medrecon.io import find_one, read_scan
+    from medrecon.io.scan import ScanError
+
+    first = find_one(source, series=series, volume=volume)
+    second = find_one(recon)
+    differences = compare_geometry(first.affine, first.shape, second.affine, second.shape)
+    if differences:
+        raise ScanError(
+            f"its grid is not that of {source}: {'; '.join(differences)}",
+            path=recon,
+            remedy="resample one onto the other first, voxels cannot be compared as they are",
+        )
+    measured = fidelity(read_scan(first), read_scan(second), units=first.units, spacing=first.spacing)
+    data = {
+        "source": scan_data(first),
+        "recon": scan_data(second),
+        "geometry": "equal",
+        "units": first.units,
+        **fidelity_data(measured),
+    }
+    units = first.units or "source units"
+
+    def show(console: Console) -> None:
+        shape = "x".join(str(size) for size in first.shape)
+        console.print(f"geometry: equal ({shape}, {orientation(first.affine)})")
+        rows = [
+            (f"MAE ({units})", f"{measured.mae:.4g}"),
+            (f"RMSE ({units})", f"{measured.rmse:.4g}"),
+            (f"bias ({units})", f"{measured.bias:.4g}"),
+            (f"PSNR (dB, over {measured.data_range:g} {units})", f"{measured.psnr:.2f}"),
+            ("SSIM", f"{measured.ssim:.4f}"),
+        ]
+        console.print(table(("measure", "value"), rows, right=("value",)))
+
+    return Outcome(data, show)
+
+
+def fidelity_data(measured: Any) -> dict[str, float | str]:
+    """A `Fidelity` as JSON types; an infinite PSNR (no difference at all) as the text "inf"."""
+    data: dict[str, float | str] = {}
+    for name in ("mae", "rmse", "bias", "psnr", "ssim", "data_range"):
+        value = float(getattr(measured, name))
+        data[name] = value if np.isfinite(value) else str(value)
+    return data

@@ -1,0 +1,121 @@
+"""The verb `reconstruct`: scan after scan; one that fails does not stop the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medrecon.commands.faults import PARTIAL, Fault, fault_of
+from medrecon.commands.progress import progress_bar
+from medrecon.commands.session import Outcome, Session
+from medrecon.commands.tables import table
+from medrecon.io import find_scans
+from medrecon.pipeline import Pipeline, Record
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medrecon.io.scan import Scan
+
+
+def reconstruct_scans(
+    session: Session,
+    source: Path,
+    output: Path,
+    *,
+    layers: str | None,
+    bundle: str,
+    device: str,
+    output_format: str,
+    overwrite: bool,
+    series: str | None,
+    volume: int | None,
+) -> Outcome:
+    """Find the scans, run the bundle on each, and tell what became of them.
+
+    Raises:
+        ScanError: nothing can be read, or the one scan cannot.
+        ModelError: the bundle or a layer cannot be used.
+        OutputError: nothing can be written.
+        UsageError: the options do not make sense.
+    """
+    found = find_scans(source, series=series, volume=volume)
+    pipeline = Pipeline.from_bundle(
+        bundle,
+        scans=found.scans,
+        output=output,
+        layers=layers,
+        device=device,
+        output_format=output_format,
+        overwrite=overwrite,
+    )
+    for scan in found.scans:
+        for note in scan.notes:
+            session.say(f"note: {scan.path}: {note}")
+    records: list[Record] = []
+    failures: list[Fault] = [fault_of(error) for error in found.refused]
+    for fault in failures:
+        session.complain(fault)
+    for number, scan in enumerate(found.scans, start=1):
+        try:
+            records.append(_run(session, pipeline, scan, f"{number}/{len(found.scans)} {scan.path.name}"))
+        except Exception as error:
+            if len(found.scans) == 1 and not failures:
+                raise
+            failures.append(_about(scan, fault_of(error)))
+            session.complain(failures[-1])
+    data = {
+        "bundle": pipeline.bundle.name,
+        "version": pipeline.bundle.version,
+        "device": str(pipeline.device),
+        "results": [_record_data(record) for record in records],
+        "failed": [fault.data() for fault in failures],
+        "left_out": [{"path": str(item.path), "reason": item.reason} for item in found.left_out],
+    }
+
+    def show(console: Console) -> None:
+        rows = [
+            (record.scan.path, result, path, f"{record.seconds:.1f}")
+            for record in records
+            for result, path in record.outputs.items()
+        ]
+        if rows:
+            console.print(table(("scan", "result", "written to", "seconds"), rows, right=("seconds",)))
+        if failures:
+            console.print(table(("failed", "why"), [(fault.path, fault.message) for fault in failures]))
+        if found.left_out and not session.quiet:
+            console.print(
+                f"left out: {len(found.left_out)} files that are no part of a scan (medrecon scans)"
+            )
+
+    return Outcome(data, show, _code(records, failures))
+
+
+def _run(session: Session, pipeline: Pipeline, scan: Scan, label: str) -> Record:
+    with progress_bar(session, label) as tick:
+        return pipeline.run(scan, progress=tick)
+
+
+def _about(scan: Scan, fault: Fault) -> Fault:
+    """The same fault, naming the scan if it names no file."""
+    if fault.path is not None:
+        return fault
+    return Fault(str(scan.path), fault.message, fault.remedy, fault.exit_code)
+
+
+def _code(records: list[Record], failures: list[Fault]) -> int:
+    """0 when all went well, 8 when some did, and when none did the code of the first failure."""
+    if not failures:
+        return 0
+    return PARTIAL if records else failures[0].exit_code
+
+
+def _record_data(record: Record) -> dict[str, Any]:
+    return {
+        "scan": record.scan.key,
+        "path": str(record.scan.path),
+        "notes": list(record.scan.notes),
+        "outputs": {result: str(path) for result, path in record.outputs.items()},
+        "seconds": round(record.seconds, 3),
+        "network_seconds": round(record.network_seconds, 3),
+    }

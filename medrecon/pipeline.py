@@ -1,0 +1,184 @@
+"""The way of one scan through a bundle: read, reconstructed, written back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import decollate_batch, list_data_collate
+
+from medrecon.bundle import Bundle, layers_of, near
+from medrecon.errors import ModelError, UsageError
+from medrecon.io.scan import Scan
+from medrecon.reconstructor import INPUT, parse_layers
+
+
+def parse_results(layers: str | Sequence[str]) -> list[str]:
+    """The results that a user asks for: "level3+level4,level2" -> ["level3+level4", "level2"].
+
+    A comma separates results, a plus joins layers into one result.
+
+    Raises:
+        ModelError: an empty name, a layer twice in one result, "input" joined with a layer.
+        UsageError: a result asked for twice.
+    """
+    asked = layers.split(",") if isinstance(layers, str) else list(layers)
+    results = ["+".join(parse_layers(result)) for result in asked]
+    if len(set(results)) < len(results):
+        raise UsageError(f"--layers {','.join(results)} repeats a result", remedy="name each result once")
+    return results
+
+
+def check_results(results: Sequence[str], known: Sequence[str], *, where: Path) -> None:
+    """Refuse results that name a layer the network does not have.
+
+    Raises:
+        ModelError: an unknown layer; the message names the near ones.
+    """
+    for name in (name for result in results for name in parse_layers(result)):
+        if name != INPUT and name not in known:
+            raise ModelError(
+                f"no layer '{name}'" + near(name, [*known, INPUT]),
+                path=where,
+                remedy=f"use {', '.join(known)} or {INPUT}",
+            )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a user means: "auto" takes a GPU where there is one.
+
+    Raises:
+        UsageError: not a device, or not one of this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"no device '{name}'", remedy="use auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device '{name}' is not supported", remedy="use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"there is no '{name}' on this machine", remedy="use --device cpu or auto")
+    return device
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one scan.
+
+    Attributes:
+        scan: the source.
+        outputs: result -> where it was written.
+        seconds: wall time from file to file.
+        network_seconds: the part of it that the network took.
+    """
+
+    scan: Scan
+    outputs: dict[str, Path]
+    seconds: float
+    network_seconds: float
+
+
+class Pipeline:
+    """A bundle's own components joined for scans that are known already.
+
+    These are the objects that `python -m monai.bundle run` builds from the same configuration; only the loop
+    over scans is here, so that one failing scan need not stop the rest.
+
+    Args:
+        bundle: an opened bundle, its scans and outputs set.
+        scans: what will be run.
+        results: e.g. ["level3", "level2+level4"].
+        device: where the network runs.
+    """
+
+    def __init__(self, bundle: Bundle, scans: Sequence[Scan], results: Sequence[str], device: torch.device):
+        self.bundle = bundle
+        self.scans = tuple(scans)
+        self.results = list(results)
+        self.device = device
+        self.targets: dict[tuple[str, str], Path] = bundle.build("targets")
+        self.network: torch.nn.Module = bundle.build("network").to(device).eval()
+        self._preprocessing = bundle.build("preprocessing")
+        self._inferer = bundle.build("inferer")
+        self._postprocessing = bundle.build("postprocessing")
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: str | Path,
+        *,
+        scans: Sequence[Scan],
+        output: str | Path,
+        layers: str | Sequence[str] | None = None,
+        device: str = "auto",
+        output_format: str = "same",
+        overwrite: bool = False,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Pipeline:
+        """Build everything that can fail before the first voxel is read.
+
+        Args:
+            bundle: name of a bundle that comes with medrecon, or a bundle's folder.
+            scans: as `medrecon.io.find_scans` gives them.
+            output: see `medrecon.io.plan_outputs`.
+            layers: results, as text or list; None takes those of the bundle's configuration.
+            device: "auto", "cpu", "cuda" or "cuda:N".
+            output_format: "same", "dicom" or "nifti".
+            overwrite: replace outputs that exist.
+            overrides: further ids of configs/inference.yaml and their values.
+
+        Raises:
+            ModelError: the bundle is missing or broken, its weights do not fit, or a layer is unknown.
+            OutputError: an output exists, or its place cannot be written.
+            UsageError: the options do not make sense.
+        """
+        if not scans:
+            raise UsageError("no scan to work on", remedy="name a scan")
+        chosen = pick_device(device)
+        opened = Bundle.open(bundle)
+        results = parse_results(opened.parser["layers"] if layers is None else layers)
+        known = [layer.name for layer in layers_of(opened)]
+        check_results(results, known, where=opened.root)
+        settings: dict[str, Any] = {
+            "dataset_dir": scans[0].path,
+            "output_dir": Path(output),
+            "layers": results,
+            "device": str(chosen),
+            "output_format": str(output_format),
+            "overwrite": overwrite,
+            "scans": tuple(scans),
+            **(overrides or {}),
+        }
+        return cls(Bundle.open(opened.root, settings), scans, results, chosen)
+
+    def run(self, scan: Scan, progress: Callable[[int, int], None] | None = None) -> Record:
+        """Read one scan, reconstruct every result, write them.
+
+        Args:
+            scan: one of those that the pipeline was made for.
+            progress: called with (tiles done, tiles in all).
+
+        Raises:
+            ScanError: the scan turns out to be unreadable.
+            OutputError: a result cannot be written; what is written is whole.
+            ModelError: the network cannot take this scan.
+        """
+        start = time.perf_counter()
+        self._inferer.progress = progress
+        with torch.inference_mode():
+            batch = list_data_collate([self._preprocessing({"image": scan})])
+            before = time.perf_counter()
+            batch["pred"] = self._inferer(batch["image"].to(self.device), self.network)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            network_seconds = time.perf_counter() - before
+            for item in decollate_batch(batch):
+                self._postprocessing(item)
+        outputs = {result: Path(self.targets[scan.key, result]) for result in self.results}
+        return Record(scan, outputs, time.perf_counter() - start, network_seconds)
