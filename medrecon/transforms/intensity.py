@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -13,78 +12,10 @@ from monai.data import MetaTensor, get_track_meta
 from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import TraceKeys, convert_to_tensor
 
+from medrecon.ranges import HU_WINDOW, PERCENTILES, intensity_map
 from medrecon.transforms.padding import pack_below, restore_below
 
-HU_WINDOW = (-1024.0, 3071.0)
-"""The 12 bits that CT scanners store, in HU: 4095 between its ends."""
-
-PERCENTILES = (0.5, 99.5)
-
-_SAMPLE = 1 << 20  # voxels that percentiles are taken from
-_DOMINANT = 0.1  # share of the voxels from which on one value is a background
 _NARROW = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.uint16, torch.float16, torch.bfloat16)
-
-
-def intensity_map(
-    array: np.ndarray | torch.Tensor,
-    units: str,
-    window: tuple[float, float] = HU_WINDOW,
-    percentiles: tuple[float, float] = PERCENTILES,
-) -> tuple[float, float]:
-    """Say which two stored values become 0 and 1.
-
-    HU have a meaning of their own, so for `units` "HU" it is `window`, whatever the image holds. All other
-    units get a robust range: `percentiles` of the image.
-
-    One value that fills a tenth of the image or more (the zeros around a skull-stripped brain or a resampled
-    volume) is a background, not signal: it would pull both percentiles towards itself, the more the larger
-    the margin, so that the same brain came out darker in a tighter crop. It is left out of the percentiles
-    and the range is then widened to hold it, so that it never falls outside [0, 1]. A constant image, where
-    nothing else is left, gets a range of one unit.
-
-    Percentiles come from all voxels up to 2**20 of them, above that from every n-th voxel (counted along the
-    last axis first), n having no common factor with the number of voxels, so that each row and column takes
-    part. The answer depends on the values alone, not on memory layout or chance.
-
-    Args:
-        array: the image in stored units, any shape.
-        units: "HU", or anything else.
-        window: for HU: the values that become 0 and 1.
-        percentiles: for other units: the percentiles that become 0 and 1.
-
-    Returns:
-        (low, high), low < high.
-
-    Raises:
-        ValueError: the image holds no finite value.
-    """
-    if units == "HU":
-        return float(window[0]), float(window[1])
-    sample = _sample(array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array))
-    found, counts = np.unique(sample, return_counts=True)
-    most = int(counts.argmax())
-    background = float(found[most])
-    if len(found) == 1:
-        return background, background + max(1.0, abs(background) * 2**-10)
-    if counts[most] < _DOMINANT * sample.size:
-        low, high = (float(v) for v in np.percentile(sample, percentiles))
-    else:
-        low, high = (float(v) for v in np.percentile(sample[sample != found[most]], percentiles))
-        low, high = min(low, background), max(high, background)
-    return (low, high) if low < high else (float(found[0]), float(found[-1]))
-
-
-def _sample(array: np.ndarray) -> np.ndarray:
-    """Take at most about 2**20 finite values, evenly spread and always the same."""
-    step = max(1, array.size // _SAMPLE)
-    while math.gcd(step, array.size) > 1:
-        step += 1
-    sample = array.reshape(-1) if step == 1 else array.flat[::step]
-    if sample.dtype.kind == "f":
-        sample = sample[np.isfinite(sample)]
-    if sample.size == 0:
-        raise ValueError("the image holds no finite value")
-    return np.asarray(sample)
 
 
 class ScanIntensity(InvertibleTransform):
@@ -125,7 +56,7 @@ class ScanIntensity(InvertibleTransform):
         if units is None:
             units = str(image.meta.get("units", "")) if isinstance(image, MetaTensor) else ""
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
-        low, high = intensity_map(plain, units, self.window, self.percentiles)
+        low, high = intensity_map(plain.detach().cpu().numpy(), units, self.window, self.percentiles)
         narrow = plain.dtype in _NARROW or plain.dtype == torch.float32
         scaled = plain.to(torch.float32 if narrow else torch.float64, copy=True)
         trace: dict[str, Any] = {"low": low, "high": high, "wide": not narrow}
