@@ -1,0 +1,17 @@
+"""Networks that turn an image into features: `layers()` says which, `forward(image, names)` computes them."""
+
+from medrecon.encoders.frozen import Frozen, FrozenEncoder
+from medrecon.encoders.naming import resolve_layers
+from medrecon.encoders.plain import PlainEncoder
+from medrecon.encoders.vgg import VGGEncoder
+from medrecon.encoders.weights import fit_weights, read_weights
+
+__all__ = [
+    "Frozen",
+    "FrozenEncoder",
+    "PlainEncoder",
+    "VGGEncoder",
+    "fit_weights",
+    "read_weights",
+    "resolve_layers",
+]

@@ -1,0 +1,7 @@
+"""Networks that turn features back into an image: `forward(features, shape)`."""
+
+from medrecon.inversion.plain import PlainDecoder
+from medrecon.inversion.single import SingleLayerDecoder
+from medrecon.inversion.transposed import TransposedDecoder
+
+__all__ = ["PlainDecoder", "SingleLayerDecoder", "TransposedDecoder"]
