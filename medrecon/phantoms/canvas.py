@@ -1,0 +1,150 @@
+"""The canvas: a warped grid of points in mm, painted on with shapes given by implicit functions.
+
+A shape is a function f of the point, negative inside. How much of a voxel it covers is f divided by the change of
+f across that voxel, cut to [0, 1]: the box-filter antialiasing of computer graphics, and the partial volume effect
+of a scanner, for any voxel shape and without supersampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medrecon.phantoms.noise import smooth_noise
+
+Box = tuple[slice, slice, slice]
+
+
+def coverage(f: np.ndarray, width: np.ndarray | None = None) -> np.ndarray:
+    """How much of each voxel lies where f < 0, in [0, 1]; `width` as `footprint` gives it."""
+    alpha = f / (footprint(f) if width is None else width)
+    np.subtract(0.5, alpha, out=alpha)
+    return np.clip(alpha, 0.0, 1.0, out=alpha)
+
+
+def footprint(f: np.ndarray) -> np.ndarray:
+    """Change of f across each voxel: the sum of its absolute differences along the axes, never zero."""
+    width = np.full_like(f, 1e-4)
+    for axis in range(3):
+        if f.shape[axis] < 2:
+            continue
+        change = np.abs(np.diff(f, axis=axis))
+        inner = [slice(None)] * 3
+        inner[axis] = slice(0, -1)
+        last = [slice(None)] * 3
+        last[axis] = slice(-1, None)
+        width[tuple(inner)] += change
+        width[tuple(last)] += change[tuple(last)]
+    return width
+
+
+class Canvas:
+    """A grid of points in anatomical mm (x to the left, y to the back, z up), and the image painted on it.
+
+    Args:
+        shape: (X, Y, Z) voxels.
+        spacing: mm along each grid axis.
+        rotation: (3, 3), grid axes to anatomical axes.
+        centre: anatomical point at the middle of the grid, mm.
+        rng: the only source of randomness.
+        warp: strength of the smooth random deformation, mm (standard deviation).
+        warp_scale: its lattice spacing, mm.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        spacing: Sequence[float],
+        rotation: np.ndarray,
+        centre: Sequence[float],
+        rng: np.random.Generator,
+        *,
+        warp: float = 0.0,
+        warp_scale: float = 60.0,
+    ) -> None:
+        self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+        self.spacing = np.asarray(spacing, float)
+        self.rng = rng
+        self.directions = np.asarray(rotation, float) * self.spacing
+        self.origin = np.asarray(centre, float) - self.directions @ ((np.array(self.shape) - 1) / 2)
+        self.slack = 3.5 * warp
+        axes = [np.arange(n, dtype=np.float32) for n in self.shape]
+        self.points = []
+        for row, start in zip(self.directions, self.origin, strict=True):
+            line = [(np.float32(d) * axis) for d, axis in zip(row, axes, strict=True)]
+            point = (line[0] + np.float32(start))[:, None, None] + line[1][:, None] + line[2]
+            if warp > 0:
+                point += np.float32(warp) * self.noise(warp_scale)
+            self.points.append(point)
+        self.whole: Box = (slice(0, self.shape[0]), slice(0, self.shape[1]), slice(0, self.shape[2]))
+        self.image = np.zeros(self.shape, np.float32)
+
+    def noise(self, scale: float, *, box: Box | None = None, band: bool = False) -> np.ndarray:
+        """Smooth noise of unit variance whose lattice spacing is `scale` mm (on the box only, if given)."""
+        shape = self.shape if box is None else tuple(b.stop - b.start for b in box)
+        return smooth_noise(shape, scale / self.spacing, self.rng, band=band)
+
+    def box(self, centre: Sequence[float], radius: float) -> Box | None:
+        """The part of the grid within `radius` mm of a point; None when there is none."""
+        index = np.linalg.solve(self.directions, np.asarray(centre, float) - self.origin)
+        reach = (radius + self.slack) / self.spacing + 1
+        low = np.maximum(np.floor(index - reach).astype(int), 0)
+        high = np.minimum(np.ceil(index + reach).astype(int) + 1, self.shape)
+        if np.any(high - low < 1):
+            return None
+        return (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
+
+    def at(self, box: Box | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The points' x, y, z in mm, on the box only if given."""
+        x, y, z = self.points
+        return (x, y, z) if box is None else (x[box], y[box], z[box])
+
+    def paint(self, alpha: np.ndarray, value: float | np.ndarray, box: Box | None = None) -> None:
+        """Blend `value` in where `alpha` (0 to 1) says; both on the box if given."""
+        part = self.image if box is None else self.image[box]
+        part += alpha * (np.asarray(value, np.float32) - part)
+
+    def ellipsoid(
+        self,
+        centre: Sequence[float],
+        radii: Sequence[float],
+        *,
+        rotation: np.ndarray | None = None,
+        rough: float = 0.0,
+        rough_scale: float = 12.0,
+    ) -> tuple[Box, np.ndarray] | None:
+        """Implicit function (about mm) of an ellipsoid with an uneven surface, on the box that holds it."""
+        box = self.box(centre, max(radii) + 3 * rough)
+        if box is None:
+            return None
+        points = [p - np.float32(c) for p, c in zip(self.at(box), centre, strict=True)]
+        if rotation is not None:
+            points = [sum(np.float32(r) * p for r, p in zip(row, points, strict=True)) for row in rotation]  # type: ignore[misc]
+        square = np.zeros_like(points[0])
+        for p, r in zip(points, radii, strict=True):
+            square += np.square(p * np.float32(1 / r))
+        f = np.sqrt(square, out=square)
+        f -= 1
+        f *= np.float32(min(radii))
+        if rough > 0:
+            f += np.float32(rough) * self.noise(rough_scale, box=box)
+        return box, f
+
+    def tube(
+        self, start: Sequence[float], stop: Sequence[float], radius: float, radius_stop: float | None = None
+    ) -> tuple[Box, np.ndarray] | None:
+        """Implicit function (mm) of a straight tube with round ends, on the box that holds it."""
+        a, b = np.asarray(start, np.float32), np.asarray(stop, np.float32)
+        axis = b - a
+        length = float(np.linalg.norm(axis)) + 1e-6
+        end = radius if radius_stop is None else radius_stop
+        box = self.box((a + b) / 2, length / 2 + max(radius, end))
+        if box is None:
+            return None
+        x, y, z = (p - c for p, c in zip(self.at(box), a, strict=True))
+        t = (x * axis[0] + y * axis[1] + z * axis[2]) * np.float32(1 / length**2)
+        np.clip(t, 0, 1, out=t)
+        f = np.sqrt((x - t * axis[0]) ** 2 + (y - t * axis[1]) ** 2 + (z - t * axis[2]) ** 2)
+        f -= np.float32(radius) + np.float32(end - radius) * t
+        return box, f

@@ -1,0 +1,57 @@
+"""Random volumes as a torch dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from medrecon.phantoms.generator import Modality, random_volume
+
+
+class PhantomDataset(Dataset[dict[str, Any]]):
+    """Random scans; item i of epoch e depends on (seed, e, i) alone, not on workers or order.
+
+    Args:
+        length: items in an epoch.
+        shape: (X, Y, Z) voxels of each item.
+        seed: of the whole run.
+        modality: "CT", "MR" or None for either.
+        transform: called on each item, such as a MONAI `Compose`.
+
+    Items: {"image": (1, X, Y, Z) float32 tensor, "units": "HU" or ""}.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        shape: Sequence[int],
+        seed: int = 0,
+        *,
+        modality: Modality | None = None,
+        transform: Any = None,
+    ) -> None:
+        self.length = int(length)
+        self.shape = tuple(int(n) for n in shape)
+        self.seed = int(seed)
+        self.modality = modality
+        self.transform = transform
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose items come next (before a loader starts its workers)."""
+        self.epoch = int(epoch)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < self.length:
+            raise IndexError(f"item {index} of {self.length}")
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        volume, units = random_volume(self.shape, rng, self.modality)
+        item: dict[str, Any] = {"image": torch.from_numpy(volume)[None], "units": units}
+        return item if self.transform is None else self.transform(item)

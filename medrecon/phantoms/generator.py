@@ -1,0 +1,85 @@
+"""One call, one random scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from medrecon.phantoms.acquisition import acquire_ct, acquire_mr, store_mr
+from medrecon.phantoms.blobs import paint_blobs
+from medrecon.phantoms.canvas import Canvas, coverage
+from medrecon.phantoms.head import paint_head
+from medrecon.phantoms.scene import Scene
+from medrecon.phantoms.tissues import ct_palette, mr_palette
+from medrecon.phantoms.torso import paint_torso
+
+Modality = Literal["CT", "MR"]
+
+# How the grid lies in the body: axial, coronal, sagittal (columns: anatomical direction of each grid axis).
+PLANES = (np.eye(3), np.eye(3)[:, [0, 2, 1]], np.eye(3)[:, [1, 2, 0]])
+
+
+def random_rotation(rng: np.random.Generator, degrees: float) -> np.ndarray:
+    """(3, 3) rotation about a random axis by a normal angle of the given standard deviation."""
+    axis = rng.normal(0, 1, 3)
+    axis /= np.linalg.norm(axis)
+    angle = np.deg2rad(rng.normal(0, degrees))
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def random_volume(
+    shape: Sequence[int], rng: np.random.Generator, modality: Modality | None = None
+) -> tuple[np.ndarray, str]:
+    """A random scan, or a piece of one: anatomy, contrast, deformation and scanner all by chance.
+
+    Domain randomisation in the spirit of SynthSeg (Billot et al., Medical Image Analysis 2023) and SynthMorph
+    (Hoffmann et al., IEEE TMI 2022). The same state of `rng` gives the same volume.
+
+    Args:
+        shape: (X, Y, Z) voxels, each at least 4. Z is the slice axis more often than not.
+        rng: the only source of randomness.
+        modality: "CT", "MR" or None for either.
+
+    Returns:
+        The volume, (X, Y, Z) float32, and its units: "HU" for CT, "" (arbitrary) for MR.
+    """
+    if modality is None:
+        modality = "CT" if rng.random() < 0.45 else "MR"
+    if rng.random() < 0.15:
+        order = rng.permutation(3)
+        turned, units = _acquired([shape[i] for i in order], rng, modality)
+        return np.ascontiguousarray(turned.transpose(np.argsort(order))), units
+    return _acquired(shape, rng, modality)
+
+
+def _acquired(shape: Sequence[int], rng: np.random.Generator, modality: Modality) -> tuple[np.ndarray, str]:
+    ct = modality == "CT"
+    fine = float(np.exp(rng.uniform(np.log(0.45), np.log(2.2))))
+    thick = float(np.exp(rng.uniform(np.log(1.0), np.log(8.0)))) if rng.random() < 0.55 else 1.0
+    spacing = np.array([fine, fine, min(max(fine * thick, fine), 8.0)])
+    kind = rng.choice(["torso", "head", "blobs"], p=[0.55, 0.2, 0.25] if ct else [0.3, 0.45, 0.25])
+    plane = PLANES[0] if ct and rng.random() < 0.9 else PLANES[rng.integers(3)]
+    rotation = random_rotation(rng, 8.0) @ (plane * rng.choice([-1.0, 1.0], 3))
+    away = np.array([100.0, 65.0, 200.0] if kind == "torso" else [50.0, 60.0, 45.0]) * rng.uniform(-1, 1, 3)
+    if kind == "torso":
+        away[2] += 20
+    warp = float(rng.uniform(0, 5))
+    canvas = Canvas(shape, spacing, rotation, away, rng, warp=warp, warp_scale=float(rng.uniform(35, 90)))
+    palette = ct_palette(rng) if ct else mr_palette(rng)
+    scene = Scene(canvas, palette, rng, texture_scale=float(rng.uniform(3, 10)))
+    brain = None
+    if kind == "torso":
+        outline = paint_torso(scene, table=ct and rng.random() < 0.8)
+    elif kind == "head":
+        outline, brain = paint_head(scene)
+    else:
+        outline = paint_blobs(scene)
+    if ct:
+        return acquire_ct(canvas.image, outline, rng, spacing), "HU"
+    image = acquire_mr(canvas.image, rng, spacing)
+    if brain is not None and rng.random() < 0.4:
+        image *= coverage(brain) > 0.5
+    return store_mr(image, rng), ""
