@@ -1,0 +1,45 @@
+"""Building blocks that the own encoder and the own decoder share: no bias, no statistics over the window."""
+
+from __future__ import annotations
+
+import torch
+from monai.networks.layers.factories import Conv, Pool
+from torch import nn
+
+from medrecon.dct import analyse, block_basis
+
+
+class ResidualBlock(nn.Module):
+    """x + mix(relu(conv(x))): one spatial convolution, so that the receptive field grows by one position."""
+
+    def __init__(self, spatial_dims: int, channels: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        conv = Conv[Conv.CONV, spatial_dims]
+        self.conv = conv(channels, channels, kernel_size, padding=kernel_size // 2, bias=False)
+        self.mix = conv(channels, channels, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, *S) -> (B, C, *S)."""
+        return x + self.mix(torch.relu_(self.conv(x)))
+
+
+class CentredBlocks(nn.Module):
+    """An image as blocks of 4 voxels along each axis without its absolute intensity.
+
+    All 4 ** dims orthonormal coefficients of each block, the mean of the block taken relative to the blocks
+    around it: adding a constant to the image changes nothing, and zero padding means "goes on as it is".
+    """
+
+    SIZE = 4
+
+    def __init__(self, spatial_dims: int) -> None:
+        super().__init__()
+        basis = block_basis(self.SIZE, spatial_dims, self.SIZE**spatial_dims)
+        self.register_buffer("basis", basis, persistent=False)
+        self.around = Pool[Pool.AVG, spatial_dims](3, stride=1, padding=1, count_include_pad=False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 1, *S) -> (B, 4 ** dims, *S / 4)."""
+        coefficients = analyse(image, self.basis, self.SIZE)
+        mean, detail = coefficients[:, :1], coefficients[:, 1:]
+        return torch.cat([mean - self.around(mean), detail], dim=1)
