@@ -1,8 +1,8 @@
 """Adversarial terms for MONAI's `AdversarialTrainer` with its `PatchDiscriminator`.
 
 The trainer adds `recon_loss_function(fake, real)` and `g_loss_function(logits)` as they are, so the weight
-and its warm-up live in `GeneratorLoss`. MONAI's discriminators return every intermediate map; the criterion is
-for the logits alone. Without AMP the trainer's output has no "loss": log by `LogTerms`.
+and its warm-up live in `GeneratorLoss`. MONAI's discriminators return every intermediate map; the criterion
+is for the logits alone. Without AMP the trainer's output has no "loss": log by `LogTerms`.
 """
 
 from __future__ import annotations
