@@ -261,6 +261,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _usage_fault(error: Any) -> Fault:
     """One line for a mistake on the command line, with the near names where Typer knows them."""
     message = error.format_message().strip().rstrip(".")
+    message = message.replace("Value error, ", "")
     message = re.sub(r" \(Possible options: (.*)\)", r": did you mean \1?", message)
     message = message.replace(". Did you mean", ": did you mean")
     command = getattr(getattr(error, "ctx", None), "command_path", "medrecon")

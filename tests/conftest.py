@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The root of the checkout."""
+    return ROOT
 
 
 @pytest.fixture(scope="session")
@@ -16,4 +25,100 @@ def shared_dir() -> Path:
     folder = Path(os.environ.get("MEDRECON_SHARED", ROOT.parent / "shared"))
     if not (folder / "data" / "real").is_dir():
         pytest.skip("no real scans here: set MEDRECON_SHARED to the folder that holds data/real")
+    return folder
+
+
+@pytest.fixture
+def make_ct() -> Callable[..., np.ndarray]:
+    """Writes a small oblique CT series as DICOM: `make_ct(folder, ...)` -> its HU, (X, Y, Z) int16."""
+    return write_ct
+
+
+def write_ct(
+    folder: Path,
+    shape: tuple[int, int, int] = (20, 24, 6),
+    *,
+    description: str = "Chest 1.0",
+    number: int = 3,
+    seed: int = 0,
+    leave_out: int | None = None,
+    patient: str = "Doe^Jane",
+) -> np.ndarray:
+    """Write a CT series of uint16 with intercept -1024; `leave_out` drops that slice, which makes a gap."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    columns, rows, slices = shape
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(-900, 1200, columns)[:, None, None] + np.linspace(0, 300, rows)[None, :, None]
+    hu = (ramp + rng.normal(0, 20, shape)).round().astype(np.int16)
+    tilt = np.deg2rad(12.0)
+    row, column = np.array([1.0, 0, 0]), np.array([0, np.cos(tilt), np.sin(tilt)])
+    normal = np.cross(row, column)
+    study, series, frame = (generate_uid(entropy_srcs=[description, str(seed), name]) for name in "abc")
+    folder.mkdir(parents=True)
+    for index in range(slices):
+        if index == leave_out:
+            continue
+        ds = Dataset()
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
+        ds.SOPInstanceUID = generate_uid(entropy_srcs=[description, str(seed), str(index)])
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+        ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study, series, frame
+        ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = patient, "ID-4711", "19500101", "O"
+        ds.StudyDate = ds.SeriesDate = ds.ContentDate = ds.AcquisitionDate = "20240102"
+        ds.StudyTime = ds.SeriesTime = ds.ContentTime = ds.AcquisitionTime = "101112"
+        ds.AccessionNumber = ds.StudyID = ds.ReferringPhysicianName = ""
+        ds.Modality, ds.Manufacturer, ds.SeriesDescription = "CT", "Nobody", description
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        ds.SeriesNumber, ds.AcquisitionNumber, ds.InstanceNumber = number, 1, slices - index
+        ds.PatientPosition, ds.PositionReferenceIndicator, ds.KVP = "HFS", "", "120"
+        ds.ImagePositionPatient = [f"{value:.6f}" for value in (-30.0, -40.0, 5.0) + normal * 2.5 * index]
+        ds.ImageOrientationPatient = [f"{value:.8f}" for value in (*row, *column)]
+        ds.PixelSpacing, ds.SliceThickness, ds.SpacingBetweenSlices = ["0.8", "0.7"], "2.5", "2.5"
+        ds.Rows, ds.Columns, ds.SamplesPerPixel = rows, columns, 1
+        ds.PhotometricInterpretation, ds.PixelRepresentation = "MONOCHROME2", 0
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
+        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "-1024", "1", "HU"
+        ds.PixelData = (hu[:, :, index].T.astype(np.int32) + 1024).astype("<u2").tobytes()
+        ds.save_as(folder / f"slice{(index * 7) % slices:03d}.dcm", enforce_file_format=True)
+    return hu
+
+
+@pytest.fixture
+def make_nifti() -> Callable[..., np.ndarray]:
+    """Writes a small oblique MR-like NIfTI: `make_nifti(path, ...)` -> its values, (X, Y, Z) int16."""
+    return write_nifti
+
+
+def write_nifti(path: Path, shape: tuple[int, int, int] = (18, 16, 10), *, seed: int = 0) -> np.ndarray:
+    """Write an int16 NIfTI with an oblique affine."""
+    import nibabel as nib
+
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 900, shape).astype(np.int16)
+    turn = np.deg2rad(10.0)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    affine[:3, :3] *= (0.9, 0.9, 2.0)
+    affine[:3, 3] = (-8.0, 4.0, 20.0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(values, affine), path)
+    return values
+
+
+@pytest.fixture
+def tiny_bundle(tmp_path: Path) -> Path:
+    """A bundle with the ids of the real ones and a network of two pooling layers, without weights."""
+    return write_tiny_bundle(tmp_path / "bundles" / "tiny")
+
+
+def write_tiny_bundle(folder: Path) -> Path:
+    """Write the bundle whose parts are in tests/tiny_parts.py."""
+    configs = folder / "configs"
+    configs.mkdir(parents=True)
+    (configs / "metadata.json").write_text(json.dumps({"version": "0.0.1", "monai_version": "1.6.1"}))
+    (configs / "inference.yaml").write_text((ROOT / "tests" / "tiny_inference.yaml").read_text())
     return folder

@@ -1,0 +1,77 @@
+"""Bundles are found by name or path, and refused in one line when something is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medrecon.bundle import Bundle, bundle_names, find_bundle, layers_of
+from medrecon.errors import ModelError, UsageError
+
+
+def test_the_bundles_that_come_along_are_found_by_name() -> None:
+    for name in bundle_names():
+        assert (find_bundle(name) / "configs" / "inference.yaml").is_file()
+
+
+def test_a_bundle_is_found_by_its_path(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_bundle(tiny_bundle) == tiny_bundle.resolve()
+    monkeypatch.chdir(tiny_bundle.parent)
+    assert find_bundle("tiny") == tiny_bundle.resolve()
+
+
+def test_a_folder_without_metadata_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not a bundle"):
+        find_bundle(tmp_path)
+
+
+def test_an_override_with_a_mistyped_key_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(ModelError, match=r"no 'overwrit': did you mean 'overwrite'"):
+        Bundle.open(tiny_bundle, {"overwrit": True})
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "inference.yaml"])
+@pytest.mark.parametrize("text", ["", "[1, 2]", "{broken", "a: [1\n"])
+def test_a_broken_configuration_is_refused(tiny_bundle: Path, name: str, text: str) -> None:
+    (tiny_bundle / "configs" / name).write_text(text)
+    with pytest.raises(ModelError) as refused:
+        Bundle.open(tiny_bundle)
+    assert name in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_configuration_is_refused(tiny_bundle: Path) -> None:
+    (tiny_bundle / "configs" / "inference.yaml").unlink()
+    with pytest.raises(ModelError, match=r"inference\.yaml: the bundle lacks this file"):
+        Bundle.open(tiny_bundle)
+
+
+def replace(bundle: Path, old: str, new: str) -> None:
+    config = bundle / "configs" / "inference.yaml"
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+
+
+def test_a_part_that_cannot_be_built_is_told_in_one_line(tiny_bundle: Path) -> None:
+    replace(tiny_bundle, "tiny_parts.Pool", "tiny_parts.Pol")
+    with pytest.raises(ModelError, match="cannot build 'network_def'") as refused:
+        layers_of(Bundle.open(tiny_bundle))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_network_that_declares_no_layers_is_refused(tiny_bundle: Path) -> None:
+    replace(tiny_bundle, "network_def:\n", "network_def:\n  _target_: torch.nn.Identity\nnot_used:\n")
+    with pytest.raises(ModelError, match="declares no layers"):
+        layers_of(Bundle.open(tiny_bundle))
+
+
+def test_our_own_error_comes_through_what_monai_wraps_it_in(tiny_bundle: Path) -> None:
+    opened = Bundle.open(tiny_bundle, {"scans": (), "layers": ["coarse2"], "output_dir": tiny_bundle / "out"})
+    with pytest.raises(UsageError, match="nothing to write"):
+        opened.build("targets")
+
+
+def test_the_root_is_known_wherever_the_command_runs(tiny_bundle: Path) -> None:
+    assert Bundle.open(tiny_bundle).build("bundle_root") == tiny_bundle.resolve()

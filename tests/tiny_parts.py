@@ -1,0 +1,81 @@
+"""A network small enough to be seen through: average pooling, and repetition as its inversion."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from medrecon.io import Derivation, Scan, find_scans
+from medrecon.types import Features, LayerInfo
+
+
+class Pool(nn.Module):
+    """Layers "coarse2" and "coarse4": means over 2 and 4 voxels along each axis."""
+
+    def layers(self) -> list[LayerInfo]:
+        return [LayerInfo(f"coarse{step}", 1, (step,) * 3, (step,) * 3) for step in (2, 4)]
+
+    def forward(self, image: torch.Tensor, names: list[str] | None = None) -> Features:
+        wanted = names or [layer.name for layer in self.layers()]
+        return {name: functional.avg_pool3d(image, int(name[-1]), ceil_mode=True) for name in wanted}
+
+
+class Repeat(nn.Module):
+    """Repeats the finest of the features over the voxels that it came from."""
+
+    def forward(self, features: Features, shape: tuple[int, ...]) -> torch.Tensor:
+        name = min(features)
+        up = functional.interpolate(features[name], scale_factor=int(name[-1]))
+        return up[..., : shape[0], : shape[1], : shape[2]]
+
+
+class WholeInferer:
+    """Runs the network on the whole volume at once, once for each result."""
+
+    def __init__(self, results: list[str]) -> None:
+        self.results = results
+        self.progress = None
+
+    def __call__(self, image: torch.Tensor, network: nn.Module) -> torch.Tensor:
+        made = []
+        for number, result in enumerate(self.results, start=1):
+            made.append(image if result == "input" else network(image, result))
+            if self.progress is not None:
+                self.progress(number, len(self.results))
+        return torch.cat(made, dim=1)
+
+
+class Fails(WholeInferer):
+    """An inferer that fails on scans with a given number of slices, in the way that it is told."""
+
+    def __init__(self, results: list[str], slices: int, error: str) -> None:
+        super().__init__(results)
+        self.slices = slices
+        self.error = error
+
+    def __call__(self, image: torch.Tensor, network: nn.Module) -> torch.Tensor:
+        if image.shape[-1] == self.slices:
+            kinds = {"memory": MemoryError, "interrupt": KeyboardInterrupt, "bug": ZeroDivisionError}
+            raise kinds[self.error]("planted")
+        return super().__call__(image, network)
+
+
+def all_scans(source: str) -> tuple[Scan, ...]:
+    """The scans in a folder."""
+    return find_scans(source).scans
+
+
+def derivations(results: list[str]) -> dict[str, Derivation]:
+    """The provenance of each result."""
+    return {
+        result: Derivation(
+            model="tiny",
+            version="0.0.1",
+            weights_sha256="",
+            layers=result,
+            lossy=result != "input",
+            values_per_voxel=None,
+        )
+        for result in results
+    }
