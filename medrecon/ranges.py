@@ -30,11 +30,11 @@ def intensity_map(
     volume) is a background, not signal: it would pull both percentiles towards itself, the more the larger
     the margin, so that the same brain came out darker in a tighter crop. It is left out of the percentiles
     and the range is then widened to hold it, so that it never falls outside [0, 1]. A constant image, where
-    nothing else is left, gets a range of one unit.
+    nothing else is left, gets a range of one unit (wider where float32 could not tell one unit).
 
-    Percentiles come from all voxels up to 2**20 of them, above that from every n-th voxel (counted along the
-    last axis first), n having no common factor with the number of voxels, so that each row and column takes
-    part. The answer depends on the values alone, not on memory layout or chance.
+    Percentiles come from about 2**20 voxels: every n-th one (counted along the last axis first), n having no
+    common factor with the number of voxels, so that each row and column takes part. The answer depends on the
+    values alone, not on memory layout or chance.
 
     Args:
         array: the image in stored units, any shape.

@@ -1,0 +1,97 @@
+"""Structural similarity of volumes too large to be filtered whole."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+import numpy as np
+from scipy.ndimage import correlate1d
+
+WINDOW, SIGMA = 11, 1.5
+_K1, _K2 = 0.01, 0.03
+
+
+class SSIM:
+    """Mean structural similarity of two volumes, fed slab after slab along their first axis.
+
+    Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE TIP 13(4),
+    2004: Gaussian window of 11 voxels a side, sigma 1.5 voxels, K1 = 0.01, K2 = 0.03, population covariance,
+    averaged over the windows that lie wholly inside the volume; here in three dimensions. That is the
+    definition of `monai.metrics.SSIMMetric(3)` and of `skimage.metrics.structural_similarity(...,
+    gaussian_weights=True, use_sample_covariance=False)`. Along an axis shorter than the window, the window is
+    cut to the longest odd length that fits, so that a single slice gets the 2D index.
+
+    The window counts voxels, not millimetres. Values must come scaled so that the data range is [0, 1]: the
+    index depends on where zero lies, and HU have it in the middle.
+
+    Use it as a context manager (it holds threads); `mean` is the result.
+
+    Args:
+        shape: of the whole volume.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.kernels = [_gaussian(length) for length in shape]
+        self._carry: list[np.ndarray] = []
+        self._total, self._count = 0.0, 0
+        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+
+    def __enter__(self) -> SSIM:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+
+    def add(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Take in the next planes of both volumes, float32 (planes, *shape[1:])."""
+        filtered = list(self._pool.map(self._in_plane, (x, y, x * x + y * y, x * y)))
+        if self._carry:
+            filtered = [np.concatenate(pair) for pair in zip(self._carry, filtered, strict=True)]
+        keep = len(self.kernels[0]) - 1
+        self._carry = [f[len(f) - keep :].copy() for f in filtered] if keep else []
+        if len(filtered[0]) <= keep:
+            self._carry = filtered
+            return
+        mean_x, mean_y, square, product = self._pool.map(self._across_planes, filtered)
+        luminance = mean_x * mean_y
+        means = mean_x**2
+        means += mean_y**2
+        product -= luminance
+        square -= means
+        upper = (2 * luminance + _K1**2) * (2 * product + _K2**2)
+        means += _K1**2
+        square += _K2**2
+        means *= square
+        upper /= means
+        self._total += float(upper.sum(dtype=np.float64))
+        self._count += upper.size
+
+    @property
+    def mean(self) -> float:
+        """The index averaged over all windows taken in."""
+        return self._total / self._count if self._count else float("nan")
+
+    def _in_plane(self, values: np.ndarray) -> np.ndarray:
+        return _valid(_valid(values, self.kernels[1], 1), self.kernels[2], 2)
+
+    def _across_planes(self, values: np.ndarray) -> np.ndarray:
+        return _valid(values, self.kernels[0], 0)
+
+
+def _valid(values: np.ndarray, kernel: np.ndarray, axis: int) -> np.ndarray:
+    """Filter along one axis; keep what the window covers wholly."""
+    if len(kernel) == 1:
+        return values
+    half = len(kernel) // 2
+    filtered = correlate1d(values, kernel, axis=axis, mode="nearest")
+    return np.asarray(filtered[(slice(None),) * axis + (slice(half, values.shape[axis] - half),)])
+
+
+def _gaussian(length: int) -> np.ndarray:
+    window = min(WINDOW, length - 1 + length % 2)
+    weights = np.exp(-0.5 * ((np.arange(window) - window // 2) / SIGMA) ** 2)
+    return np.asarray(weights / weights.sum())
