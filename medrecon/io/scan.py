@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +18,33 @@ class ScanError(MedreconError, ValueError):
     """A scan that is refused: broken, ambiguous, or not what medrecon can read without guessing."""
 
     exit_code = 3
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a user allows beyond the strict reading.
+
+    Attributes:
+        resample_tilt: resample a sheared stack (gantry tilt) onto a straight grid, linearly.
+        form: which of two contradicting NIfTI forms to believe, "sform" or "qform"; "" refuses.
+        replace_nonfinite: value put in the place of NaN and Inf; None refuses.
+        max_bytes: refuse scans whose decoded voxels take more than this.
+    """
+
+    resample_tilt: bool = False
+    form: str = ""
+    replace_nonfinite: float | None = None
+    max_bytes: int = 8 << 30
+
+    def to_text(self) -> str:
+        """The options that differ from the defaults, as JSON: they travel in a MetaTensor's meta."""
+        default = asdict(ReadOptions())
+        return json.dumps({k: v for k, v in asdict(self).items() if v != default[k]}, sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> ReadOptions:
+        """The inverse of `to_text`."""
+        return cls(**json.loads(text or "{}"))
 
 
 @dataclass(frozen=True)
@@ -37,6 +65,8 @@ class Scan:
         series_uid: SeriesInstanceUID, "" outside DICOM.
         volume: which volume of a 4D or multi-echo source this is; None where there is only one.
         notes: what was noticed and must be said, one line each.
+        options: what the user allowed when the scan was found.
+        recipe: how the voxels are read; for `read_scan` alone.
     """
 
     path: Path
@@ -51,12 +81,21 @@ class Scan:
     series_uid: str = ""
     volume: int | None = None
     notes: tuple[str, ...] = ()
+    options: ReadOptions = field(default=ReadOptions(), repr=False)
+    recipe: Any = field(default=None, repr=False, compare=False)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Distance between voxel centres along X, Y, Z, in mm."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
+
+    def __fspath__(self) -> str:
+        """The scan's address `path#scan=KEY`: MONAI's `LoadImage` turns every input into a path.
+
+        `ScanReader` finds the scan again from it; no file has this name.
+        """
+        return f"{self.path}#scan={self.key}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,156 @@
+"""From the positions of slices to one affine, or a refusal that names the place and the millimetres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medrecon.io.scan import ScanError
+
+RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+SPACING_REMEDY = "find the missing or misplaced slices and export the series again"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Slices on a regular grid.
+
+    Attributes:
+        order: indices of the slices along their normal, lowest position first.
+        affine: (4, 4) float64, (column, row, slice) -> RAS mm.
+        tilt: in-plane shift from slice to slice along rows and columns, in mm; None for a straight grid.
+    """
+
+    order: tuple[int, ...]
+    affine: np.ndarray
+    tilt: tuple[float, float] | None = None
+
+
+def check_orientation(orientation: Sequence[float] | None, path: object) -> np.ndarray:
+    """Image Orientation (Patient) as (2, 3) unit vectors, cleaned of rounding.
+
+    Raises:
+        ScanError: missing, not of length one, not at right angles.
+    """
+    if orientation is None or len(orientation) != 6:
+        raise ScanError(
+            "Image Orientation (Patient) is missing or incomplete: the slices cannot be placed",
+            path=path,  # type: ignore[arg-type]
+            remedy="export the series with its geometry",
+        )
+    pair = np.asarray(orientation, float).reshape(2, 3)
+    lengths = np.linalg.norm(pair, axis=1)
+    if np.any(np.abs(lengths - 1) > 1e-2) or abs(pair[0] @ pair[1]) > 1e-2:
+        raise ScanError(
+            "Image Orientation (Patient) is no pair of unit vectors at right angles: "
+            + "\\".join(f"{v:g}" for v in orientation),
+            path=path,  # type: ignore[arg-type]
+            remedy="export the series with its geometry",
+        )
+    row = pair[0] / lengths[0]
+    column = pair[1] - (pair[1] @ row) * row
+    return np.stack([row, column / np.linalg.norm(column)])
+
+
+def check_spacing(spacing: Sequence[float] | None, path: object) -> tuple[float, float]:
+    """Pixel Spacing (between rows, between columns) in mm.
+
+    Raises:
+        ScanError: missing, zero, negative or absurd.
+    """
+    if spacing is None or len(spacing) != 2:
+        text = "is missing or incomplete"
+    elif min(spacing) <= 0:
+        text = f"is {spacing[0]:g} x {spacing[1]:g} mm"
+    elif min(spacing) < 1e-3 or max(spacing) > 100:
+        text = f"is {spacing[0]:g} x {spacing[1]:g} mm, which no scanner makes"
+    else:
+        return float(spacing[0]), float(spacing[1])
+    raise ScanError(
+        f"Pixel Spacing {text}: the voxels' size is unknown",
+        path=path,  # type: ignore[arg-type]
+        remedy="export the series with its geometry",
+    )
+
+
+def stack(
+    positions: np.ndarray,
+    directions: np.ndarray,
+    spacing: tuple[float, float],
+    thickness: float | None,
+    names: Sequence[str],
+    path: object,
+) -> Stack:
+    """Sort slices along their normal and check that they are evenly spaced.
+
+    Args:
+        positions: (N, 3) Image Position (Patient) in LPS mm, no two the same.
+        directions: (2, 3) row and column direction cosines.
+        spacing: distance between rows and between columns, in mm.
+        thickness: stands in for the slice distance of a single slice.
+        names: (N,) how a user finds each slice.
+        path: the scan, for the message.
+
+    Raises:
+        ScanError: gaps or uneven distances (more than 1 % and 0.05 mm off the median).
+    """
+    normal = np.cross(directions[0], directions[1])
+    along = positions @ normal
+    order = np.argsort(along, kind="stable")
+    points = positions[order]
+    affine = np.eye(4)
+    affine[:3, 0] = directions[0] * spacing[1]
+    affine[:3, 1] = directions[1] * spacing[0]
+    affine[:3, 3] = points[0]
+    tilt = None
+    if len(points) == 1:
+        affine[:3, 2] = normal * _thickness(thickness, path)
+    else:
+        _check_even(along[order], [names[i] for i in order], path)
+        step = float(along[order[-1]] - along[order[0]]) / (len(points) - 1)
+        affine[:3, 2] = normal * step
+        drift = (points - points[0]) @ directions.T
+        worst = float(np.abs(drift).max())
+        if worst > max(0.05, 0.05 * min(spacing)):
+            straight = np.linspace(drift[0], drift[-1], len(points))
+            if np.abs(drift - straight).max() > max(0.1, 0.1 * min(spacing)):
+                raise ScanError(
+                    f"the slices are shifted against each other by up to {worst:.2f} mm, unevenly",
+                    path=path,  # type: ignore[arg-type]
+                    remedy=SPACING_REMEDY,
+                )
+            shift = drift[-1] / (len(points) - 1)
+            tilt = (float(shift[0]), float(shift[1]))
+    return Stack(tuple(int(i) for i in order), RAS_FROM_LPS @ affine, tilt)
+
+
+def _check_even(along: np.ndarray, names: Sequence[str], path: object) -> None:
+    gaps = np.diff(along)
+    usual = float(np.median(gaps))
+    tolerance = max(0.05 if usual > 0.5 else 0.1 * usual, 0.01 * usual)
+    wrong = np.flatnonzero(np.abs(gaps - usual) > tolerance)
+    if not len(wrong):
+        return
+    first = int(wrong[0])
+    more = f" (and at {len(wrong) - 1} more places)" if len(wrong) > 1 else ""
+    missing = round(float(gaps[first]) / usual) - 1
+    whole = abs(float(gaps[first]) - (missing + 1) * usual) <= 2 * tolerance
+    kind = f"{missing} slice(s) missing" if missing > 0 and whole else "uneven slice spacing"
+    raise ScanError(
+        f"{kind} after slice {first + 1} of {len(names)} ({names[first]}): {gaps[first]:.3f} mm to "
+        f"{names[first + 1]} instead of {usual:.3f} mm{more}",
+        path=path,  # type: ignore[arg-type]
+        remedy=SPACING_REMEDY,
+    )
+
+
+def _thickness(thickness: float | None, path: object) -> float:
+    if thickness is None or not 1e-3 <= thickness <= 1000:
+        raise ScanError(
+            "a single slice without a valid Slice Thickness: the voxels' depth is unknown",
+            path=path,  # type: ignore[arg-type]
+            remedy="give the whole series",
+        )
+    return float(thickness)

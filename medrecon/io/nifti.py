@@ -1,0 +1,201 @@
+"""NIfTI files as scans: headers by `nifti_header`, voxels with the gzip check sum verified."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from medrecon.io.inflate import FREE_BYTES, MAX_RATIO
+from medrecon.io.nifti_header import EXPORT, NiftiHeader, parse
+from medrecon.io.scan import ReadOptions, Scan, ScanError
+from medrecon.io.series import scan_key
+from medrecon.io.voxels import check_finite, pick_volume, rescale
+
+try:
+    from isal import igzip as fast_gzip
+except ImportError:  # pragma: no cover - only where isal has no wheel
+    fast_gzip = gzip  # type: ignore[assignment]
+
+BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, OSError)
+MAX_TAIL = 1 << 20
+
+
+@dataclass(frozen=True)
+class NiftiRecipe:
+    """How the voxels are read: the header, the file that holds them, and which volume."""
+
+    header: NiftiHeader
+    data_path: Path
+    volume: int
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the content is gzipped, whatever the name says."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
+def nifti_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
+    """The scan of one NIfTI file (or of a header with its image file).
+
+    Raises:
+        ScanError: broken, contradicting, several volumes and none chosen, or more than the file can hold.
+    """
+    header = _header(path, options)
+    data_path = _data_path(path) if header.paired else path
+    size = data_path.stat().st_size
+    need = header.offset + int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
+    packed = is_gzip(data_path)
+    if need - header.offset > options.max_bytes:
+        raise ScanError(
+            f"{' x '.join(map(str, header.shape))} voxels are {need >> 20} MiB, the limit is "
+            f"{options.max_bytes >> 20} MiB",
+            path=path,
+            remedy="raise the limit (max_bytes) if the file is real",
+        )
+    if packed and need > max(FREE_BYTES, MAX_RATIO * size):
+        raise ScanError(
+            f"the header announces {need} bytes, the gzip file has {size}: a decompression bomb or broken",
+            path=path,
+            remedy="unpack it to .nii if it is real",
+        )
+    if not packed and need > size:
+        raise ScanError(f"cut short: {need} bytes are needed, {size} are there", path=path, remedy=EXPORT)
+    chosen = pick_volume(header.shape, volume, path)
+    return Scan(
+        path=path,
+        format="nifti",
+        files=(path,),
+        shape=header.shape[:3],  # type: ignore[arg-type]
+        affine=header.affine,
+        key=scan_key(str(path.resolve()), volume),
+        description=path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".hdr"),
+        volume=volume if len(header.shape) > 3 else None,
+        notes=header.notes,
+        options=options,
+        recipe=NiftiRecipe(header, data_path, chosen),
+    )
+
+
+def read_nifti(scan: Scan) -> tuple[np.ndarray, list[str]]:
+    """The voxels (X, Y, Z), scaling applied, and what was noticed.
+
+    Raises:
+        ScanError: data cut short, wrong check sum, NaN or Inf.
+    """
+    recipe: NiftiRecipe = scan.recipe
+    header = recipe.header
+    count = int(np.prod(header.shape[:3], dtype=object))
+    start = header.offset + recipe.volume * count * header.dtype.itemsize
+    total = header.offset + int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
+    values = np.empty(count, header.dtype)
+    try:
+        with _open(recipe.data_path) as stream:
+            _skip(stream, start)
+            if _fill(stream, values) != values.nbytes:
+                raise EOFError("cut short")
+            _skip(stream, total - start - values.nbytes)
+            if is_gzip(recipe.data_path):
+                _finish(stream, scan.path)
+    except BROKEN as error:
+        raise ScanError(
+            f"broken or cut short ({error})", path=scan.path, remedy="fetch the file again"
+        ) from None
+    stored = values.astype(header.dtype.newbyteorder("="), copy=False)
+    stored, notes = check_finite(stored, scan)
+    volume = rescale(stored, header.slope, header.inter, scan.path)
+    if volume.size and volume.min() == volume.max():
+        notes.append("all voxels have the same value")
+    return volume.reshape(scan.shape, order="F"), notes
+
+
+def _header(path: Path, options: ReadOptions) -> NiftiHeader:
+    try:
+        with _open(path) as stream:
+            head = stream.read(544)
+            header = parse(head, path, options)
+            _check_extensions(stream, head, header, path)
+    except BROKEN as error:
+        raise ScanError(f"broken or cut short ({error})", path=path, remedy="fetch the file again") from None
+    return header
+
+
+def _check_extensions(stream: IO[bytes], head: bytes, header: NiftiHeader, path: Path) -> None:
+    """Header extensions must end before the voxels start."""
+    size = int.from_bytes(head[:4], "little" if head[0] in (92, 28) else "big")
+    flag = head[size : size + 1]
+    if header.paired or len(flag) == 0 or flag == b"\0" or header.offset < size + 12:
+        return
+    stream.seek(size + 4)
+    order = "little" if head[0] in (92, 28) else "big"
+    position = size + 4
+    while position + 8 <= header.offset:
+        length = int.from_bytes(stream.read(4), order)  # type: ignore[arg-type]
+        if length < 8 or position + length > header.offset:
+            raise ScanError(f"a header extension claims {length} bytes", path=path, remedy=EXPORT)
+        position += length
+        stream.seek(position)
+
+
+def _data_path(path: Path) -> Path:
+    """The image file beside a header of a pair."""
+    name = path.name
+    for suffix, others in ((".hdr", (".img", ".img.gz")), (".hdr.gz", (".img.gz", ".img"))):
+        if name.endswith(suffix):
+            for other in others:
+                data = path.with_name(name.removesuffix(suffix) + other)
+                if data.is_file():
+                    return data
+            raise ScanError(
+                f"its image file {data.name} is missing", path=path, remedy="put the pair together"
+            )
+    raise ScanError(
+        "a header of a pair that is not named .hdr", path=path, remedy="rename the pair .hdr and .img"
+    )
+
+
+def _open(path: Path) -> IO[Any]:
+    raw = path.open("rb")
+    if is_gzip(path):
+        packed: IO[Any] = fast_gzip.open(raw, "rb")  # type: ignore[assignment]
+        return packed
+    return raw
+
+
+def _fill(stream: IO[bytes], values: np.ndarray) -> int:
+    """Read into `values`; returns the bytes that were there."""
+    target = memoryview(values).cast("B")
+    got = 0
+    while got < len(target):
+        count = stream.readinto(target[got : got + (1 << 24)])  # type: ignore[attr-defined]
+        if not count:
+            break
+        got += count
+    return got
+
+
+def _skip(stream: IO[bytes], count: int) -> None:
+    if isinstance(stream, io.BufferedReader) and not hasattr(stream, "myfileobj"):
+        stream.seek(count, os.SEEK_CUR)
+        return
+    while count > 0:
+        part = stream.read(min(count, 1 << 22))
+        if not part:
+            raise EOFError("cut short")
+        count -= len(part)
+
+
+def _finish(stream: IO[bytes], path: Path) -> None:
+    """Read to the end of the gzip stream: only there the check sum is compared."""
+    left = MAX_TAIL
+    while part := stream.read(1 << 16):
+        left -= len(part)
+        if left < 0:
+            raise ScanError("holds far more data than its header says", path=path, remedy=EXPORT)

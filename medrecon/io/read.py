@@ -1,0 +1,48 @@
+"""Read the voxels of a scan that was found."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medrecon.io.dicom_pixels import read_frames
+from medrecon.io.nifti import read_nifti
+from medrecon.io.scan import Scan, ScanError
+
+
+class ScanWarning(UserWarning):
+    """Something about a scan that must be said and does not stop it."""
+
+
+def load(scan: Scan) -> tuple[np.ndarray, list[str]]:
+    """The voxels (X, Y, Z) in stored units, and what was noticed while reading them.
+
+    Raises:
+        ScanError: the voxels cannot be read.
+    """
+    try:
+        if scan.format == "dicom":
+            volume = read_frames(scan.recipe)
+            constant = volume.min() == volume.max()
+            return volume, ["all voxels have the same value"] if constant else []
+        if scan.format == "nifti":
+            return read_nifti(scan)
+        from medrecon.io.itk import read_itk
+
+        return read_itk(scan)
+    except MemoryError:
+        raise ScanError(
+            "does not fit into memory", path=scan.path, remedy="use a machine with more"
+        ) from None
+
+
+def read_scan(scan: Scan) -> np.ndarray:
+    """The voxels of a scan.
+
+    Returns:
+        (X, Y, Z) in stored units (HU for CT). Whole numbers in the smallest of uint8 (8-bit sources), int16,
+        uint16, int32 that holds them; else float32 for sources of at most 16 bits, float64 for others.
+
+    Raises:
+        ScanError: a file changed since it was found, is broken, or holds NaN or Inf.
+    """
+    return load(scan)[0]

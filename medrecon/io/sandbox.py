@@ -1,0 +1,109 @@
+"""Decode compressed pixels in a child process with memory, CPU and time limits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medrecon.io import decode
+from medrecon.io.frames import Frame
+from medrecon.io.scan import ScanError
+
+BASE_SECONDS = 8.0
+SECONDS_PER_VOXEL = 2e-6
+BASE_BYTES = 768 << 20
+BOOT = (
+    "import sys, json, runpy, resource\n"
+    "limits = json.loads(sys.argv[2])\n"
+    "resource.setrlimit(resource.RLIMIT_AS, (limits['bytes'], limits['bytes']))\n"
+    "resource.setrlimit(resource.RLIMIT_CPU, (limits['seconds'], limits['seconds'] + 1))\n"
+    "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+    "sys.path[:] = limits['path']\n"
+    "runpy.run_path(sys.argv[1], run_name='__main__')\n"
+)
+
+
+def run_limited(
+    program: str, job: dict[str, Any], *, path: Path, seconds: float, memory: int
+) -> dict[str, Any]:
+    """Run one of our programs on a job in a child process and return its answer.
+
+    Args:
+        program: the Python file, which reads a JSON job from stdin and writes a JSON answer to stdout.
+        job: what it gets.
+        path: the scan, for the message.
+        seconds: limit of CPU and of wall time.
+        memory: limit of address space in bytes.
+
+    Raises:
+        ScanError: it crashed, ran out of time or memory, or refused the input.
+    """
+    limits = {"bytes": memory, "seconds": int(seconds) + 1, "path": [p for p in sys.path if p]}
+    command = [sys.executable, "-I", "-c", BOOT, program, json.dumps(limits)]
+    env = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+    remedy = "export it again, uncompressed if that is possible"
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(job).encode(),
+            capture_output=True,
+            timeout=seconds,
+            env=env,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ScanError(f"decoding took more than {seconds:.0f} s", path=path, remedy=remedy) from None
+    if done.returncode < 0:
+        raise ScanError(f"decoding crashed (signal {-done.returncode})", path=path, remedy=remedy)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+        raise ScanError(f"decoding failed: {last[:200]}", path=path, remedy=remedy) from None
+    if "error" in answer:
+        raise ScanError(f"cannot be decoded: {answer['error']}", path=answer.get("path", path), remedy=remedy)
+    return answer
+
+
+def decode_frames(frames: Sequence[Frame]) -> np.ndarray:
+    """Decode compressed frames, (N, rows, columns) unsigned integers of the header's Bits Allocated.
+
+    Raises:
+        ScanError: an encoding that is not supported, or data that do not decode within the limits.
+    """
+    for frame in frames:
+        if frame.syntax not in decode.SUPPORTED:
+            raise ScanError(
+                f"pixel encoding (transfer syntax) {frame.syntax} is not supported",
+                path=frame.path,
+                remedy="export it uncompressed",
+            )
+    first = frames[0]
+    files: list[list[Any]] = []
+    for frame in frames:
+        if files and files[-1][0] == str(frame.path):
+            files[-1][-1].append(frame.index)
+            continue
+        files.append(
+            [str(frame.path), frame.offset, frame.size, frame.order, frame.count, frame.syntax]
+            + [frame.rows, frame.columns, frame.allocated, [frame.index]]
+        )
+    shape = (len(frames), first.rows, first.columns)
+    voxels = int(np.prod(shape))
+    with tempfile.TemporaryDirectory(prefix="medrecon-") as folder:
+        output = Path(folder) / "frames.raw"
+        run_limited(
+            decode.__file__,
+            {"output": str(output), "files": files},
+            path=first.path,
+            seconds=BASE_SECONDS + SECONDS_PER_VOXEL * voxels,
+            memory=BASE_BYTES + 32 * first.rows * first.columns + 2 * first.size,
+        )
+        return np.fromfile(output, f"<u{first.allocated // 8}", voxels).reshape(shape)
