@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -27,6 +28,14 @@ def parse_layers(result: str) -> tuple[str, ...]:
     return names
 
 
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 in hardware (AVX512-BF16 or AMX; Ampere and later)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
 class Reconstructor(nn.Module):
     """The `network_def` of each bundle: features of the chosen layers, and the image that they give back.
 
@@ -34,9 +43,7 @@ class Reconstructor(nn.Module):
         encoder: has `layers()` and `forward(image, names) -> Features`.
         inversion: has `forward(features, shape) -> image`.
         layers: the result computed when `forward` is not told; the deepest layer when None.
-        training_layers: while training, each call draws one of these results with the weight given, so that
-            one inversion learns to answer for every subset. Drawn from torch's global generator.
-        mixed_precision: run the convolutions in bfloat16 (autocast).
+        mixed_precision: run the convolutions in bfloat16 (autocast); None where it is native.
     """
 
     def __init__(
@@ -44,14 +51,12 @@ class Reconstructor(nn.Module):
         encoder: nn.Module,
         inversion: nn.Module,
         layers: str | None = None,
-        training_layers: Mapping[str, float] | None = None,
-        mixed_precision: bool = False,
+        mixed_precision: bool | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.inversion = inversion
         self.default = layers or self.layers()[-1].name
-        self.training_layers = dict(training_layers or {})
         self.mixed_precision = mixed_precision
 
     def layers(self) -> list[LayerInfo]:
@@ -72,28 +77,42 @@ class Reconstructor(nn.Module):
             ModelError: when a layer does not exist.
         """
         if layers is None:
-            layers = self.draw() if self.training and self.training_layers else self.default
-        return next(iter(self.reconstruct(image, [layers])))
+            layers = self.default
+        return next(self.reconstruct(image, [layers]))
 
     def reconstruct(
         self, image: torch.Tensor, results: Sequence[str | Sequence[str]]
-    ) -> Iterable[torch.Tensor]:
+    ) -> Iterator[torch.Tensor]:
         """One image for each result in turn; the encoder runs once. `input` gives the image itself."""
         names = [parse_layers(r) if isinstance(r, str) else tuple(r) for r in results]
         needed = [layer.name for layer in self.layers() if any(layer.name in n for n in names)]
         unknown = [n for group in names for n in group if n not in needed and n != INPUT]
-        device = image.device.type
-        with torch.autocast(device, torch.bfloat16) if self.mixed_precision else contextlib.nullcontext():
+        with self._precision(image.device):
             features = self.encoder(image, needed + unknown) if needed or unknown else {}
         for group in names:
             if group == (INPUT,):
                 yield image
                 continue
-            with torch.autocast(device, torch.bfloat16) if self.mixed_precision else contextlib.nullcontext():
+            with self._precision(image.device):
                 yield self.inversion({name: features[name] for name in group}, image.shape[2:])
 
-    def draw(self) -> str:
-        """One of the training results, by its weight."""
-        names = list(self.training_layers)
-        weights = torch.tensor([float(self.training_layers[name]) for name in names])
-        return names[int(torch.multinomial(weights, 1))]
+    def _precision(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
+        mixed = has_native_bfloat16(device) if self.mixed_precision is None else self.mixed_precision
+        return torch.autocast(device.type, torch.bfloat16) if mixed else contextlib.nullcontext()
+
+    @property
+    def stride(self) -> int:
+        """The deepest stride: tiles are cut on multiples of it."""
+        return max(max(layer.stride) for layer in self.layers())
+
+    @property
+    def halo(self) -> int | None:
+        """Voxels around a block of the deepest stride that its reconstruction can depend on.
+
+        None where the inversion does not say its `reach`: then only the whole image gives the right result.
+        """
+        reach = getattr(self.inversion, "reach", None)
+        if reach is None:
+            return None
+        sides = [(f - s) / 2 for x in self.layers() for f, s in zip(x.receptive_field, x.stride, strict=True)]
+        return math.ceil(max(sides)) + int(reach)

@@ -1,5 +1,6 @@
 """Networks that turn an image into features: `layers()` says which, `forward(image, names)` computes them."""
 
+from medrecon.encoders.conv import ConvEncoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.plain import PlainEncoder
@@ -7,6 +8,7 @@ from medrecon.encoders.vgg import VGGEncoder
 from medrecon.encoders.weights import fit_weights, read_weights
 
 __all__ = [
+    "ConvEncoder",
     "Frozen",
     "FrozenEncoder",
     "PlainEncoder",

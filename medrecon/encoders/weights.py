@@ -31,7 +31,7 @@ def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, torch
     if not file.is_file():
         raise ModelError("there is no such weight file", path=file, remedy="give the path of a weight file")
     if sha256 is not None:
-        found = _digest(file)
+        found = digest(file)
         if found != sha256.lower():
             raise ModelError(
                 f"its SHA-256 is {found}, expected {sha256.lower()}",
@@ -74,7 +74,7 @@ def fit_weights(
     module.load_state_dict(given)
 
 
-def _digest(file: Path) -> str:
+def digest(file: Path) -> str:
     """SHA-256 of a file, in pieces (hashlib.file_digest needs Python 3.11)."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:

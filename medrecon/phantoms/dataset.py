@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from torch.utils.data import Dataset
 
 from medrecon.phantoms.generator import Modality, random_volume
@@ -22,7 +23,7 @@ class PhantomDataset(Dataset[dict[str, Any]]):
         modality: "CT", "MR" or None for either.
         transform: called on each item, such as a MONAI `Compose`.
 
-    Items: {"image": (1, X, Y, Z) float32 tensor, "units": "HU" or ""}.
+    Items: {"image": (1, X, Y, Z) float32 MetaTensor, its meta["units"] like "units": "HU" or ""}.
     """
 
     def __init__(
@@ -53,5 +54,6 @@ class PhantomDataset(Dataset[dict[str, Any]]):
             raise IndexError(f"item {index} of {self.length}")
         rng = np.random.default_rng([self.seed, self.epoch, index])
         volume, units = random_volume(self.shape, rng, self.modality)
-        item: dict[str, Any] = {"image": torch.from_numpy(volume)[None], "units": units}
+        image = MetaTensor(torch.from_numpy(volume)[None], meta={"units": units})
+        item: dict[str, Any] = {"image": image, "units": units}
         return item if self.transform is None else self.transform(item)

@@ -1,0 +1,107 @@
+"""What the configurations of the bundles call: where they are, their scans, their network, its provenance."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from medrecon import __version__
+from medrecon.bundle import find_bundle
+from medrecon.encoders.weights import digest, fit_weights, read_weights
+from medrecon.io import Derivation, Scan, find_scans
+from medrecon.reconstructor import INPUT, Reconstructor, parse_layers
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def locate(name: str) -> str:
+    """The folder of the bundle that is running, so that its configuration works from any directory.
+
+    MONAI puts the root of a workflow's bundle on `sys.path`; the one whose metadata has this name is taken,
+    else the bundle of this name that comes with medrecon.
+
+    Args:
+        name: `name` in metadata.json.
+
+    Raises:
+        ModelError: there is no such bundle.
+    """
+    for place in sys.path:
+        meta = Path(place) / "configs" / "metadata.json"
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(meta.read_text("utf-8")).get("name") == name:
+                return str(meta.parents[1])
+    return str(find_bundle(name))
+
+
+def all_scans(source: str | Path) -> tuple[Scan, ...]:
+    """Every scan of a folder, a file or a list.
+
+    Raises:
+        ScanError: a scan is there but refused: none is dropped in silence.
+    """
+    found = find_scans(source)
+    if found.refused:
+        raise found.refused[0]
+    return found.scans
+
+
+def load_network(network: Network, weights: str | Path, device: str | torch.device = "cpu") -> Network:
+    """Put trained weights into a network, ready for inference on a device.
+
+    Args:
+        network: as `network_def` builds it.
+        weights: its state_dict, a torch checkpoint or safetensors.
+        device: where it will run.
+
+    Raises:
+        ModelError: the file is missing or unsafe, or a tensor does not fit.
+    """
+    fit_weights(network, read_weights(weights), weights)
+    return channels_last(network.to(device)).eval()
+
+
+def channels_last(network: Network) -> Network:
+    """Lay the weights out channels last: what the own blocks produce, and the fastest on CPU and GPU."""
+    for parameter in network.parameters():
+        if parameter.ndim in (4, 5):
+            order = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
+            parameter.data = parameter.data.contiguous(memory_format=order)
+    return network
+
+
+def describe_results(
+    network: Reconstructor, results: Sequence[str], *, model: str, version: str, weights: str | Path
+) -> dict[str, Derivation]:
+    """The provenance of each result, for the files it is written to.
+
+    Args:
+        network: says the rate of its layers, and which of them lose nothing.
+        results: "level3", "level2+level4", "input".
+        model: the bundle's name.
+        version: the bundle's version.
+        weights: the file whose hash names the model.
+    """
+    rates = {layer.name: layer.values_per_voxel for layer in network.layers()}
+    lossless = getattr(network.inversion, "complete", set()) | {INPUT}
+    sha256 = digest(Path(weights))
+    described = {}
+    for result in results:
+        names = parse_layers(result)
+        rate = sum(rates.get(name, 0.0) for name in names)
+        described[result] = Derivation(
+            model=f"{model} {version}".strip(),
+            version=__version__,
+            weights_sha256=sha256,
+            layers=result,
+            lossy=not lossless.intersection(names),
+            values_per_voxel=None if result == INPUT else rate,
+        )
+    return described
