@@ -96,11 +96,12 @@ class PerceptualLoss(FeatureLoss):
     """Squared distance of feature vectors scaled to unit length, mean over positions.
 
     As LPIPS without its learned weights (Zhang et al. 2018, arXiv:1801.03924): each layer gives 0 to 4 (0 to
-    2 after a ReLU), whatever the scale of its features.
+    2 after a ReLU), whatever the scale of its features. Unlike there, vectors much shorter than is usual in
+    the target's layer count for little: in air a scaled-up vector is noise, and its gradient is huge.
 
     Args:
         encoder, layers, slices_per_axis: see `FeatureLoss`.
-        eps: length below which a feature vector counts as nothing; keeps the gradient finite there.
+        eps: length below which a vector counts for little, relative to the root mean square length.
     """
 
     def __init__(
@@ -108,17 +109,18 @@ class PerceptualLoss(FeatureLoss):
         encoder: nn.Module,
         layers: Sequence[str] | Mapping[str, float],
         slices_per_axis: int = 4,
-        eps: float = 1e-3,
+        eps: float = 0.1,
     ) -> None:
         super().__init__(encoder, layers, slices_per_axis)
         self.eps = eps
 
     def distance(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Mean over positions of |p/|p| - t/|t||^2."""
-        return (self._unit(pred) - self._unit(target)).square().sum(1).mean()
-
-    def _unit(self, features: torch.Tensor) -> torch.Tensor:
-        return features / (features.square().sum(1, keepdim=True) + self.eps**2).sqrt()
+        power = target.square().sum(1, keepdim=True)
+        usual = power.flatten(1).mean(1).view(-1, *(1,) * (target.ndim - 1))
+        floor = self.eps**2 * usual + 1e-6  # the constant is for layers that see nothing at all
+        scaled = target / (power + floor).sqrt()
+        return (pred / (pred.square().sum(1, keepdim=True) + floor).sqrt() - scaled).square().sum(1).mean()
 
 
 class FeatureConsistencyLoss(FeatureLoss):

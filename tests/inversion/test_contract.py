@@ -29,7 +29,7 @@ ODD = [LayerInfo("odd", 5, (6, 3), (9, 9)), LayerInfo("odder", 7, (12, 15), (40,
 SMALL = {"width": 4, "max_width": 8}
 Build = Callable[[Sequence[LayerInfo]], nn.Module]
 
-# name -> (the layers, how to build the decoder for them, which subsets of the layers it takes: "any" or names)
+# name -> (the layers, how to build the decoder for them, the subset of the layers it takes, or "any")
 INVERSIONS: dict[str, tuple[list[LayerInfo], Build, str | list[str]]] = {
     "pyramid2d": (pyramid(2), lambda layers: PyramidDecoder(layers, widths=(8, 8, 8), depth=1), "any"),
     "pyramid3d": (pyramid(3), lambda layers: PyramidDecoder(layers, widths=(8, 8, 8), depth=1), "any"),
