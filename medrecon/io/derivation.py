@@ -1,0 +1,60 @@
+"""How a reconstruction came to be: what is written into it, and what its identifiers are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.uid import UID, generate_uid
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The provenance of one result, the same for all scans.
+
+    Attributes:
+        model: name of the model or bundle.
+        version: version of medrecon and of the model, as the user would report it.
+        weights_sha256: hash of the weights file, "" where there are none.
+        layers: the layers that the image was made from: "level3", "level2+level4"; "input" for the control
+            that went through no network.
+        lossy: whether the voxels went through a latent that keeps less than the image.
+        values_per_voxel: feature values kept for each voxel; None where it is unknown.
+    """
+
+    model: str
+    version: str
+    weights_sha256: str
+    layers: str
+    lossy: bool
+    values_per_voxel: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Voxels for each value that was kept, at least 1: LossyImageCompressionRatio."""
+        if not self.lossy or not self.values_per_voxel:
+            return None
+        return max(1.0, 1.0 / self.values_per_voxel)
+
+    @property
+    def description(self) -> str:
+        """One sentence for DerivationDescription (PS3.3 C.7.6.1.1.3)."""
+        if self.layers == "input":
+            text = f"Identity control by medrecon {self.version}: voxels as in the source, no network."
+        else:
+            kept = (
+                f", {self.values_per_voxel:.4g} values kept per voxel"
+                if self.values_per_voxel is not None
+                else ""
+            )
+            text = (
+                f"Feature reconstruction by medrecon {self.version}: image made from {self.layers} "
+                f"of {self.model}{kept}; weights sha256 {self.weights_sha256 or 'none'}. "
+                "Not acquired data; not for diagnosis."
+            )
+        return text.encode("ascii", "replace").decode("ascii").replace("\\", "/")
+
+    def uid(self, *source: str) -> UID:
+        """A UID that is the same each time the same source is derived in the same way."""
+        return generate_uid(
+            entropy_srcs=["medrecon", *source, self.model, self.version, self.weights_sha256, self.layers]
+        )

@@ -1,0 +1,117 @@
+"""The source of a derived series, slice by slice: full headers, without pixels."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pydicom
+from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+)
+
+from medrecon.errors import UsageError
+from medrecon.io.dicom_enhanced import classic_headers
+from medrecon.io.encoding import StoredForm
+from medrecon.io.scan import Scan, ScanError
+
+CLASSIC = {
+    CTImageStorage: CTImageStorage,
+    MRImageStorage: MRImageStorage,
+    PositronEmissionTomographyImageStorage: PositronEmissionTomographyImageStorage,
+    EnhancedCTImageStorage: CTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage: CTImageStorage,
+    EnhancedMRImageStorage: MRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage: MRImageStorage,
+    EnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
+    LegacyConvertedEnhancedPETImageStorage: PositronEmissionTomographyImageStorage,
+}
+"""SOP class of a source -> the single-frame class that is derived from it."""
+
+
+@dataclass
+class SourceSlice:
+    """One slice of the source.
+
+    Attributes:
+        header: its attributes as a single-frame image has them, without pixels; ours to change.
+        uid: SOPInstanceUID of the object it came from, "" where that is missing.
+        sop_class: SOP class of that object.
+        frame: number of the frame in that object, from 1; 0 for single-frame objects.
+    """
+
+    header: Dataset
+    uid: str
+    sop_class: str
+    frame: int = 0
+
+
+def check_derivable(scan: Scan) -> None:
+    """Refuse early what no derived series can be made from.
+
+    Raises:
+        UsageError: the source is not CT, MR or PET.
+    """
+    sop_class = str(_read(scan, 0, ["SOPClassUID"]).get("SOPClassUID", ""))
+    if sop_class not in CLASSIC:
+        name = pydicom.uid.UID(sop_class).name or "unnamed objects"
+        raise UsageError(
+            f"no derived DICOM series can be made from {name}",
+            path=scan.path,
+            remedy="CT, MR and PET can; use --format nifti",
+        )
+
+
+def source_slices(scan: Scan) -> list[SourceSlice]:
+    """Headers of the slices of a DICOM scan, in the order of the array's last axis.
+
+    Raises:
+        ScanError: a file cannot be read any more.
+        UsageError: the source is not CT, MR or PET.
+    """
+    check_derivable(scan)
+    headers = [_read(scan, index) for index in range(len(scan.files))]
+    uids = [str(header.get("SOPInstanceUID", "")) for header in headers]
+    classes = [str(header.get("SOPClassUID", "")) for header in headers]
+    if CLASSIC[classes[0]] == classes[0]:  # type: ignore[index]
+        return [SourceSlice(*each) for each in zip(headers, uids, classes, strict=True)]
+    found = classic_headers(headers[0], scan)
+    return [SourceSlice(header, uids[0], classes[0], frame) for header, frame in found]
+
+
+def stored_form(slices: list[SourceSlice]) -> StoredForm:
+    """How the source stores its values."""
+    return StoredForm(
+        bits=max(int(item.header.get("BitsStored", 16)) for item in slices),
+        signed=any(item.header.get("PixelRepresentation", 0) for item in slices),
+        slopes=np.array([_number(item.header, "RescaleSlope", 1.0) for item in slices]),
+        intercepts=np.array([_number(item.header, "RescaleIntercept", 0.0) for item in slices]),
+    )
+
+
+def _number(header: Dataset, keyword: str, missing: float) -> float:
+    value = header.get(keyword)
+    return missing if value is None or value == "" else float(value)
+
+
+def _read(scan: Scan, index: int, tags: list[str] | None = None) -> Dataset:
+    path = scan.files[index]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
+    except (OSError, InvalidDicomError, ValueError, KeyError) as error:
+        raise ScanError(
+            f"cannot be read again for writing ({error})", path=path, remedy="keep the source until the end"
+        ) from error

@@ -1,0 +1,217 @@
+"""Write a derived DICOM series: one file a slice, made from the source's headers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from monai.config import PathLike
+from monai.data import ImageWriter
+from monai.utils import convert_data_type
+from pydicom import Dataset
+
+from medrecon.errors import OutputError
+from medrecon.io.derivation import Derivation
+from medrecon.io.derived import SeriesPlan, derive
+from medrecon.io.dicom_source import SourceSlice, source_slices, stored_form
+from medrecon.io.encoding import Encoded, encode
+from medrecon.io.outputs import LOG, Written, hash_files
+from medrecon.io.publish import publish
+from medrecon.io.read import read_scan
+from medrecon.io.reader import scan_of
+from medrecon.io.scan import Scan
+
+_LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_MOVED = 0.25  # share of a voxel by which a slice may be off the grid before the grid counts as another one
+
+
+class DicomSeriesWriter(ImageWriter):
+    """Write a volume as a DICOM series derived from its source series.
+
+    MONAI's writer interface: `set_data_array`, `set_metadata`, `write`. The source is found again from the
+    metadata (`scan_of`), since attributes do not travel with a MetaTensor.
+
+    Args:
+        derivation: how the volume was made; None for a copy of the source's voxels.
+        overwrite: replace a series that medrecon wrote before.
+        result: name of the result, for the record.
+        series_offset: added to a hundred times the source's SeriesNumber.
+        synthetic: "YES" or "NO" for SyntheticData (0008,001C); "" leaves it out: what an institution counts
+            as synthetic is its own decision.
+    """
+
+    def __init__(
+        self,
+        derivation: Derivation | None = None,
+        overwrite: bool = False,
+        result: str = "",
+        series_offset: int = 1,
+        synthetic: str = "",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.derivation = derivation or identity_derivation()
+        self.overwrite, self.result = overwrite, result or self.derivation.layers
+        self.series_offset, self.synthetic = series_offset, synthetic
+        self.scan: Scan | None = None
+
+    def set_data_array(self, data_array: Any, channel_dim: int | None = 0, **kwargs: Any) -> None:
+        """Take the volume: (1, X, Y, Z) or, with `channel_dim=None`, (X, Y, Z); in the source's units."""
+        array = convert_data_type(data_array, np.ndarray)[0]
+        if channel_dim is not None:
+            array = np.take(array, 0, axis=channel_dim)
+        self.data_obj = array
+
+    def set_metadata(self, meta_dict: Mapping[str, Any] | None = None, **options: Any) -> None:
+        """Take the metadata that `ScanReader` gave, from which the source series is found again."""
+        self.scan = scan_of(meta_dict or {})
+
+    def write(self, filename: PathLike, verbose: bool = False, **kwargs: Any) -> Written:
+        """Write the series into the folder `filename`, whole or not at all.
+
+        Raises:
+            OutputError: it exists, does not fit the disk, or does not read back as it was meant.
+            ScanError: the source cannot be read any more.
+        """
+        if self.scan is None or self.data_obj is None:
+            raise OutputError(
+                "nothing to write", path=Path(filename), remedy="set the array and the metadata first"
+            )
+        scan, path = self.scan, Path(filename)
+        volume = np.asarray(self.data_obj)
+        if volume.shape != scan.shape:
+            raise OutputError(
+                f"a volume of {volume.shape} does not fit the source of {scan.shape}",
+                path=path,
+                remedy="invert the transforms first",
+            )
+        with publish(path, self.overwrite) as part:
+            plan, slices = self._plan(scan, volume)
+            part.mkdir()
+            wanted = []
+            for index, source in enumerate(slices):
+                file = part / f"IM{index + 1:05d}.dcm"
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # what the source's attributes get wrong is kept as it is
+                    image = derive(source, index, plan)
+                    pydicom.dcmwrite(
+                        file, image, implicit_vr=False, little_endian=True, enforce_file_format=True
+                    )
+                wanted.append((file, image))
+            said = _said(plan, slices, scan)
+            check_series(wanted, path)
+            hashes = hash_files(part)
+        for line in said:
+            LOG.warning("%s: %s", path, line)
+        return Written(
+            path,
+            scan.key,
+            self.result,
+            "dicom",
+            _words(plan.encoded),
+            plan.encoded.clipped,
+            tuple(said),
+            hashes,
+        )
+
+    def _plan(self, scan: Scan, volume: np.ndarray) -> tuple[SeriesPlan, list[SourceSlice]]:
+        slices = source_slices(scan)
+        form = stored_form(slices)
+        encoded = encode(volume, form)
+        first = slices[0].header
+        plan = SeriesPlan(
+            derivation=self.derivation,
+            source_series=scan.series_uid,
+            volume="" if scan.volume is None else str(scan.volume),
+            offset=self.series_offset,
+            encoded=encoded,
+            padding=_padding(first, scan, encoded, form),
+            geometry=_moved(slices, scan),
+            synthetic=self.synthetic,
+            photometric=str(first.get("PhotometricInterpretation", "MONOCHROME2")),
+        )
+        return plan, slices
+
+
+def identity_derivation() -> Derivation:
+    """The derivation of voxels that went through no network."""
+    from medrecon import __version__
+
+    return Derivation("none", __version__, "", "input", lossy=False)
+
+
+def check_series(wanted: list[tuple[Path, Dataset]], final: Path) -> None:
+    """Read the written files back and compare pixels and geometry with what was meant.
+
+    Raises:
+        OutputError: they differ.
+    """
+    tags = ["SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"]
+    tags += ["RescaleSlope", "RescaleIntercept", "BitsStored", "PixelRepresentation", "Rows", "Columns"]
+    for file, image in wanted:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            back = pydicom.dcmread(file, specific_tags=[*tags, "PixelData"])
+        same = back.get("PixelData") == image.PixelData and all(back.get(t) == image.get(t) for t in tags)
+        if not same:
+            raise OutputError(
+                f"{file.name} does not read back as it was written", path=final, remedy="check the disk"
+            )
+
+
+def _padding(first: Dataset, scan: Scan, encoded: Encoded, form: Any) -> int | None:
+    """PixelPaddingValue in the new stored units, if it is still just what the padded voxels hold."""
+    raw = first.get("PixelPaddingValue")
+    if raw is None or len(set(form.slopes)) > 1 or len(set(form.intercepts)) > 1:
+        return None
+    low, high = form.limits
+    value = int(raw)
+    if value > high and form.signed:  # an unsigned VR in a signed image
+        value -= 1 << 16
+    if not low <= value <= high:
+        return None
+    slope, intercept = float(form.slopes[0]), float(form.intercepts[0])
+    physical = value * slope + intercept
+    new = (physical - float(encoded.form.intercepts[0])) / float(encoded.form.slopes[0])
+    if new != round(new) or not encoded.form.limits[0] <= new <= encoded.form.limits[1]:
+        return None
+    source = np.rint((read_scan(scan).transpose(2, 1, 0) - np.float64(intercept)) / slope) == value
+    return int(new) if np.array_equal(source, encoded.stored == int(new)) else None
+
+
+def _moved(slices: list[SourceSlice], scan: Scan) -> np.ndarray | None:
+    """The LPS affine where the scan's grid is not that of its headers (a resampled tilt), else None."""
+    affine = _LPS_FROM_RAS @ scan.affine
+    limit = _MOVED * min(scan.spacing)
+    for index, source in enumerate(slices):
+        place = source.header.get("ImagePositionPatient")
+        here = (affine @ [0, 0, index, 1])[:3]
+        if place is None or np.linalg.norm(np.array(place, float) - here) > limit:
+            return affine
+    rows, columns = slices[0].header.get("Rows"), slices[0].header.get("Columns")
+    return affine if (columns, rows) != scan.shape[:2] else None
+
+
+def _words(encoded: Encoded) -> str:
+    form = encoded.form
+    slopes = sorted(set(form.slopes))
+    slope = f"slope {slopes[0]:g}" if len(slopes) == 1 else f"slopes {slopes[0]:g} to {slopes[-1]:g}"
+    kind = (
+        f"{'int' if form.signed else 'uint'}16, {form.bits} bits, {slope}, intercept {form.intercepts[0]:g}"
+    )
+    return f"{kind} ({'as the source' if encoded.as_source else 'the values do not fit the source encoding'})"
+
+
+def _said(plan: SeriesPlan, slices: list[SourceSlice], scan: Scan) -> list[str]:
+    said = []
+    if plan.encoded.clipped:
+        said.append(f"{plan.encoded.clipped} of {plan.encoded.stored.size} voxels clipped to 16 bits")
+    if slices[0].frame:
+        said.append(f"written as {len(slices)} single-frame images, the source is one enhanced object")
+    if plan.geometry is not None:
+        said.append("written on the resampled grid, not on the source's")
+    return said

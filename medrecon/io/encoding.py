@@ -1,0 +1,136 @@
+"""How values in a scanner's units become stored integers of 16 bits (PS3.3 C.7.6.3, C.11.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from pydicom.valuerep import format_number_as_ds
+
+from medrecon.errors import OutputError
+
+_CLIP_AT_MOST = 0.01  # share of voxels that may be clipped before a coarser step is the lesser evil
+_WIDE = 65535
+
+
+@dataclass(frozen=True)
+class StoredForm:
+    """Integers and the line that turns them into values: `value = stored * slope + intercept`.
+
+    Attributes:
+        bits: Bits Stored.
+        signed: Pixel Representation.
+        slopes: one for each slice; `intercepts` likewise.
+    """
+
+    bits: int
+    signed: bool
+    slopes: np.ndarray
+    intercepts: np.ndarray
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest stored integer."""
+        if self.signed:
+            return -(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1
+        return 0, (1 << self.bits) - 1
+
+    def holds(self, low: np.ndarray, high: np.ndarray) -> bool:
+        """Whether values from `low` to `high` (one pair for each slice) fit."""
+        if self.bits > 16 or not np.all(self.slopes):
+            return False
+        ends = np.stack([(low - self.intercepts) / self.slopes, (high - self.intercepts) / self.slopes])
+        ends = np.rint(ends)
+        return bool(ends.min() >= self.limits[0] and ends.max() <= self.limits[1])
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A volume as stored integers.
+
+    Attributes:
+        stored: (slices, rows, columns) int16 or uint16.
+        form: what they mean.
+        as_source: whether that is the source's own form.
+        clipped: number of voxels that did not fit and were set to the nearest value that does.
+    """
+
+    stored: np.ndarray = field(repr=False)
+    form: StoredForm
+    as_source: bool
+    clipped: int = 0
+
+    def values(self, index: int) -> np.ndarray:
+        """The values of one slice that a reader will get, (rows, columns) float64."""
+        slope, intercept = float(self.form.slopes[index]), float(self.form.intercepts[index])
+        return self.stored[index] * slope + intercept
+
+
+def encode(volume: np.ndarray, source: StoredForm) -> Encoded:
+    """Store a volume as its source is stored where the values fit, else as int16.
+
+    In this order: the source's form; where the source counts in whole units, int16 (or uint16) with slope 1
+    and intercept 0; the same with up to 1 % of the voxels clipped; int16 with one slope for the series.
+
+    Args:
+        volume: (X, Y, Z) values in the source's units, any real dtype.
+        source: how the source stores them; as many slopes as there are slices.
+
+    Raises:
+        OutputError: values are not finite.
+    """
+    slices = volume.transpose(2, 1, 0)
+    low = slices.min(axis=(1, 2)).astype(np.float64)
+    high = slices.max(axis=(1, 2)).astype(np.float64)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        count = int(np.count_nonzero(~np.isfinite(slices)))
+        raise OutputError(
+            f"{count} voxels of the result are not finite numbers", remedy="check the model and its weights"
+        )
+    if source.holds(low, high):
+        return Encoded(_store(slices, source), source, True)
+    whole = bool(np.all(source.slopes == 1) and np.all(source.intercepts == np.rint(source.intercepts)))
+    if whole:
+        plain = [_form(16, True, 1.0, len(low)), _form(16, False, 1.0, len(low))]
+        for form in plain:
+            if form.holds(low, high):
+                return Encoded(_store(slices, form), form, False)
+        form = plain[0] if source.signed or low.min() + high.max() < 0 else plain[1]
+        first, last = form.limits
+        outside = int(np.count_nonzero((slices < first - 0.5) | (slices > last + 0.5)))
+        if outside <= _CLIP_AT_MOST * volume.size:
+            return Encoded(_store(np.clip(slices, first, last), form), form, False, outside)
+    largest: float = max(-float(low.min()) / 32768, float(high.max()) / 32767, 1e-30)
+    form = _form(16, True, _round_up(largest), len(low))
+    return Encoded(_store(slices, form), form, False)
+
+
+def _form(bits: int, signed: bool, slope: float, count: int) -> StoredForm:
+    return StoredForm(bits, signed, np.full(count, slope), np.zeros(count))
+
+
+def _round_up(slope: float) -> float:
+    """The next number that a decimal string of 16 characters can hold (PS3.5 6.2)."""
+    text = float(format_number_as_ds(slope))
+    return text if text >= slope else float(format_number_as_ds(slope * (1 + 1e-9)))
+
+
+def _store(slices: np.ndarray, form: StoredForm) -> np.ndarray:
+    """Round to stored integers, slice by slice so that no float copy of the volume is made."""
+    dtype = np.dtype(np.int16 if form.signed else np.uint16)
+    intercepts = form.intercepts
+    if slices.dtype.kind in "iu" and np.all(form.slopes == 1):
+        shift = np.unique(np.rint(intercepts))
+        if len(shift) == 1 and shift[0] == intercepts[0]:
+            offset = int(shift[0])
+            if offset == 0:
+                return np.ascontiguousarray(slices.astype(dtype))
+            return np.ascontiguousarray((slices.astype(np.int32) - offset).astype(dtype))
+    stored = np.empty(slices.shape, dtype)
+    step = 32
+    for start in range(0, len(slices), step):
+        part = np.ascontiguousarray(slices[start : start + step])
+        for index, values in enumerate(part, start):
+            ints = (values.astype(np.float64) - intercepts[index]) / form.slopes[index]
+            stored[index] = np.clip(np.rint(ints, out=ints), *form.limits)
+    return stored

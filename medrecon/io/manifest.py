@@ -1,0 +1,180 @@
+"""The record of a run: what went in, what was done, what came out, and nothing that names a patient."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from medrecon.io.derivation import Derivation
+from medrecon.io.names import scan_label, secrets
+from medrecon.io.outputs import Written, hash_file
+from medrecon.io.publish import publish
+from medrecon.io.scan import LeftOut, Scan, ScanError
+
+SCHEMA = "medrecon.manifest/1"
+_PACKAGES = ("medrecon", "torch", "monai", "numpy", "pydicom", "nibabel", "SimpleITK", "imagecodecs", "isal")
+
+
+def manifest_path(output: str | Path, targets: Iterable[str | Path]) -> Path:
+    """Where a run's manifest goes: `manifest.json` in a folder of outputs.
+
+    A single series folder or file keeps its own contents alone; its manifest is `<output>.manifest.json`
+    beside it.
+    """
+    output = Path(output)
+    if [Path(target) for target in targets] != [output]:
+        return output / "manifest.json"
+    name = output.name
+    for ending in (".nii.gz", ".nii"):
+        name = name[: -len(ending)] if name.lower().endswith(ending) else name
+    return output.with_name(f"{name}.manifest.json")
+
+
+def write_manifest(
+    path: str | Path,
+    *,
+    scans: Sequence[Scan] = (),
+    outputs: Sequence[Written] = (),
+    left_out: Sequence[LeftOut] = (),
+    refused: Sequence[ScanError] = (),
+    derivation: Mapping[str, Derivation] | None = None,
+    config: Mapping[str, Any] | None = None,
+    device: str = "",
+    seeds: Mapping[str, int] | None = None,
+    layers: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+    overwrite: bool = True,
+) -> Path:
+    """Write the manifest of a run as JSON, whole or not at all.
+
+    Names of patients, their IDs and birth dates are taken out of every text in it, and so are the folders
+    of absolute paths: files are told apart by name and hash.
+
+    Args:
+        path: the file, see `manifest_path`.
+        scans: the sources that were used; their files are hashed here.
+        outputs: what was written.
+        left_out: files that are no part of a scan, and why; `refused` are scans that are broken.
+        derivation: result -> how it was made.
+        config: the run's settings, JSON values.
+        device: where it ran, such as "cpu".
+        seeds: name -> seed.
+        layers: what the user asked for.
+        warnings: what was said during the run.
+        overwrite: replace a manifest that is there.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    words = sorted({word for scan in scans for word in secrets(scan)}, key=len, reverse=True)
+    roots = _roots(scans, left_out, refused)
+    record = {
+        "schema": SCHEMA,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "inputs": [_input(scan) for scan in scans],
+        "left_out": [{"file": item.path.name, "reason": item.reason} for item in left_out],
+        "refused": [
+            {"file": item.path.name if item.path else "", "reason": item.message} for item in refused
+        ],
+        "layers": list(layers),
+        "derivation": {name: _derivation(value) for name, value in (derivation or {}).items()},
+        "config": dict(config or {}),
+        "device": device,
+        "seeds": dict(seeds or {}),
+        "versions": _versions(),
+        "warnings": list(warnings),
+        "outputs": [_output(item) for item in outputs],
+    }
+    text = json.dumps(_scrub(record, words, roots), indent=2, ensure_ascii=False, default=str) + "\n"
+    path = Path(path)
+    with publish(path, overwrite) as part:
+        part.write_text(text, encoding="utf-8")
+    return path
+
+
+def _input(scan: Scan) -> dict[str, Any]:
+    return {
+        "scan": scan_label(scan),
+        "key": scan.key,
+        "format": scan.format,
+        "modality": scan.modality,
+        "units": scan.units,
+        "shape": list(scan.shape),
+        "spacing_mm": [round(v, 6) for v in scan.spacing],
+        "affine_ras": scan.affine.tolist(),
+        "volume": scan.volume,
+        "sop_instances": len(scan.files) if scan.format == "dicom" else 0,
+        "sha256": {f"{index + 1:05d}": hash_file(file) for index, file in enumerate(scan.files)},
+        "notes": list(scan.notes),
+    }
+
+
+def _derivation(value: Derivation) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _output(item: Written) -> dict[str, Any]:
+    return {
+        "path": item.path.name,
+        "scan": item.scan_key,
+        "result": item.result,
+        "format": item.format,
+        "encoding": item.encoding,
+        "clipped_voxels": item.clipped,
+        "warnings": list(item.warnings),
+        "sha256": item.sha256,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": sys.platform}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _roots(scans: Sequence[Scan], left_out: Sequence[LeftOut], refused: Sequence[ScanError]) -> list[str]:
+    paths = [scan.path for scan in scans] + [item.path for item in left_out]
+    paths += [item.path for item in refused if item.path is not None]
+    folders = {str(parent) for path in paths for parent in (path.parent, path.absolute().parent)}
+    return sorted((f for f in folders if len(f) > 1), key=len, reverse=True)
+
+
+def _scrub(value: Any, words: Sequence[str], roots: Sequence[str]) -> Any:
+    """Take folders of sources and identities out of each text, in keys and values."""
+    if isinstance(value, Mapping):
+        return {_scrub(str(k), words, roots): _scrub(v, words, roots) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_scrub(v, words, roots) for v in value]
+    if isinstance(value, Path):
+        value = str(value)
+    if not isinstance(value, str):
+        return value
+    for root in roots:
+        value = value.replace(root, "...")
+    lowered = value.lower()
+    for word in words:
+        if word.lower() in lowered:
+            value = _replace(value, word)
+            lowered = value.lower()
+    return value
+
+
+def _replace(text: str, word: str) -> str:
+    import re
+
+    return re.sub(
+        rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", "[removed]", text, flags=re.IGNORECASE
+    )

@@ -1,0 +1,172 @@
+"""Write NIfTI: geometry in both forms, the source's data type where the values fit."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.config import PathLike
+from monai.data import ImageWriter
+from monai.utils import convert_data_type
+
+from medrecon.errors import OutputError
+from medrecon.io.derivation import Derivation
+from medrecon.io.dicom_writer import identity_derivation
+from medrecon.io.nifti_form import NiftiForm, choose_form, source_header
+from medrecon.io.outputs import LOG, Written, hash_files
+from medrecon.io.publish import publish
+from medrecon.io.reader import scan_of
+from medrecon.io.scan import Scan
+
+try:
+    from isal import igzip
+except ImportError:
+    igzip = None  # type: ignore[assignment]
+
+_CHUNK = 1 << 22
+
+
+class NiftiWriter(ImageWriter):
+    """Write a volume as a NIfTI-1 file (NIfTI-2 where an axis is longer than 32767) in its source's geometry.
+
+    sform and qform are the same and have code 1, units are mm. MONAI's writer interface: `set_data_array`,
+    `set_metadata`, `write`.
+
+    Args:
+        derivation: how the volume was made; None for a copy of the source's voxels.
+        overwrite: replace a file that is there.
+        result: name of the result, for the record.
+    """
+
+    def __init__(
+        self,
+        derivation: Derivation | None = None,
+        overwrite: bool = False,
+        result: str = "",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.derivation = derivation or identity_derivation()
+        self.overwrite, self.result = overwrite, result or self.derivation.layers
+        self.scan: Scan | None = None
+
+    def set_data_array(self, data_array: Any, channel_dim: int | None = 0, **kwargs: Any) -> None:
+        """Take the volume: (1, X, Y, Z) or, with `channel_dim=None`, (X, Y, Z); in the source's units."""
+        array = convert_data_type(data_array, np.ndarray)[0]
+        if channel_dim is not None:
+            array = np.take(array, 0, axis=channel_dim)
+        self.data_obj = array
+
+    def set_metadata(self, meta_dict: Mapping[str, Any] | None = None, **options: Any) -> None:
+        """Take the metadata that `ScanReader` gave, from which the source is found again."""
+        self.scan = scan_of(meta_dict or {})
+
+    def write(self, filename: PathLike, verbose: bool = False, **kwargs: Any) -> Written:
+        """Write the file `filename` (`.nii` or `.nii.gz`), whole or not at all.
+
+        Raises:
+            OutputError: it exists, does not fit the disk, or does not read back as it was meant.
+        """
+        if self.scan is None or self.data_obj is None:
+            raise OutputError(
+                "nothing to write", path=Path(filename), remedy="set the array and the metadata first"
+            )
+        scan, path = self.scan, Path(filename)
+        volume = np.asarray(self.data_obj)
+        if volume.shape != scan.shape:
+            raise OutputError(
+                f"a volume of {volume.shape} does not fit the source of {scan.shape}",
+                path=path,
+                remedy="invert the transforms first",
+            )
+        header = source_header(scan)
+        form = choose_form(volume, scan, header)
+        stored = form.store(volume)
+        image = _image(stored, scan.affine, header, form, self.derivation)
+        with publish(path, self.overwrite) as part:
+            packed = path.name.lower().endswith(".gz")
+            _save(image, part, packed)
+            _check(part, packed, stored, form, scan.affine, path)
+            hashes = {path.name: next(iter(hash_files(part).values()))}
+        said = [form.warning] if form.warning else []
+        for line in said:
+            LOG.warning("%s: %s", path, line)
+        return Written(path, scan.key, self.result, "nifti", form.words, 0, tuple(said), hashes)
+
+
+def _image(
+    stored: np.ndarray,
+    affine: np.ndarray,
+    source: nib.Nifti1Header | None,
+    form: NiftiForm,
+    derivation: Derivation,
+) -> nib.Nifti1Image:
+    kind = nib.Nifti2Image if max(stored.shape) > 32767 else nib.Nifti1Image
+    header = kind.header_class()
+    header.set_data_dtype(stored.dtype)
+    image = kind(stored, affine, header)
+    header = image.header
+    header.set_slope_inter(form.slope, form.intercept)
+    if source is not None:
+        for name in ("cal_min", "cal_max", "dim_info", "slice_start", "slice_end", "slice_code"):
+            header[name] = source[name]
+        header["slice_duration"] = source["slice_duration"]
+    header["descrip"] = f"medrecon {derivation.version} {derivation.layers}".encode("ascii", "replace")[:79]
+    header.set_xyzt_units("mm")
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    return image
+
+
+def _save(image: nib.Nifti1Image, part: Path, packed: bool) -> None:
+    """Stream the file; gzip without a name or a time in it, so that the same image gives the same bytes."""
+    with part.open("wb") as raw:
+        if not packed:
+            _stream(image, raw)
+            return
+        kind = igzip.IGzipFile if igzip is not None else gzip.GzipFile
+        with kind(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0) as stream:
+            _stream(image, stream)
+
+
+def _stream(image: nib.Nifti1Image, stream: Any) -> None:
+    header = image.header.copy()
+    header["vox_offset"], header["magic"] = header.single_vox_offset, header.single_magic
+    head = io.BytesIO()
+    header.write_to(head)
+    stream.write(head.getvalue().ljust(header.single_vox_offset, b"\0"))
+    data = np.asarray(image.dataobj)
+    step = max(1, _CHUNK // data[:, :, :1].nbytes)
+    for z in range(0, data.shape[2], step):
+        stream.write(data[:, :, z : z + step].tobytes(order="F"))
+
+
+def _check(
+    part: Path, packed: bool, stored: np.ndarray, form: NiftiForm, affine: np.ndarray, final: Path
+) -> None:
+    """Read the file back and compare voxels and geometry.
+
+    Raises:
+        OutputError: they differ.
+    """
+    data = part.read_bytes()
+    if packed:
+        data = (igzip or gzip).decompress(data)
+    kind = nib.Nifti2Header if max(stored.shape) > 32767 else nib.Nifti1Header
+    back = kind.from_fileobj(io.BytesIO(data))
+    start = int(back["vox_offset"])
+    voxels = np.frombuffer(data, back.get_data_dtype(), stored.size, start).reshape(stored.shape, order="F")
+    scale = max(1.0, float(np.abs(affine).max()))
+    forms = (back.get_sform(), back.get_qform())
+    same = np.array_equal(voxels, stored) and all(
+        np.abs(found - affine).max() < 1e-5 * scale for found in forms
+    )
+    slope, intercept = back.get_slope_inter()
+    same = same and (slope or 1.0, intercept or 0.0) == (np.float32(form.slope), np.float32(form.intercept))
+    if not same:
+        raise OutputError("does not read back as it was written", path=final, remedy="check the disk")

@@ -1,0 +1,57 @@
+"""What a writer says of an output that it finished."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+LOG = logging.getLogger("medrecon")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished output.
+
+    Attributes:
+        path: where it is.
+        scan_key: of the source; `result` names what was made of it.
+        format: "dicom" or "nifti".
+        encoding: how values are stored, in words.
+        clipped: voxels that did not fit and were set to the nearest value that does.
+        warnings: what must be said, one line each.
+        sha256: relative file name -> hash of its bytes.
+    """
+
+    path: Path
+    scan_key: str
+    result: str
+    format: str
+    encoding: str
+    clipped: int
+    warnings: tuple[str, ...]
+    sha256: dict[str, str]
+
+
+def hash_files(path: Path) -> dict[str, str]:
+    """SHA-256 of a file, or of each file of a series folder."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return {file.name: hash_file(file) for file in files}
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of one file."""
+    with path.open("rb") as stream:
+        return (
+            hashlib.file_digest(stream, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _slow(stream)
+        )
+
+
+def _slow(stream: object) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(1 << 20):  # type: ignore[attr-defined]
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,98 @@
+"""The last transform of a pipeline: write each result of each scan to its planned place."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, MutableSequence, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from medrecon.errors import OutputError
+from medrecon.io.derivation import Derivation
+from medrecon.io.dicom_writer import DicomSeriesWriter
+from medrecon.io.nifti_writer import NiftiWriter
+from medrecon.io.outputs import Written
+from medrecon.io.plan import NIFTI_ENDINGS
+from medrecon.io.read import read_scan
+from medrecon.io.reader import scan_of
+
+INPUT = "input"
+"""The result that is the source itself, read again: the control beside which every other stands."""
+
+
+class SaveReconstructiond(MapTransform):
+    """Write the channels of a prediction, one output for each result, each whole or not at all.
+
+    Args:
+        keys: the prediction: a MetaTensor (R, X, Y, Z) in the source's units on the source's grid, with the
+            metadata of `ScanReader`; channel r is `results[r]`.
+        targets: (scan key, result) -> path, from `plan_outputs`.
+        results: names of the results. "input" is written from the source itself, whatever the channel holds.
+        derivation: result -> how it was made; a result that is missing is written as a copy.
+        overwrite: replace outputs that are there.
+        manifest: a list that gets a `Written` for each output, for `write_manifest`.
+        synthetic: SyntheticData for DICOM outputs, see `DicomSeriesWriter`.
+
+    Raises:
+        OutputError: an output cannot be written. MONAI wraps it: it is the `__cause__` of a RuntimeError.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "pred",
+        *,
+        targets: Mapping[tuple[str, str], str | Path],
+        results: Sequence[str],
+        derivation: Mapping[str, Derivation] | None = None,
+        overwrite: bool = False,
+        manifest: MutableSequence[Written] | None = None,
+        synthetic: str = "",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.targets = {pair: Path(path) for pair, path in targets.items()}
+        self.results = list(results)
+        self.derivation = dict(derivation or {})
+        self.overwrite, self.manifest, self.synthetic = overwrite, manifest, synthetic
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write what `data` holds and add the paths to `data["outputs"]`."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            image = item[key]
+            scan = scan_of(image.meta)
+            if len(image) != len(self.results):
+                raise OutputError(
+                    f"{len(image)} channels for {len(self.results)} results",
+                    path=scan.path,
+                    remedy="name each result",
+                )
+            for channel, result in enumerate(self.results):
+                target = self.targets[scan.key, result]
+                volume = read_scan(scan) if result == INPUT else image[channel].detach().cpu().numpy()
+                written = self._write(np.asarray(volume), image.meta, target, result, channel)
+                item.setdefault("outputs", [])
+                item["outputs"] = [*item["outputs"], str(target)]
+                if self.manifest is not None:
+                    self.manifest.append(written)
+        return item
+
+    def _write(
+        self, volume: np.ndarray, meta: Mapping[str, Any], target: Path, result: str, channel: int
+    ) -> Written:
+        options: dict[str, Any] = {
+            "derivation": self.derivation.get(result),
+            "overwrite": self.overwrite,
+            "result": result,
+        }
+        writer: NiftiWriter | DicomSeriesWriter
+        if target.name.lower().endswith(NIFTI_ENDINGS):
+            writer = NiftiWriter(**options)
+        else:
+            writer = DicomSeriesWriter(**options, series_offset=channel + 1, synthetic=self.synthetic)
+        writer.set_data_array(volume, channel_dim=None)
+        writer.set_metadata(meta)
+        return writer.write(target)
