@@ -167,9 +167,7 @@ def layers_of(bundle: Bundle) -> list[LayerInfo]:
 
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ModelError(
-            "a bundle needs this file and it is not there", path=path, remedy="get the bundle again"
-        )
+        raise ModelError("the bundle lacks this file", path=path, remedy="get the bundle again")
     try:
         content = ConfigParser.load_config_file(path)
     except Exception as error:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
 from medrecon import __version__
-from medrecon.commands.faults import Fault
+from medrecon.commands.faults import usage_fault
 from medrecon.commands.session import Outcome, Session
 
 _ANYWHERE = {"--debug", "-q", "--quiet", "-v", "--verbose"}
@@ -67,6 +66,26 @@ Volume = Annotated[
     typer.Option(
         "--volume", metavar="N", help="Take this volume of a 4D or multi-echo scan, counted from 0."
     ),
+]
+
+
+ResampleTilt = Annotated[
+    bool,
+    typer.Option(
+        "--resample-tilt", help="Read sheared stacks (gantry tilt) too, resampled onto a straight grid."
+    ),
+]
+NiftiForm = Annotated[
+    str,
+    typer.Option(
+        "--nifti-form",
+        metavar="sform|qform",
+        help="Which one to believe where a NIfTI file contradicts itself.",
+    ),
+]
+ReplaceNonfinite = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--replace-nonfinite", metavar="VALUE", help="Read NaN and infinities as this value."),
 ]
 
 
@@ -138,8 +157,17 @@ def reconstruct(
         OutputFormat, typer.Option("--format", "-f", help="same: DICOM from DICOM, NIfTI from all else.")
     ] = OutputFormat.same,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    manifest: Annotated[
+        bool,
+        typer.Option(
+            "--manifest/--no-manifest", help="Write what was read, run and written, without identity."
+        ),
+    ] = True,
     series: Series = None,
     volume: Volume = None,
+    resample_tilt: ResampleTilt = False,
+    nifti_form: NiftiForm = "",
+    replace_nonfinite: ReplaceNonfinite = None,
     as_json: Json = False,
 ) -> None:
     """Write what the chosen layers keep of a scan, as a scan of the same grid and units."""
@@ -157,8 +185,14 @@ def reconstruct(
             device=device,
             output_format=output_format.value,
             overwrite=overwrite,
-            series=series,
-            volume=volume,
+            manifest=manifest,
+            options={
+                "series": series,
+                "volume": volume,
+                "resample_tilt": resample_tilt,
+                "nifti_form": nifti_form,
+                "replace_nonfinite": replace_nonfinite,
+            },
         )
 
     session.run(work)
@@ -254,15 +288,5 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(shared + others + rest or ["--help"], prog_name="medrecon", standalone_mode=False)
     except _USAGE_FAULT as error:
         session = Session(json="--json" in others, debug="--debug" in shared)
-        code = session.fail_with(_usage_fault(error), error)
+        code = session.fail_with(usage_fault(error), error)
     sys.exit(code or 0)
-
-
-def _usage_fault(error: Any) -> Fault:
-    """One line for a mistake on the command line, with the near names where Typer knows them."""
-    message = error.format_message().strip().rstrip(".")
-    message = message.replace("Value error, ", "")
-    message = re.sub(r" \(Possible options: (.*)\)", r": did you mean \1?", message)
-    message = message.replace(". Did you mean", ": did you mean")
-    command = getattr(getattr(error, "ctx", None), "command_path", "medrecon")
-    return Fault(None, message[:1].lower() + message[1:], f"see {command} --help", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from monai.data import decollate_batch, list_data_collate
 
 from medrecon.bundle import Bundle, layers_of, near
 from medrecon.errors import ModelError, UsageError
-from medrecon.io.scan import Scan
+from medrecon.io import SaveReconstructiond, ScanWarning, Written, manifest_path, write_manifest
+from medrecon.io.reader import remember
+from medrecon.io.scan import LeftOut, Scan, ScanError
 from medrecon.reconstructor import INPUT, parse_layers
 
 
@@ -76,12 +79,14 @@ class Record:
         outputs: result -> where it was written.
         seconds: wall time from file to file.
         network_seconds: the part of it that the network took.
+        notes: what was noticed while reading and writing and must be said, one line each.
     """
 
     scan: Scan
     outputs: dict[str, Path]
     seconds: float
     network_seconds: float
+    notes: tuple[str, ...] = ()
 
 
 class Pipeline:
@@ -107,6 +112,10 @@ class Pipeline:
         self._preprocessing = bundle.build("preprocessing")
         self._inferer = bundle.build("inferer")
         self._postprocessing = bundle.build("postprocessing")
+        self._save = _saver_of(self._postprocessing, bundle)
+        self._written: list[Written] = []
+        self._save.manifest = self._written
+        self._notes: list[str] = []
 
     @classmethod
     def from_bundle(
@@ -171,7 +180,10 @@ class Pipeline:
         """
         start = time.perf_counter()
         self._inferer.progress = progress
-        with torch.inference_mode():
+        remember(scan)
+        already = len(self._written)
+        with torch.inference_mode(), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", ScanWarning)
             batch = list_data_collate([self._preprocessing({"image": scan})])
             before = time.perf_counter()
             batch["pred"] = self._inferer(batch["image"].to(self.device), self.network)
@@ -181,4 +193,51 @@ class Pipeline:
             for item in decollate_batch(batch):
                 self._postprocessing(item)
         outputs = {result: Path(self.targets[scan.key, result]) for result in self.results}
-        return Record(scan, outputs, time.perf_counter() - start, network_seconds)
+        notes = [str(note.message) for note in said if issubclass(note.category, ScanWarning)]
+        notes += [note for written in self._written[already:] for note in written.warnings]
+        self._notes += notes
+        seconds = time.perf_counter() - start
+        return Record(scan, outputs, seconds, network_seconds, tuple(dict.fromkeys(notes)))
+
+    def write_manifest(
+        self, output: str | Path, *, left_out: Sequence[LeftOut] = (), refused: Sequence[ScanError] = ()
+    ) -> Path:
+        """Write the record of what was run so far, without anything that names a patient.
+
+        Args:
+            output: what the user named; the manifest goes in it, or beside it where it is the result itself.
+                One that is there from a run before stays, and this one gets a number.
+            left_out: files that are no part of a scan.
+            refused: scans that are broken.
+
+        Returns:
+            Where it is.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        first = place = manifest_path(output, self.targets.values())
+        number = 2
+        while place.exists():
+            place = first.with_name(f"{first.stem}-{number}.json")
+            number += 1
+        return write_manifest(
+            place,
+            scans=self.scans,
+            outputs=self._written,
+            left_out=left_out,
+            refused=refused,
+            derivation=self._save.derivation,
+            config={"bundle": self.bundle.name, "version": self.bundle.version},
+            device=str(self.device),
+            layers=self.results,
+            warnings=self._notes,
+        )
+
+
+def _saver_of(postprocessing: Any, bundle: Bundle) -> SaveReconstructiond:
+    """The transform that writes, in whatever order the configuration has them."""
+    for transform in getattr(postprocessing, "transforms", [postprocessing]):
+        if isinstance(transform, SaveReconstructiond):
+            return transform
+    raise ModelError("its postprocessing writes nothing", path=bundle.root, remedy="add SaveReconstructiond")

@@ -83,7 +83,7 @@ def write_ct(
         ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
         ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "-1024", "1", "HU"
         ds.PixelData = (hu[:, :, index].T.astype(np.int32) + 1024).astype("<u2").tobytes()
-        ds.save_as(folder / f"slice{(index * 7) % slices:03d}.dcm", enforce_file_format=True)
+        ds.save_as(folder / f"slice{(index * 7 + 3) % 101:03d}.dcm", enforce_file_format=True)
     return hu
 
 
@@ -110,8 +110,9 @@ def write_nifti(path: Path, shape: tuple[int, int, int] = (18, 16, 10), *, seed:
 
 
 @pytest.fixture
-def tiny_bundle(tmp_path: Path) -> Path:
+def tiny_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle with the ids of the real ones and a network of two pooling layers, without weights."""
+    monkeypatch.syspath_prepend(str(ROOT / "tests"))  # its configuration names tests/tiny_parts.py
     return write_tiny_bundle(tmp_path / "bundles" / "tiny")
 
 

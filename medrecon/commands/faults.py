@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import dataclass
+from typing import Any
 
 from medrecon.causes import causes_of, known_cause
-from medrecon.errors import MedreconError, OutOfMemoryError, OutputError
+from medrecon.errors import MedreconError, OutOfMemoryError, OutputError, UsageError
 
 PARTIAL = 8
 """Exit code when some scans of several failed."""
@@ -81,6 +83,19 @@ def fault_of(error: BaseException) -> Fault:
         "please report it with the output of the same command with --debug",
         MedreconError.exit_code,
     )
+
+
+def usage_fault(error: Any) -> Fault:
+    """A mistake on the command line, with the near names where Typer knows them.
+
+    Args:
+        error: a click exception.
+    """
+    message = error.format_message().strip().rstrip(".").replace("Value error, ", "")
+    message = re.sub(r" \(Possible options: (.*)\)", r": did you mean \1?", message)
+    message = message.replace(". Did you mean", ": did you mean")
+    command = getattr(getattr(error, "ctx", None), "command_path", "medrecon")
+    return Fault(None, message[:1].lower() + message[1:], f"see {command} --help", UsageError.exit_code)
 
 
 def _is_memory(error: BaseException) -> bool:

@@ -157,10 +157,11 @@ def compare_scans(source: Path, recon: Path, *, series: str | None, volume: int 
         "source": scan_data(first),
         "recon": scan_data(second),
         "geometry": "equal",
-        "units": first.units,
-        **fidelity_data(measured),
+        "identical": measured.max_error == 0,
+        **measured.to_dict(),
     }
     units = first.units or "source units"
+    low, high = measured.data_range
 
     def show(console: Console) -> None:
         shape = "x".join(str(size) for size in first.shape)
@@ -169,18 +170,10 @@ def compare_scans(source: Path, recon: Path, *, series: str | None, volume: int 
             (f"MAE ({units})", f"{measured.mae:.4g}"),
             (f"RMSE ({units})", f"{measured.rmse:.4g}"),
             (f"bias ({units})", f"{measured.bias:.4g}"),
-            (f"PSNR (dB, over {measured.data_range:g} {units})", f"{measured.psnr:.2f}"),
+            (f"largest error ({units})", f"{measured.max_error:.4g}"),
+            (f"PSNR (dB, over {low:g} to {high:g} {units})", f"{measured.psnr:.2f}"),
             ("SSIM", f"{measured.ssim:.4f}"),
         ]
         console.print(table(("measure", "value"), rows, right=("value",)))
 
     return Outcome(data, show)
-
-
-def fidelity_data(measured: Any) -> dict[str, float | str]:
-    """A `Fidelity` as JSON types; an infinite PSNR (no difference at all) as the text "inf"."""
-    data: dict[str, float | str] = {}
-    for name in ("mae", "rmse", "bias", "psnr", "ssim", "data_range"):
-        value = float(getattr(measured, name))
-        data[name] = value if np.isfinite(value) else str(value)
-    return data

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrecon.commands.faults import PARTIAL, Fault, fault_of
+from medrecon.commands.faults import PARTIAL, Fault, fault_of, one_line
 from medrecon.commands.progress import progress_bar
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
@@ -28,10 +29,12 @@ def reconstruct_scans(
     device: str,
     output_format: str,
     overwrite: bool,
-    series: str | None,
-    volume: int | None,
+    manifest: bool,
+    options: Mapping[str, Any],
 ) -> Outcome:
     """Find the scans, run the bundle on each, and tell what became of them.
+
+    `options` go to `medrecon.io.find_scans`, the others to `medrecon.pipeline.Pipeline.from_bundle`.
 
     Raises:
         ScanError: nothing can be read, or the one scan cannot.
@@ -39,7 +42,7 @@ def reconstruct_scans(
         OutputError: nothing can be written.
         UsageError: the options do not make sense.
     """
-    found = find_scans(source, series=series, volume=volume)
+    found = find_scans(source, **options)
     pipeline = Pipeline.from_bundle(
         bundle,
         scans=found.scans,
@@ -59,12 +62,18 @@ def reconstruct_scans(
     for number, scan in enumerate(found.scans, start=1):
         try:
             records.append(_run(session, pipeline, scan, f"{number}/{len(found.scans)} {scan.path.name}"))
+            for note in records[-1].notes:
+                session.say(f"note: {note}")
         except Exception as error:
             if len(found.scans) == 1 and not failures:
                 raise
             failures.append(_about(scan, fault_of(error)))
             session.complain(failures[-1])
+    written = None
+    if manifest:
+        written = pipeline.write_manifest(output, left_out=found.left_out, refused=found.refused)
     data = {
+        "manifest": None if written is None else str(written),
         "bundle": pipeline.bundle.name,
         "version": pipeline.bundle.version,
         "device": str(pipeline.device),
@@ -83,6 +92,8 @@ def reconstruct_scans(
             console.print(table(("scan", "result", "written to", "seconds"), rows, right=("seconds",)))
         if failures:
             console.print(table(("failed", "why"), [(fault.path, fault.message) for fault in failures]))
+        if written is not None and not session.quiet:
+            console.print(f"manifest: {one_line(str(written))}")
         if found.left_out and not session.quiet:
             console.print(
                 f"left out: {len(found.left_out)} files that are no part of a scan (medrecon scans)"
@@ -114,7 +125,7 @@ def _record_data(record: Record) -> dict[str, Any]:
     return {
         "scan": record.scan.key,
         "path": str(record.scan.path),
-        "notes": list(record.scan.notes),
+        "notes": [*record.scan.notes, *record.notes],
         "outputs": {result: str(path) for result, path in record.outputs.items()},
         "seconds": round(record.seconds, 3),
         "network_seconds": round(record.network_seconds, 3),
