@@ -89,7 +89,7 @@ def run_demo(session: Session, output: Path, *, bundle: str, device: str, overwr
             rows.append(
                 {"scan": name, "result": result, "values_per_voxel": rate, "seconds": seconds, **measured}
             )
-        pictures.append(_draw(scan, name, values, images, output, overwrite))
+        pictures.append(_draw(scan, values, images, kept, output / f"{name}.png", overwrite))
     data = {
         "bundle": bundle,
         "results": rows,
@@ -115,14 +115,21 @@ def _control(values: np.ndarray, units: str, rate: float) -> np.ndarray:
 
 
 def _draw(
-    scan: Scan, name: str, values: np.ndarray, images: dict[str, np.ndarray], output: Path, overwrite: bool
+    scan: Scan,
+    values: np.ndarray,
+    images: dict[str, np.ndarray],
+    kept: dict[str, float],
+    picture: Path,
+    overwrite: bool,
 ) -> Path:
-    """A picture of the source, the results and their errors."""
-    picture = output / f"{name}.png"
+    """A picture of the source, the results and their errors; the identity control would only be black."""
     shown = {result: image for result, image in images.items() if result != INPUT}
-    figure = layers_figure(values, shown, units=scan.units, spacing=scan.spacing)
     with publish(picture, overwrite=overwrite) as hidden:
-        figure.savefig(hidden, format="png")
+        drawn = hidden.with_suffix(".png")
+        layers_figure(
+            values, shown, scan.spacing, scan.units, drawn, affine=scan.affine, values_per_voxel=kept
+        )
+        drawn.rename(hidden)
     return picture
 
 
