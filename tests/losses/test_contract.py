@@ -31,13 +31,13 @@ LOSSES: dict[str, tuple[Callable[[int], nn.Module], float]] = {
     "mse": (lambda dims: nn.MSELoss(), 0.0),
     "charbonnier": (lambda dims: CharbonnierLoss(), 0.0),
     "psnr": (lambda dims: PSNRLoss(), -100.0),
-    "ssim": (SSIMLoss, 0.0),
+    "ssim": (lambda dims: SSIMLoss(), 0.0),
     "spectral": (lambda dims: SpectralLoss(), 0.0),
     "perceptual": (lambda dims: PerceptualLoss(eyes(dims), ["level1", "level3"]), 0.0),
     "perceptual_2.5d": (lambda dims: PerceptualLoss(eyes(2), {"level1": 1.0, "level2": 0.5}), 0.0),
     "consistency": (lambda dims: FeatureConsistencyLoss(eyes(dims), ["level2"]), 0.0),
     "consistency_2.5d": (lambda dims: FeatureConsistencyLoss(eyes(2), ["level2"]), 0.0),
-    "sum": (lambda dims: WeightedSum({"l1": (1, nn.L1Loss()), "ssim": (0.1, SSIMLoss(dims))}), 0.0),
+    "sum": (lambda dims: WeightedSum({"l1": (1, nn.L1Loss()), "ssim": (0.1, SSIMLoss())}), 0.0),
 }
 
 every = pytest.mark.parametrize(("name", "dims"), [(name, dims) for name in LOSSES for dims in (2, 3)])

@@ -52,7 +52,7 @@ def test_gradient_is_the_weighted_sum_of_gradients() -> None:
 
 def test_metatensors_and_half_precision() -> None:
     pred = PRED.bfloat16().requires_grad_()
-    value = WeightedSum({"ssim": (1, SSIMLoss(2)), "l1": (1, nn.L1Loss())})(
+    value = WeightedSum({"ssim": (1, SSIMLoss()), "l1": (1, nn.L1Loss())})(
         MetaTensor(pred), MetaTensor(TARGET)
     )
     assert type(value) is torch.Tensor
@@ -86,7 +86,7 @@ def test_from_a_bundles_config() -> None:
                 "_target_": "medrecon.losses.WeightedSum",
                 "terms": {
                     "l1": [1.0, {"_target_": "torch.nn.L1Loss"}],
-                    "ssim": ["@weight", {"_target_": "medrecon.losses.SSIMLoss", "spatial_dims": 2}],
+                    "ssim": ["@weight", {"_target_": "medrecon.losses.SSIMLoss"}],
                 },
             },
             "weight": 0.5,
