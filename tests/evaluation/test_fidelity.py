@@ -36,6 +36,13 @@ def skimage_ssim(x: np.ndarray, y: np.ndarray) -> float:
     return structural_similarity(x.astype(np.float64), y.astype(np.float64), data_range=1.0, **options)
 
 
+def gradient(volume: np.ndarray) -> float:
+    parts = [
+        np.diff(volume.astype(np.float64), axis=a)[tuple(slice(0, n - 1) for n in SHAPE)] for a in range(3)
+    ]
+    return float(np.sqrt(sum(p**2 for p in parts)).mean())
+
+
 @pytest.mark.parametrize("slab", [1, 33 * 27, 9 * 33 * 27, 1 << 22])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_agrees_with_skimage_and_monai(order: str, slab: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,6 +51,7 @@ def test_agrees_with_skimage_and_monai(order: str, slab: int, monkeypatch: pytes
     found = fidelity(np.asarray(source, order=order), recon, units="", data_range=(100.0, 1100.0))
     x, y = (source - 100) / 1000, (recon - 100) / 1000
     assert found.ssim == pytest.approx(skimage_ssim(x, y), abs=1e-5)
+    assert found.sharpness == pytest.approx(gradient(recon) / gradient(source), rel=1e-5)
     tensors = [torch.from_numpy(v)[None, None] for v in (y, x)]
     assert found.ssim == pytest.approx(float(SSIMMetric(3, data_range=1.0)(*tensors)), abs=1e-4)
     assert found.psnr == pytest.approx(float(PSNRMetric(1.0)(*tensors)), abs=1e-3)

@@ -1,0 +1,64 @@
+"""One look for all of the project's pictures, without a word to matplotlib's global state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from medrecon.errors import OutputError, UsageError
+
+PAPER, INK, FAINT, LINE = "#0e1116", "#f0f3f6", "#9aa4b2", "#2b323c"
+ACCENTS = ("#5ab0ff", "#ffb454", "#7ee2a8", "#ff7b89", "#c9a6ff")
+
+# dark where the error is zero, so that only errors light up: blue below the source, amber above
+ERROR_MAP = LinearSegmentedColormap.from_list(
+    "medrecon_error",
+    ["#d6f0ff", "#63b8ff", "#1f6fd0", "#123a70", "#0b0d11", "#6b3410", "#c8641a", "#ffab40", "#fff0cf"],
+)
+
+DPI = 190
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure, in inches, that belongs to no window and no pyplot."""
+    return Figure(figsize=(width, height), facecolor=PAPER)
+
+
+def bare_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Add axes without ticks or frame, placed in inches from the figure's lower left corner."""
+    across, up = figure.get_size_inches()
+    axes = figure.add_axes((left / across, bottom / up, width / across, height / up))
+    axes.set_axis_off()
+    return axes
+
+
+def save(figure: Figure, path: str | Path) -> list[Path]:
+    """Write a figure as PNG or SVG, by the path's suffix; as both where it has none.
+
+    Raises:
+        UsageError: another suffix.
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in ("", ".png", ".svg"):
+        raise UsageError(
+            f"cannot draw a {path.suffix} file", path=path, remedy="name a .png or .svg file, or none of them"
+        )
+    targets = [path] if path.suffix else [path.with_name(f"{path.name}{end}") for end in (".png", ".svg")]
+    for target in targets:
+        try:
+            # the salt makes equal figures equal files; the context puts the global settings back
+            with matplotlib.rc_context({"svg.hashsalt": "medrecon"}):
+                metadata = {"Date": None} if target.suffix == ".svg" else {"Software": "medrecon"}
+                figure.savefig(target, dpi=DPI, facecolor=PAPER, metadata=metadata)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write the picture: {error.strerror or error}",
+                path=target,
+                remedy="choose a folder that exists and can be written",
+            ) from error
+    return targets
