@@ -48,14 +48,12 @@ def acquire_ct(
     """
     shape = image.shape
     sharp = rng.random() < 0.3
-    sigma = rng.uniform(0.25, 0.6) if sharp else rng.uniform(0.4, 1.0)
+    sigma = rng.uniform(0.2, 0.5) if sharp else rng.uniform(0.25, 0.8)
     matrix = [blur_matrix(n, sigma, rng.uniform(0.2, 0.9) if sharp else 0.0) for n in shape[:2]]
-    along = blur_matrix(shape[2], rng.uniform(0.3, 0.8)) if rng.random() < 0.5 else None
+    along = blur_matrix(shape[2], rng.uniform(0.3, 0.7)) if rng.random() < 0.5 else None
     out = separable(image, [*matrix, along])
-    level = float(
-        np.exp(rng.uniform(np.log(15), np.log(90)) if False else rng.normal(3.1 if sharp else 2.45, 0.6))
-    )
-    cutoff = rng.uniform(0.55, 1.1) if sharp else rng.uniform(0.3, 0.7)
+    level = float(np.exp(rng.normal(3.6 if sharp else 2.8, 0.6)))
+    cutoff = rng.uniform(0.7, 1.4) if sharp else rng.uniform(0.5, 1.3)
     noise = ramp_noise(shape, cutoff, rng, low=rng.uniform(0.01, 0.1))
     if along is not None:
         noise = separable(noise, [None, None, along])
@@ -94,7 +92,7 @@ def acquire_mr(image: np.ndarray, rng: np.random.Generator, spacing: np.ndarray)
     extent = np.array(shape) * spacing
     bias = smooth_noise(shape, rng.uniform(60, 160) * np.array(shape) / extent, rng)
     out = image * np.exp(np.float32(rng.uniform(0.05, 0.35)) * bias)
-    filled = rng.random() < 0.5
+    filled = rng.random() < 0.4
     matrices = []
     for axis, size in enumerate(shape):
         cutoff = rng.uniform(0.55, 1.0) if filled and axis < 2 else rng.uniform(0.85, 1.0)
@@ -107,7 +105,9 @@ def acquire_mr(image: np.ndarray, rng: np.random.Generator, spacing: np.ndarray)
     out += scale * real
     other = separable(rng.standard_normal(shape, dtype=np.float32), matrices)
     other *= scale
-    return np.hypot(out, other)
+    np.square(other, out=other)
+    other += np.square(out)
+    return np.sqrt(other, out=other)
 
 
 def store_mr(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from medrecon.phantoms.canvas import coverage
@@ -62,7 +64,7 @@ def _brain(scene: Scene, brain: np.ndarray, radii: np.ndarray) -> None:
     sulcus = np.minimum(sulcus, fissure)
     width = rng.uniform(0.2, 1.3)
     cortex = rng.uniform(2.3, 3.6)
-    tent = np.maximum(np.maximum(z + np.float32(0.2 * radii[2]) - 0.15 * y, 18 - y), brain)
+    tent = np.maximum(np.maximum(z + np.float32(0.2 * radii[2]) - 0.15 * y, 18 - y), brain) + canvas.noise(14)
     grey = np.maximum(brain, np.float32(width) - sulcus)
     scene.fill(grey, "grey")
     white = np.maximum(brain + np.float32(cortex), np.float32(width + cortex) - sulcus)
@@ -79,7 +81,7 @@ def _brain(scene: Scene, brain: np.ndarray, radii: np.ndarray) -> None:
             scene.put(canvas.ellipsoid(spot, np.array(size) * rng.uniform(0.85, 1.15, 3), rough=1), "nuclei")
         horn = rng.uniform(0.6, 1.7)
         body = [(7, -32, 6), (9, -12, 17), (12, 14, 18), (20, 34, 6), (30, 16, -12), (29, -2, -18)]
-        for k, (p, q) in enumerate(zip(body[:-1], body[1:], strict=True)):
+        for k, (p, q) in enumerate(pairwise(body)):
             r = (5.0, 5.5, 6.0, 4.5, 3.0)[k] * horn
             scene.put(canvas.tube((side * p[0], p[1], p[2]), (side * q[0], q[1], q[2]), r), "csf")
         scene.put(canvas.ellipsoid((side * 20, 32, 6), (4, 7, 5), rough=2, rough_scale=3), "blood", share=0.6)
@@ -103,7 +105,7 @@ def _brain(scene: Scene, brain: np.ndarray, radii: np.ndarray) -> None:
 
 
 def _face(scene: Scene, radii: np.ndarray) -> None:
-    canvas, rng = scene.canvas, scene.rng
+    canvas = scene.canvas
     low = -0.62 * radii[2]
     front = -0.78 * radii[1]
     scene.bone(canvas.ellipsoid((0, front + 18, low - 22), (48, 38, 30), rough=5, rough_scale=9), 2.0)
@@ -119,16 +121,18 @@ def _face(scene: Scene, radii: np.ndarray) -> None:
         eye = np.array([side * 32, front - 2, low + 10])
         scene.put(canvas.ellipsoid(eye, (13, 13, 13)), "skin")
         scene.put(canvas.ellipsoid(eye, (12, 12, 12)), "csf")
-        scene.put(canvas.ellipsoid(eye + [0, -8.5, 0], (5, 2.5, 5)), "lens")
-        scene.put(canvas.tube(eye + [0, 12, 0], (side * 10, front + 42, low + 14), 2), "white")
+        scene.put(canvas.ellipsoid(eye + np.array([0, -8.5, 0]), (5, 2.5, 5)), "lens")
+        scene.put(canvas.tube(eye + np.array([0, 12, 0]), (side * 10, front + 42, low + 14), 2), "white")
         for dx, dz in ((9, 0), (-9, 0), (0, 9), (0, -9)):
-            scene.put(canvas.tube(eye + [dx, 4, dz], (side * 14, front + 40, low + 12), 2.2), "muscle")
+            scene.put(
+                canvas.tube(eye + np.array([dx, 4, dz]), (side * 14, front + 40, low + 12), 2.2), "muscle"
+            )
     scene.bone(canvas.ellipsoid((0, front + 30, low - 62), (42, 40, 14), rough=3), 2.5)
     scene.put(canvas.ellipsoid((0, front + 34, low - 45), (30, 30, 14), rough=3), "muscle")
     scene.put(canvas.tube((0, front + 60, low - 30), (0, front + 64, low - 120), 9), "air")
     for k in range(5):
         spot = np.array([0.0, 12.0, low - 30 - 18 * k])
         scene.bone(canvas.ellipsoid(spot, (14, 11, 8), rough=1), 1.2)
-        scene.put(canvas.ellipsoid(spot - [0, 0, 9], (13, 10, 3)), "disc")
+        scene.put(canvas.ellipsoid(spot - np.array([0, 0, 9]), (13, 10, 3)), "disc")
     scene.put(canvas.tube((0, 28, low - 10), (0, 28, low - 150), 9), "csf")
     scene.put(canvas.tube((0, 28, low - 10), (0, 28, low - 150), 5.5), "cord")

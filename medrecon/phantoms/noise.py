@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from scipy import fft, ndimage
 
 
@@ -32,15 +33,19 @@ def spline_matrix(size: int, step: float, phase: float) -> np.ndarray:
 
 
 def separable(volume: np.ndarray, matrices: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Multiply a (X, Y, Z) volume by one matrix along each axis; None leaves an axis as it is."""
-    along_x, along_y, along_z = matrices
+    """Multiply a (X, Y, Z) volume by one matrix along each axis; None leaves an axis as it is.
+
+    By torch, which keeps to one thread in the workers of a data loader, where numpy's BLAS does not.
+    """
+    out = torch.from_numpy(volume)
+    along_x, along_y, along_z = (None if m is None else torch.from_numpy(m) for m in matrices)
     if along_z is not None:
-        volume = volume @ along_z.T
+        out = out @ along_z.T
     if along_y is not None:
-        volume = np.matmul(along_y, volume)
+        out = along_y @ out
     if along_x is not None:
-        volume = (along_x @ volume.reshape(volume.shape[0], -1)).reshape(-1, *volume.shape[1:])
-    return volume
+        out = (along_x @ out.reshape(out.shape[0], -1)).reshape(-1, *out.shape[1:])
+    return out.numpy()
 
 
 def smooth_noise(

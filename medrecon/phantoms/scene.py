@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 
-from medrecon.phantoms.canvas import Box, Canvas, coverage, footprint
+from medrecon.phantoms.canvas import Box, Canvas, coverage, footprint, inner, near
 from medrecon.phantoms.noise import fractal_noise
 from medrecon.phantoms.tissues import Palette
 
 Shape = tuple[Box, np.ndarray] | None
+
+
+def _unit(x: float, y: float, z: float) -> tuple[float, float, float]:
+    scale = 1 / (math.sqrt(x * x + y * y + z * z) + 1e-9)
+    return (x * scale, y * scale, z * scale)
 
 
 class Scene:
@@ -44,10 +51,19 @@ class Scene:
 
     def fill(self, f: np.ndarray, tissue: str, box: Box | None = None, *, share: float = 1.0) -> None:
         """Paint the tissue where f < 0; `share` below 1 mixes it with what is there."""
+        canvas = self.canvas
+        part = near(f, canvas.reach)
+        if part is None:
+            return
+        box = inner(canvas.whole if box is None else box, part)
+        f = f[part]
+        if f.max() < -canvas.reach:
+            canvas.image[box] += np.float32(share) * (self.value(tissue, box) - canvas.image[box])
+            return
         alpha = coverage(f)
         if share != 1.0:
             alpha *= np.float32(share)
-        self.canvas.paint(alpha, self.value(tissue, box), box)
+        canvas.paint(alpha, self.value(tissue, box), box)
 
     def put(self, shape: Shape, tissue: str, *, share: float = 1.0) -> None:
         """Paint what `Canvas.ellipsoid` or `Canvas.tube` gave, if it is on the grid at all."""
@@ -74,7 +90,10 @@ class Scene:
         """A bone: cortical shell of `shell` mm around marrow with trabeculae."""
         if shape is None:
             return
-        box, f = shape
+        part = near(shape[1], self.canvas.reach)
+        if part is None:
+            return
+        box, f = inner(shape[0], part), np.ascontiguousarray(shape[1][part])
         width = footprint(f)
         value = np.asarray(self.value(inside, box), np.float32)
         alpha = coverage(f + np.float32(shell), width)
@@ -84,6 +103,14 @@ class Scene:
             value = value + coverage(cells) * np.float32(0.22 * (mean - self.palette[inside][0]))
         self.canvas.paint(coverage(f, width), self.value("cortical", box), box)
         self.canvas.paint(alpha, value, box)
+
+    def thread(
+        self, start: Sequence[float], stop: Sequence[float], radius: float, end: float, tissue: str
+    ) -> None:
+        """Paint a thin tube: as `put(tube)`, without its exact footprint, and so twice as fast."""
+        shape = self.canvas.tube(start, stop, radius, end)
+        if shape is not None:
+            self.canvas.paint(coverage(shape[1], self.canvas.width), self.palette[tissue][0], shape[0])
 
     def branch(
         self,
@@ -103,27 +130,28 @@ class Scene:
         Murray, "The physiological principle of minimum work", PNAS 1926. `wall` paints a wall first, as airways
         have.
         """
-        rng = self.rng
-        queue = [(np.asarray(start, float), np.asarray(direction, float), float(radius))]
-        for _ in range(limit):
+        # plain floats and draws made ahead: numpy on three numbers at a time would be most of the cost
+        jitter = self.rng.normal(0, 1, (limit, 6)).tolist()
+        chance = self.rng.random((limit, 2)).tolist()
+        queue = deque([(tuple(float(c) for c in start), tuple(float(c) for c in direction), float(radius))])
+        for (a, b, c, d, e, f), (stretch, part) in zip(jitter, chance, strict=True):
             if not queue:
                 return
-            point, heading, r = queue.pop(0)
-            heading = heading + rng.normal(0, 0.25 * spread, 3)
-            heading /= np.linalg.norm(heading) + 1e-9
-            stop = point + heading * r * length * rng.uniform(0.6, 1.4)
+            (x, y, z), heading, r = queue.popleft()
+            u, v, w = _unit(*(h + 0.25 * spread * n for h, n in zip(heading, (a, b, c), strict=True)))
+            step = r * length * (0.6 + 0.8 * stretch)
+            stop = (x + step * u, y + step * v, z + step * w)
             if wall is not None:
-                self.put(self.canvas.tube(point, stop, 1.25 * r + 0.5, 1.15 * r + 0.5), wall)
-            self.put(self.canvas.tube(point, stop, r, 0.92 * r), tissue)
-            part = rng.uniform(0.25, 0.75)
-            side = rng.normal(0, 1, 3)
-            side -= heading * (side @ heading)
-            side /= np.linalg.norm(side) + 1e-9
-            for fraction, sign in ((part, 1.0), (1 - part, -1.0)):
+                self.thread((x, y, z), stop, 1.25 * r + 0.5, 1.15 * r + 0.5, wall)
+            self.thread((x, y, z), stop, r, 0.92 * r, tissue)
+            along = d * u + e * v + f * w
+            p, q, s = _unit(d - along * u, e - along * v, f - along * w)
+            part = 0.25 + 0.5 * part
+            for fraction, sign in ((part, spread), (1 - part, -spread)):
                 child = 0.97 * r * fraction ** (1 / 3)
                 if child >= smallest:
-                    turn = spread * (1.4 - fraction) * sign
-                    queue.append((stop, heading + turn * side, child))
+                    turn = (1.4 - fraction) * sign
+                    queue.append((stop, (u + turn * p, v + turn * q, w + turn * s), child))
 
     def tumour(self, centre: Sequence[float], radius: float) -> None:
         """A lesion with an uneven edge, sometimes with a necrotic core or calcium."""

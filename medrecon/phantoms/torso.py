@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
-from medrecon.phantoms.canvas import coverage
+from medrecon.phantoms.canvas import coverage, near
 from medrecon.phantoms.scene import Scene
 
 
@@ -18,9 +20,11 @@ def paint_torso(scene: Scene, *, table: bool = False) -> np.ndarray:
     x, y, z = canvas.at()
     a = rng.uniform(125, 190)
     b = a * rng.uniform(0.58, 0.75)
-    power = rng.uniform(2.0, 2.8)
+    bulge = np.float32(rng.uniform(0.0, 0.8))
     waist = 1 + np.float32(rng.uniform(0.02, 0.12)) * np.cos(z * np.float32(1 / rng.uniform(60, 110)))
-    r = (np.abs(x / np.float32(a)) ** power + np.abs(y / np.float32(b)) ** power) ** np.float32(1 / power)
+    u, v = np.square(x / np.float32(a)), np.square(y / np.float32(b))
+    total = u + v + np.float32(1e-6)
+    r = np.sqrt(total - bulge * u * v / total)
     outline = (r / waist - 1) * np.float32(b) + 3 * canvas.noise(45)
     fat = float(rng.uniform(4, 30))
     wall = float(rng.uniform(9, 18))
@@ -113,36 +117,39 @@ def _chest(scene: Scene, a: float, b: float, front: np.ndarray, dome: np.ndarray
         gravity = y * np.float32(rng.uniform(0.1, 0.8) * abs(scene.palette["lung"][1]) / 60)
         canvas.paint(alpha, scene.value("lung") + gravity)
         hilum = np.array([side * (centre + 2), 6.0, 75.0])
-        outwards = ((1, 0.2, 0.9), (1, 0.6, -0.6), (1, -0.7, 0.1), (0.9, 0.1, -1))
-        for k, (i, j, l) in enumerate(outwards):
+        kept = canvas.image.copy()
+        heads = [
+            (1, 0.2, 0.9),
+            (1, 0.6, -0.6),
+            (1, -0.7, 0.1),
+            (0.9, 0.1, -1),
+            (1, 0.8, 0.3),
+            (1, -0.4, -0.6),
+        ]
+        for k, direction in enumerate(heads):
+            start = hilum + rng.normal(0, 8, 3)
+            heading = np.array(direction) * [side, 1, 1]
+            width = rng.uniform(3, 7)
             tissue = "vein" if k % 2 else "blood"
-            kept = canvas.image.copy()
-            scene.branch(
-                hilum, (side * i, j, l), rng.uniform(4.5, 7), tissue, limit=130, smallest=0.45, spread=0.65
-            )
-            canvas.image[...] = np.where(alpha > 0.02, canvas.image, kept)
+            scene.branch(start, heading, width, tissue, limit=150, smallest=0.5, spread=0.65, length=8.5)
         scene.branch(hilum, (side, 0.3, -0.2), 4.5, "air", limit=24, smallest=1.2, wall="skin")
-        if rng.random() < 0.3:
-            spot = hilum + np.array([side * rng.uniform(20, 80), rng.uniform(-40, 40), rng.uniform(-60, 60)])
-            scene.tumour(spot, rng.uniform(2, 14))
+        canvas.image -= kept
+        canvas.image *= alpha
+        canvas.image += kept
+        for _ in range(rng.integers(0, 3)):
+            away = np.array([side * rng.uniform(20, 80), rng.uniform(-40, 40), rng.uniform(-60, 60)])
+            scene.tumour(hilum + away, rng.uniform(2, 14))
     heart = np.array([18.0, -0.3 * b, 45.0]) + rng.normal(0, 4, 3)
     size = rng.uniform(0.85, 1.2)
     scene.put(canvas.ellipsoid(heart, np.array([56, 46, 50]) * size, rough=2, rough_scale=20), "fat")
     scene.put(canvas.ellipsoid(heart, np.array([52, 41, 46]) * size, rough=2, rough_scale=20), "heart")
-    for dx, dy, dz, r in ((22, 8, -4, 22), (-14, -6, -2, 24), (-16, 14, 20, 18), (14, 20, 22, 19)):
-        spot = heart + size * np.array([dx, dy, dz])
-        scene.put(
-            canvas.ellipsoid(spot, (r, r * 0.9, r * 1.3), rough=1.5, rough_scale=10),
-            "blood" if dx > 0 else "vein",
-        )
-    arch = [
-        (12, 0.38 * b, -260),
-        (12, 0.38 * b, 90),
-        (6, 0.1 * b, 118),
-        (-6, -0.15 * b, 95),
-        (0, -0.1 * b, 60),
-    ]
-    for p, q in zip(arch[:-1], arch[1:], strict=True):
+    chambers = ((22, 8, -4, 22), (-14, -6, -2, 24), (-16, 14, 20, 18), (14, 20, 22, 19))
+    for dx, dy, dz, r in chambers:
+        shape = canvas.ellipsoid(heart + size * np.array([dx, dy, dz]), (r, 0.9 * r, 1.3 * r), rough=1.5)
+        scene.put(shape, "blood" if dx > 0 else "vein")
+    low, high = (12, 0.38 * b, -260), (12, 0.38 * b, 90)
+    arch = [low, high, (6, 0.1 * b, 118), (-6, -0.15 * b, 95), (0, -0.1 * b, 60)]
+    for p, q in pairwise(arch):
         scene.put(canvas.tube(p, q, 12.8), "heart")
         scene.put(canvas.tube(p, q, 11.5), "blood")
     scene.put(canvas.tube((-22, 0.12 * b, -260), (-24, 0, 130), 11), "vein")
@@ -151,57 +158,67 @@ def _chest(scene: Scene, a: float, b: float, front: np.ndarray, dome: np.ndarray
     scene.put(canvas.tube((8, 0.22 * b, 0), (4, 0.2 * b, 300), 7), "muscle")
 
 
-def _skeleton(scene: Scene, a: float, b: float, cavity: np.ndarray) -> None:
+def _spine(scene: Scene, back: float, pitch: float, shell: float) -> None:
+    canvas = scene.canvas
+    x, y, z = canvas.at()
+    around = np.sqrt(np.square(x) + np.square(y - np.float32(back + 22)))
+    box = near(around, 62.0)
+    if box is None:
+        return
+    u, v, z = x[box], y[box] - np.float32(back), z[box]
+    # the vertebrae repeat along z: w is the height above the middle of the nearest one
+    w = z - np.float32(pitch) * np.rint(z * np.float32(1 / pitch))
+    high = np.abs(w)
+    column = np.sqrt(np.square(u * np.float32(0.88)) + np.square(v * np.float32(1.05)))
+    half = np.float32(pitch * 0.39)
+    scene.fill(np.maximum(column - 19, half - high), "disc", box)
+    scene.bone((box, np.maximum(column - 19 - np.square(w) * np.float32(0.012), high - half)), shell)
+    canal = np.sqrt(np.square(u) + np.square(v - 29))
+    arch = np.maximum(np.abs(canal - 13) - 4, np.abs(w + 3) - np.float32(pitch * 0.33))
+    spinous = np.maximum(np.sqrt(np.square(u) + np.square(w + 0.4 * (v - 38))) - 4, np.abs(v - 54) - 14)
+    side = np.maximum(np.sqrt(np.square(v - 36) + np.square(w)) - 4.5, np.abs(np.abs(u) - 26) - 15)
+    scene.bone((box, np.minimum(arch, np.minimum(spinous, side))), 0.7 * shell)
+    scene.fill(canal - 10, "fat", box)
+    scene.fill(canal - 8.5, "csf", box)
+    scene.fill(canal - 5, "cord", box)
+
+
+def _ribs(scene: Scene, back: float, pitch: float, shell: float, cavity: np.ndarray) -> None:
     canvas, rng = scene.canvas, scene.rng
     x, y, z = canvas.at()
+    depth = np.abs(cavity - 1) - np.float32(rng.uniform(3.5, 5))
+    rib = np.maximum(depth, np.abs(z - 130) - 150)
+    rib = np.maximum(rib, y - np.float32(back + 20))
+    box = near(rib, canvas.reach)
+    if box is None:
+        return
+    x, y, z = canvas.at(box)
+    slope = z - np.float32(rng.uniform(0.2, 0.45)) * y + np.abs(x) * np.float32(0.1)
+    along = np.abs(slope - np.rint(slope * np.float32(1 / pitch)) * np.float32(pitch))
+    rib = np.maximum(rib[box], along - np.float32(rng.uniform(5, 7)))
+    canvas.paint(coverage(rib, canvas.width), scene.value("cortical", box), box)
+    canvas.paint(coverage(rib + np.float32(shell), canvas.width), scene.value("marrow", box), box)
+
+
+def _skeleton(scene: Scene, a: float, b: float, cavity: np.ndarray) -> None:
+    canvas, rng = scene.canvas, scene.rng
     shell = rng.uniform(1.0, 2.5)
-    back = 0.72 * b
     pitch = rng.uniform(24, 32)
-    for k in range(-9, 11):
-        middle = (0.0, back, k * pitch)
-        box = canvas.box(middle, 75)
-        if box is None:
-            continue
-        u, v, w = x[box], y[box] - np.float32(back), z[box] - np.float32(k * pitch)
-        half = np.float32(pitch * 0.4)
-        radius = 20 + np.square(w) * np.float32(0.012)
-        round_ = np.sqrt(np.square(u * 0.88) + np.square(v * 1.05))
-        scene.fill(
-            np.maximum(round_ - 20, np.abs(w - np.float32(pitch / 2)) - np.float32(pitch * 0.14)), "disc", box
-        )
-        scene.bone((box, np.maximum(round_ - radius, np.abs(w) - half)), shell)
-        ring = np.maximum(
-            np.abs(np.sqrt(u**2 + (v - 30) ** 2) - 13) - 4, np.abs(w + 3) - np.float32(pitch * 0.33)
-        )
-        scene.bone((box, ring), shell * 0.8)
-        for start, stop, r in (
-            ((0, 44, -4), (0, 66, -14), 4.0),
-            ((14, 34, 0), (40, 42, 2), 5.0),
-            ((-14, 34, 0), (-40, 42, 2), 5.0),
-        ):
-            shift = np.array(middle)
-            scene.bone(canvas.tube(shift + start, shift + stop, r), shell * 0.7)
-    canal = np.sqrt(x**2 + (y - np.float32(back + 30)) ** 2)
-    scene.fill(canal - 10, "fat")
-    scene.fill(canal - 8.5, "csf")
-    scene.fill(canal - 5, "cord")
-    chest = coverage(np.abs(z - 130) - 150)
-    if chest.max() > 0:
-        slope = z + np.float32(rng.uniform(0.2, 0.45)) * -y + np.abs(x) * np.float32(0.1)
-        gap = np.float32(pitch)
-        along = np.abs(slope - np.round(slope / gap) * gap) - np.float32(rng.uniform(5, 7))
-        depth = np.abs(cavity - np.float32(-1.0)) - np.float32(rng.uniform(3.5, 5))
-        behind = coverage(y - np.float32(back + 18))
-        rib = np.maximum(np.maximum(along, depth) * 1.0, np.abs(z - 130) - 150)
-        width = np.ones_like(rib) * np.float32(canvas.spacing.mean())
-        keep = 1 - behind
-        canvas.paint(coverage(rib, width) * keep, scene.value("cortical"))
-        canvas.paint(coverage(rib + np.float32(shell), width) * keep, scene.value("marrow"))
-        scene.bone(canvas.ellipsoid((0, -b * 0.98, 110), (18, 6, 75), rough=1), shell)
+    _ribs(scene, 0.72 * b, pitch, 0.7 * shell, cavity)
+    _spine(scene, 0.72 * b, pitch, shell)
+    scene.bone(canvas.ellipsoid((0, -b * 0.98, 110), (18, 6, 75), rough=1), shell)
     for side in (-1, 1):
         wing = canvas.ellipsoid((side * 0.62 * a, 0.3 * b, -190), (13, 50, 55), rough=2)
         scene.bone(wing, shell * 1.2)
-        head = np.array([side * 88.0, 0.0, -250.0])
-        scene.bone(canvas.ellipsoid(head, (24, 24, 24)), shell)
-        scene.bone(canvas.tube(head, head + [side * 35, 5, -45], 14), shell * 1.5)
-        scene.bone(canvas.tube(head + [side * 35, 5, -45], head + [side * 25, 0, -300], 15), 2.5 * shell)
+        hip, knee = (side * 88.0, 0.0, -250.0), (side * 113.0, 0.0, -550.0)
+        neck = (side * 123.0, 5.0, -295.0)
+        scene.bone(canvas.ellipsoid(hip, (24, 24, 24)), shell)
+        scene.bone(canvas.tube(hip, neck, 14), shell * 1.5)
+        scene.bone(canvas.tube(neck, knee, 15), 2.5 * shell)
+        shoulder, elbow = (side * (a + 25), 0.0, 230.0), (side * (a + 45), 0.0, -60.0)
+        if rng.random() < 0.5:
+            limb = canvas.tube(shoulder, elbow, 46, 38)
+            scene.put(limb, "skin")
+            for inset, tissue in ((2, "fat"), (rng.uniform(5, 14), "muscle")):
+                scene.put(None if limb is None else (limb[0], limb[1] + np.float32(inset)), tissue)
+            scene.bone(canvas.tube(shoulder, elbow, 12), 2 * shell)
