@@ -1,17 +1,34 @@
-"""Scans in and out: find, check, read; write derived DICOM series and NIfTI files."""
+"""Scans in and out: find, check, read; write derived DICOM series and NIfTI files.
+
+What needs MONAI (readers, writers, transforms) is imported when it is first used: listing the scans of a
+folder takes a fraction of a second, importing MONAI takes seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from medrecon.io.derivation import Derivation
-from medrecon.io.dicom_writer import DicomSeriesWriter
 from medrecon.io.find import find_one, find_scans
 from medrecon.io.manifest import manifest_path, write_manifest
-from medrecon.io.nifti_writer import NiftiWriter
 from medrecon.io.outputs import Written
 from medrecon.io.plan import plan_outputs
 from medrecon.io.publish import publish
 from medrecon.io.read import ScanWarning, read_scan
-from medrecon.io.reader import ScanReader, scan_of
-from medrecon.io.save import SaveReconstructiond
 from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError
+
+if TYPE_CHECKING:
+    from medrecon.io.dicom_writer import DicomSeriesWriter
+    from medrecon.io.nifti_writer import NiftiWriter
+    from medrecon.io.reader import ScanReader, scan_of
+    from medrecon.io.save import SaveReconstructiond
+
+_LATER = {
+    "DicomSeriesWriter": "dicom_writer",
+    "NiftiWriter": "nifti_writer",
+    "SaveReconstructiond": "save",
+    "ScanReader": "reader",
+    "scan_of": "reader",
+}
 
 __all__ = [
     "Derivation",
@@ -35,3 +52,10 @@ __all__ = [
     "scan_of",
     "write_manifest",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The names that need MONAI (PEP 562)."""
+    if name in _LATER:
+        return getattr(import_module(f"medrecon.io.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
