@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ _PLACES = (_PACKAGE / "bundles", _PACKAGE.parent / "bundles")
 
 _META = "configs/metadata.json"
 _INFERENCE = "configs/inference.yaml"
+_MOST_NODES = 100_000
 
 
 def bundle_names() -> list[str]:
@@ -169,9 +171,28 @@ def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError("the bundle lacks this file", path=path, remedy="get the bundle again")
     try:
-        content = ConfigParser.load_config_file(path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Duplicate key")
+            content = ConfigParser.load_config_file(path)
     except Exception as error:
         raise ModelError(f"cannot be parsed: {error}", path=path, remedy="mend its syntax") from error
     if not isinstance(content, dict):
         raise ModelError("is not a mapping of names to values", path=path, remedy="mend its content")
+    if _grows(content):
+        raise ModelError(f"holds more than {_MOST_NODES} values", path=path, remedy="mend its aliases")
     return content
+
+
+def _grows(content: Any) -> bool:
+    """Whether a configuration is absurdly large once YAML's aliases, cheap to write, are followed."""
+    waiting, seen = [content], 0
+    while waiting:
+        item = waiting.pop()
+        seen += 1
+        if seen > _MOST_NODES:
+            return True
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return False

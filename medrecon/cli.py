@@ -164,6 +164,10 @@ def reconstruct(
         ),
     ] = True,
     series: Series = None,
+    all_series: Annotated[
+        bool,
+        typer.Option("--all-series", help="Take every series of a folder in which several lie side by side."),
+    ] = False,
     volume: Volume = None,
     resample_tilt: ResampleTilt = False,
     nifti_form: NiftiForm = "",
@@ -186,6 +190,7 @@ def reconstruct(
             output_format=output_format.value,
             overwrite=overwrite,
             manifest=manifest,
+            all_series=all_series,
             options={
                 "series": series,
                 "volume": volume,

@@ -16,7 +16,7 @@ from medrecon.bundle import Bundle, layers_of, near
 from medrecon.errors import ModelError, UsageError
 from medrecon.io import SaveReconstructiond, ScanWarning, Written, manifest_path, write_manifest
 from medrecon.io.reader import remember
-from medrecon.io.scan import LeftOut, Scan, ScanError
+from medrecon.io.scan import Found, LeftOut, Scan, ScanError
 from medrecon.reconstructor import INPUT, parse_layers
 
 
@@ -68,6 +68,32 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"there is no '{name}' on this machine", remedy="use --device cpu or auto")
     return device
+
+
+def refuse_mixed(found: Found) -> Found:
+    """Refuse several DICOM series that lie in one folder: they may be mixed by mistake, even of two patients.
+
+    Returns:
+        What was given.
+
+    Raises:
+        ScanError: the choices, and the options that settle it.
+    """
+    places: dict[Path, list[Scan]] = {}
+    for scan in found.scans:
+        if scan.format == "dicom":
+            for folder in {file.parent for file in scan.files}:
+                places.setdefault(folder, []).append(scan)
+    for folder, scans in places.items():
+        if len(scans) > 1:
+            listed = [f"{s.key} ({s.modality} {s.description[:40]!r}, {s.series_uid})" for s in scans[:8]]
+            more = f" and {len(scans) - 8} more" if len(scans) > 8 else ""
+            raise ScanError(
+                f"holds {len(scans)} series: {', '.join(listed)}{more}",
+                path=folder,
+                remedy=f"choose one, such as --series {scans[0].key}, or take them all with --all-series",
+            )
+    return found
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,28 @@ def test_a_broken_configuration_is_refused(tiny_bundle: Path, name: str, text: s
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: 1\na: 2\n", "cannot be parsed"),
+        ("a: !!python/object/apply:os.mkdir [PWNED]\n", "cannot be parsed"),
+        (
+            "a0: &a0 [x, x]\n" + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}]\n" for n in range(40)),
+            "more than",
+        ),
+    ],
+)
+def test_a_hostile_configuration_is_refused(
+    tiny_bundle: Path, text: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_bundle)
+    (tiny_bundle / "configs" / "inference.yaml").write_text(text)
+    with pytest.raises(ModelError, match=why) as refused:
+        Bundle.open(tiny_bundle)
+    assert "\n" not in str(refused.value)
+    assert not Path("PWNED").exists()
+
+
 def test_a_missing_configuration_is_refused(tiny_bundle: Path) -> None:
     (tiny_bundle / "configs" / "inference.yaml").unlink()
     with pytest.raises(ModelError, match=r"inference\.yaml: the bundle lacks this file"):

@@ -11,7 +11,7 @@ from medrecon.commands.progress import progress_bar
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
 from medrecon.io import find_scans
-from medrecon.pipeline import Pipeline, Record
+from medrecon.pipeline import Pipeline, Record, refuse_mixed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +30,7 @@ def reconstruct_scans(
     output_format: str,
     overwrite: bool,
     manifest: bool,
+    all_series: bool,
     options: Mapping[str, Any],
 ) -> Outcome:
     """Find the scans, run the bundle on each, and tell what became of them.
@@ -43,6 +44,8 @@ def reconstruct_scans(
         UsageError: the options do not make sense.
     """
     found = find_scans(source, **options)
+    if not all_series:
+        refuse_mixed(found)
     pipeline = Pipeline.from_bundle(
         bundle,
         scans=found.scans,

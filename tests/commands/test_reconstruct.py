@@ -80,6 +80,21 @@ def test_nothing_there(run: Callable, tmp_path: Path) -> None:
     assert str(tmp_path / "nowhere") in err
 
 
+def test_series_side_by_side_are_not_guessed_at(run: Callable, tmp_path: Path, make_ct: Make) -> None:
+    make_ct(tmp_path / "in" / "a", description="first", seed=1)
+    make_ct(tmp_path / "other", description="second", seed=2)
+    for file in (tmp_path / "other").iterdir():
+        file.rename(tmp_path / "in" / "a" / f"b_{file.name}")
+    code, out, err = run(tmp_path / "in", tmp_path / "out", "-l", "coarse2")
+    assert (code, out) == (3, "")
+    assert all(word in err for word in ("holds 2 series", "first", "second", "--series", "--all-series"))
+    key = err.split("--series ")[1].split(",")[0]
+    assert run(tmp_path / "in", tmp_path / "one", "-l", "coarse2", "--series", key)[0] == 0
+    assert len(list((tmp_path / "one").glob("*.dcm"))) == 6
+    assert run(tmp_path / "in", tmp_path / "out", "-l", "coarse2", "--all-series")[0] == 0
+    assert len([path for path in (tmp_path / "out").iterdir() if path.is_dir()]) == 2
+
+
 def test_a_scan_that_is_refused_does_not_stop_the_others(
     run: Callable, tmp_path: Path, make_ct: Make
 ) -> None:
