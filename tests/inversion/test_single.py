@@ -27,7 +27,9 @@ def test_every_position_becomes_one_stride_of_the_image(decoder_class: type, str
     decoder = decoder_class([layer], width=4)
     size = (3, 4, 5)[: len(stride)]
     shape = tuple(n * s for n, s in zip(size, stride, strict=True))
-    assert decoder({"a": torch.randn(1, 3, *size)}, shape).shape == (1, 1, *shape)
+    features = torch.randn(1, 3, *size)
+    assert decoder.up(features).shape[2:] == shape, "nothing to cut off"
+    assert decoder({"a": features}, shape).shape == (1, 1, *shape)
 
 
 @both
