@@ -11,6 +11,7 @@ from medrecon.io.derivation import Derivation
 from medrecon.io.find import find_one, find_scans
 from medrecon.io.manifest import manifest_path, write_manifest
 from medrecon.io.outputs import Written
+from medrecon.io.parametric_map import write_error_map
 from medrecon.io.plan import plan_outputs
 from medrecon.io.publish import publish
 from medrecon.io.read import ScanWarning, read_scan
@@ -50,6 +51,7 @@ __all__ = [
     "publish",
     "read_scan",
     "scan_of",
+    "write_error_map",
     "write_manifest",
 ]
 

@@ -39,6 +39,12 @@ CLASSIC = {
 }
 """SOP class of a source -> the single-frame class that is derived from it."""
 
+_BY_MODALITY = {
+    "CT": CTImageStorage,
+    "MR": MRImageStorage,
+    "PT": PositronEmissionTomographyImageStorage,
+}
+
 
 @dataclass
 class SourceSlice:
@@ -46,7 +52,7 @@ class SourceSlice:
 
     Attributes:
         header: its attributes as a single-frame image has them, without pixels; ours to change.
-        uid: SOPInstanceUID of the object it came from, "" where that is missing.
+        uid: SOPInstanceUID of the object it came from, "" where that is missing or no DICOM UID.
         sop_class: SOP class of that object.
         frame: number of the frame in that object, from 1; 0 for single-frame objects.
     """
@@ -63,7 +69,7 @@ def check_derivable(scan: Scan) -> None:
     Raises:
         UsageError: the source is not CT, MR or PET.
     """
-    sop_class = str(_read(scan, 0, ["SOPClassUID"]).get("SOPClassUID", ""))
+    sop_class = _identity(_read(scan, 0, ["SOPClassUID", "SOPInstanceUID", "Modality"]))[1]
     if sop_class not in CLASSIC:
         name = pydicom.uid.UID(sop_class).name or "unnamed objects"
         raise UsageError(
@@ -82,12 +88,20 @@ def source_slices(scan: Scan) -> list[SourceSlice]:
     """
     check_derivable(scan)
     headers = [_read(scan, index) for index in range(len(scan.files))]
-    uids = [str(header.get("SOPInstanceUID", "")) for header in headers]
-    classes = [str(header.get("SOPClassUID", "")) for header in headers]
-    if CLASSIC[classes[0]] == classes[0]:  # type: ignore[index]
+    uids, classes = zip(*map(_identity, headers), strict=True)
+    if CLASSIC[classes[0]] == classes[0]:
         return [SourceSlice(*each) for each in zip(headers, uids, classes, strict=True)]
     found = classic_headers(headers[0], scan)
     return [SourceSlice(header, uids[0], classes[0], frame) for header, frame in found]
+
+
+def _identity(header: Dataset) -> tuple[str, str]:
+    """SOPInstanceUID and SOP class; where the data set leaves them out, the file meta or Modality tells."""
+    meta = getattr(header, "file_meta", Dataset())
+    uid = str(header.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID") or "")
+    sop_class = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
+    valid = pydicom.uid.UID(uid).is_valid and uid.startswith(("1.", "2."))
+    return uid if valid else "", str(sop_class or _BY_MODALITY.get(header.get("Modality"), ""))
 
 
 def stored_form(slices: list[SourceSlice]) -> StoredForm:

@@ -70,6 +70,10 @@ class DicomSeriesWriter(ImageWriter):
         """Take the metadata that `ScanReader` gave, from which the source series is found again."""
         self.scan = scan_of(meta_dict or {})
 
+    def set_scan(self, scan: Scan) -> None:
+        """Name the source at once, in place of `set_metadata`."""
+        self.scan = scan
+
     def write(self, filename: PathLike, verbose: bool = False, **kwargs: Any) -> Written:
         """Write the series into the folder `filename`, whole or not at all.
 
@@ -214,4 +218,6 @@ def _said(plan: SeriesPlan, slices: list[SourceSlice], scan: Scan) -> list[str]:
         said.append(f"written as {len(slices)} single-frame images, the source is one enhanced object")
     if plan.geometry is not None:
         said.append("written on the resampled grid, not on the source's")
+    if not slices[0].uid:
+        said.append("no references to the source images: their SOP Instance UIDs are missing or invalid")
     return said

@@ -66,6 +66,10 @@ class NiftiWriter(ImageWriter):
         """Take the metadata that `ScanReader` gave, from which the source is found again."""
         self.scan = scan_of(meta_dict or {})
 
+    def set_scan(self, scan: Scan) -> None:
+        """Name the source at once, in place of `set_metadata`."""
+        self.scan = scan
+
     def write(self, filename: PathLike, verbose: bool = False, **kwargs: Any) -> Written:
         """Write the file `filename` (`.nii` or `.nii.gz`), whole or not at all.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medrecon.errors import OutputError, UsageError
+from medrecon.io.dicom_source import check_derivable
 from medrecon.io.names import result_names, scan_label
 from medrecon.io.publish import check_free
 from medrecon.io.scan import Scan
@@ -49,6 +50,9 @@ def plan_outputs(
     _check_request(scans, results, output, formats, named)
     names = result_names(results)
     single = len(scans) == 1 and len(results) == 1
+    for scan in scans:
+        if formats[scan.key] == "dicom":
+            check_derivable(scan)
     targets: dict[tuple[str, str], Path] = {}
     for scan in scans:
         label = "" if len(scans) == 1 else f"{scan_label(scan)}_"

@@ -18,6 +18,7 @@ from medrecon.io.outputs import Written
 from medrecon.io.plan import NIFTI_ENDINGS
 from medrecon.io.read import read_scan
 from medrecon.io.reader import scan_of
+from medrecon.io.scan import Scan
 
 INPUT = "input"
 """The result that is the source itself, read again: the control beside which every other stands."""
@@ -73,16 +74,14 @@ class SaveReconstructiond(MapTransform):
             for channel, result in enumerate(self.results):
                 target = self.targets[scan.key, result]
                 volume = read_scan(scan) if result == INPUT else image[channel].detach().cpu().numpy()
-                written = self._write(np.asarray(volume), image.meta, target, result, channel)
+                written = self._write(np.asarray(volume), scan, target, result, channel)
                 item.setdefault("outputs", [])
                 item["outputs"] = [*item["outputs"], str(target)]
                 if self.manifest is not None:
                     self.manifest.append(written)
         return item
 
-    def _write(
-        self, volume: np.ndarray, meta: Mapping[str, Any], target: Path, result: str, channel: int
-    ) -> Written:
+    def _write(self, volume: np.ndarray, scan: Scan, target: Path, result: str, channel: int) -> Written:
         options: dict[str, Any] = {
             "derivation": self.derivation.get(result),
             "overwrite": self.overwrite,
@@ -94,5 +93,5 @@ class SaveReconstructiond(MapTransform):
         else:
             writer = DicomSeriesWriter(**options, series_offset=channel + 1, synthetic=self.synthetic)
         writer.set_data_array(volume, channel_dim=None)
-        writer.set_metadata(meta)
+        writer.set_scan(scan)
         return writer.write(target)
