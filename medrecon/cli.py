@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,6 +10,18 @@ import typer
 
 from medrecon import __version__
 from medrecon.commands.faults import usage_fault
+from medrecon.commands.options import (
+    Bundle,
+    Device,
+    Hu,
+    Json,
+    NiftiForm,
+    OutputFormat,
+    ReplaceNonfinite,
+    ResampleTilt,
+    Series,
+    Volume,
+)
 from medrecon.commands.session import Outcome, Session
 
 _ANYWHERE = {"--debug", "-q", "--quiet", "-v", "--verbose"}
@@ -24,10 +35,6 @@ _EXIT_CODES = (
     "6 out of memory, 7 internal error, 8 some scans of several failed, 130 interrupted. "
     "--debug, -q and -v may stand before or after the command."
 )
-_BUNDLE_HELP = (
-    "Name of a bundle that comes with medrecon (volume_autoencoder, slice_autoencoder) or a bundle's folder. "
-    "A bundle's configuration can run code: name only bundles that you trust."
-)
 
 app = typer.Typer(
     name="medrecon",
@@ -38,55 +45,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class OutputFormat(str, Enum):
-    """What `reconstruct` writes."""
-
-    same = "same"
-    dicom = "dicom"
-    nifti = "nifti"
-
-
-Json = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
-]
-Bundle = Annotated[str, typer.Option("--bundle", "-b", metavar="NAME|DIR", help=_BUNDLE_HELP)]
-Series = Annotated[
-    Optional[str],  # noqa: UP045 - typer evaluates this at run time, also on Python 3.10
-    typer.Option(
-        "--series",
-        metavar="WHICH",
-        help="Take only this series: its number, SeriesInstanceUID, description, or the key that "
-        "`medrecon scans` shows.",
-    ),
-]
-Volume = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(
-        "--volume", metavar="N", help="Take this volume of a 4D or multi-echo scan, counted from 0."
-    ),
-]
-
-
-ResampleTilt = Annotated[
-    bool,
-    typer.Option(
-        "--resample-tilt", help="Read sheared stacks (gantry tilt) too, resampled onto a straight grid."
-    ),
-]
-NiftiForm = Annotated[
-    str,
-    typer.Option(
-        "--nifti-form",
-        metavar="sform|qform",
-        help="Which one to believe where a NIfTI file contradicts itself.",
-    ),
-]
-ReplaceNonfinite = Annotated[
-    Optional[float],  # noqa: UP045
-    typer.Option("--replace-nonfinite", metavar="VALUE", help="Read NaN and infinities as this value."),
-]
 
 
 def _session(ctx: typer.Context, as_json: bool) -> Session:
@@ -150,9 +108,7 @@ def reconstruct(
         ),
     ] = None,
     bundle: Bundle = "volume_autoencoder",
-    device: Annotated[
-        str, typer.Option("--device", "-d", metavar="auto|cpu|cuda[:N]", help="Where the network runs.")
-    ] = "auto",
+    device: Device = "auto",
     output_format: Annotated[
         OutputFormat, typer.Option("--format", "-f", help="same: DICOM from DICOM, NIfTI from all else.")
     ] = OutputFormat.same,
@@ -169,6 +125,7 @@ def reconstruct(
         typer.Option("--all-series", help="Take every series of a folder in which several lie side by side."),
     ] = False,
     volume: Volume = None,
+    hu: Hu = False,
     resample_tilt: ResampleTilt = False,
     nifti_form: NiftiForm = "",
     replace_nonfinite: ReplaceNonfinite = None,
@@ -191,6 +148,7 @@ def reconstruct(
             overwrite=overwrite,
             manifest=manifest,
             all_series=all_series,
+            hu=hu,
             options={
                 "series": series,
                 "volume": volume,
@@ -221,6 +179,9 @@ def scans(
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="A folder (searched to the bottom) or a file.")
     ],
+    volume: Volume = None,
+    resample_tilt: ResampleTilt = False,
+    nifti_form: NiftiForm = "",
     as_json: Json = False,
 ) -> None:
     """List the scans in a folder: modality, shape, spacing, orientation; and what is left out, and why."""
@@ -228,7 +189,7 @@ def scans(
     def work() -> Outcome:
         from medrecon.commands.inspect import list_scans
 
-        return list_scans(path)
+        return list_scans(path, volume=volume, resample_tilt=resample_tilt, nifti_form=nifti_form)
 
     _session(ctx, as_json).run(work)
 
@@ -240,6 +201,7 @@ def compare(
     recon: Annotated[Path, typer.Argument(metavar="RECON", help="Its reconstruction.")],
     series: Series = None,
     volume: Volume = None,
+    hu: Hu = False,
     as_json: Json = False,
 ) -> None:
     """Check that two scans share their grid, then measure MAE (HU or source units), PSNR and SSIM."""
@@ -247,7 +209,7 @@ def compare(
     def work() -> Outcome:
         from medrecon.commands.inspect import compare_scans
 
-        return compare_scans(source, recon, series=series, volume=volume)
+        return compare_scans(source, recon, series=series, volume=volume, hu=hu)
 
     _session(ctx, as_json).run(work)
 
@@ -259,9 +221,7 @@ def demo(
         Path, typer.Argument(metavar="[OUTPUT]", help="Folder for the results.", show_default=True)
     ] = Path("demo_output"),
     bundle: Bundle = "volume_autoencoder",
-    device: Annotated[
-        str, typer.Option("--device", "-d", metavar="auto|cpu|cuda[:N]", help="Where the network runs.")
-    ] = "auto",
+    device: Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the results of a run before.")
     ] = False,

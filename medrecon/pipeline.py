@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,23 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"there is no '{name}' on this machine", remedy="use --device cpu or auto")
     return device
+
+
+def with_hu(scan: Scan) -> Scan:
+    """The same scan, its values taken as HU where its file cannot say so: NIfTI, NRRD and MHA of a CT.
+
+    Raises:
+        UsageError: the file does say, and says otherwise.
+    """
+    if scan.units == "HU":
+        return scan
+    if scan.format == "dicom":
+        raise UsageError(
+            f"--hu does not suit a DICOM series of modality {scan.modality or 'unknown'}",
+            path=scan.path,
+            remedy="leave --hu out: DICOM says what its units are",
+        )
+    return replace(scan, modality="CT", units="HU")
 
 
 def refuse_mixed(found: Found) -> Found:

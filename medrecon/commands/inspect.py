@@ -50,15 +50,17 @@ def _layer_cells(row: dict[str, Any]) -> tuple[str, ...]:
     return row["name"], str(row["channels"]), stride, f"{row['values_per_voxel']:.4g}", field
 
 
-def list_scans(path: Path) -> Outcome:
+def list_scans(path: Path, **options: Any) -> Outcome:
     """What a folder or a file holds: scans, what is refused, what is left out and why.
+
+    `options` go to `medrecon.io.find_scans`.
 
     Raises:
         ScanError: there is nothing that can be read.
     """
     from medrecon.io import find_scans
 
-    found = find_scans(path)
+    found = find_scans(path, **options)
     rows = [scan_data(scan) for scan in found.scans]
     refused = [fault_of(error).data() for error in found.refused]
     left_out = [{"path": str(item.path), "reason": item.reason} for item in found.left_out]
@@ -127,7 +129,7 @@ def _fault_cells(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["path"], row["message"], row["remedy"]
 
 
-def compare_scans(source: Path, recon: Path, *, series: str | None, volume: int | None) -> Outcome:
+def compare_scans(source: Path, recon: Path, *, series: str | None, volume: int | None, hu: bool) -> Outcome:
     """Geometry first, then MAE, PSNR and SSIM of a reconstruction against its source.
 
     Args:
@@ -135,8 +137,10 @@ def compare_scans(source: Path, recon: Path, *, series: str | None, volume: int 
         recon: its reconstruction.
         series: which series of the source.
         volume: which volume of the source.
+        hu: both hold HU, though their files cannot say so.
 
     Raises:
+        UsageError: `hu` for a source that says otherwise.
         ScanError: either cannot be read, or their grids differ.
     """
     from medrecon.evaluation import compare_geometry, fidelity
@@ -144,6 +148,10 @@ def compare_scans(source: Path, recon: Path, *, series: str | None, volume: int 
     from medrecon.io.scan import ScanError
 
     first = find_one(source, series=series, volume=volume)
+    if hu:
+        from medrecon.pipeline import with_hu
+
+        first = with_hu(first)
     second = find_one(recon)
     differences = compare_geometry(first.affine, first.shape, second.affine, second.shape)
     if differences:

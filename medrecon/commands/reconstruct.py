@@ -11,7 +11,7 @@ from medrecon.commands.progress import progress_bar
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
 from medrecon.io import find_scans
-from medrecon.pipeline import Pipeline, Record, refuse_mixed
+from medrecon.pipeline import Pipeline, Record, refuse_mixed, with_hu
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +30,7 @@ def reconstruct_scans(
     output_format: str,
     overwrite: bool,
     manifest: bool,
+    hu: bool,
     all_series: bool,
     options: Mapping[str, Any],
 ) -> Outcome:
@@ -46,29 +47,30 @@ def reconstruct_scans(
     found = find_scans(source, **options)
     if not all_series:
         refuse_mixed(found)
+    scans = [with_hu(scan) if hu else scan for scan in found.scans]
     pipeline = Pipeline.from_bundle(
         bundle,
-        scans=found.scans,
+        scans=scans,
         output=output,
         layers=layers,
         device=device,
         output_format=output_format,
         overwrite=overwrite,
     )
-    for scan in found.scans:
+    for scan in scans:
         for note in scan.notes:
             session.say(f"note: {scan.path}: {note}")
     records: list[Record] = []
     failures: list[Fault] = [fault_of(error) for error in found.refused]
     for fault in failures:
         session.complain(fault)
-    for number, scan in enumerate(found.scans, start=1):
+    for number, scan in enumerate(scans, start=1):
         try:
-            records.append(_run(session, pipeline, scan, f"{number}/{len(found.scans)} {scan.path.name}"))
+            records.append(_run(session, pipeline, scan, f"{number}/{len(scans)} {scan.path.name}"))
             for note in records[-1].notes:
                 session.say(f"note: {note}")
         except Exception as error:
-            if len(found.scans) == 1 and not failures:
+            if len(scans) == 1 and not failures:
                 raise
             failures.append(_about(scan, fault_of(error)))
             session.complain(failures[-1])
@@ -87,9 +89,9 @@ def reconstruct_scans(
 
     def show(console: Console) -> None:
         rows = [
-            (record.scan.path, result, path, f"{record.seconds:.1f}")
+            (record.scan.path, result, path, "" if number else f"{record.seconds:.1f}")
             for record in records
-            for result, path in record.outputs.items()
+            for number, (result, path) in enumerate(record.outputs.items())
         ]
         if rows:
             console.print(table(("scan", "result", "written to", "seconds"), rows, right=("seconds",)))

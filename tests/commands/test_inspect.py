@@ -92,3 +92,15 @@ def test_compare_refuses_another_grid(
     assert (code, out) == (3, "")
     assert "grid" in err
     assert err.count("\n") == 1
+
+
+def test_compare_takes_values_as_hu(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, make_ct: Make, make_nifti: Make
+) -> None:
+    make_nifti(tmp_path / "a.nii.gz")
+    make_nifti(tmp_path / "b.nii.gz", seed=1)
+    code, out, _ = run(capsys, "compare", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", "--hu", "--json")
+    assert code == 0
+    assert json.loads(out)["data_range"] == [-1024, 3071]
+    make_ct(tmp_path / "ct")
+    assert run(capsys, "compare", tmp_path / "ct", tmp_path / "ct", "--hu")[0] == 0

@@ -62,6 +62,25 @@ def test_format_nifti_from_dicom(run: Callable, tmp_path: Path, make_ct: Make) -
     assert (tmp_path / "out.nii.gz").is_file()
 
 
+def test_values_taken_as_hu_are_mapped_by_the_window(
+    run: Callable, tmp_path: Path, make_nifti: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from tiny_parts import WholeInferer
+
+    seen: list[torch.Tensor] = []
+    call = WholeInferer.__call__
+    monkeypatch.setattr(
+        WholeInferer,
+        "__call__",
+        lambda self, image, net: seen.append(image.clone()) or call(self, image, net),
+    )
+    values = make_nifti(tmp_path / "ct.nii.gz")
+    assert run(tmp_path / "ct.nii.gz", tmp_path / "out", "-l", "coarse2", "--hu")[0] == 0
+    expected = (values.astype(np.float64) + 1024) / 4095
+    assert np.abs(seen[0][0, 0].numpy() - expected).max() < 1e-5
+
+
 def test_a_refused_scan_is_one_line(run: Callable, tmp_path: Path, make_ct: Make) -> None:
     make_ct(tmp_path / "in", leave_out=2)
     code, out, err = run(tmp_path / "in", tmp_path / "out", "-l", "coarse2")

@@ -1,0 +1,66 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Optional
+
+import typer
+
+_BUNDLE_HELP = (
+    "Name of a bundle that comes with medrecon (volume_autoencoder, slice_autoencoder) or a bundle's folder. "
+    "A bundle's configuration can run code: name only bundles that you trust."
+)
+
+
+class OutputFormat(str, Enum):
+    """What `reconstruct` writes."""
+
+    same = "same"
+    dicom = "dicom"
+    nifti = "nifti"
+
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
+]
+Bundle = Annotated[str, typer.Option("--bundle", "-b", metavar="NAME|DIR", help=_BUNDLE_HELP)]
+Device = Annotated[
+    str, typer.Option("--device", "-d", metavar="auto|cpu|cuda[:N]", help="Where the network runs.")
+]
+Series = Annotated[
+    Optional[str],  # noqa: UP045 - typer evaluates this at run time, also on Python 3.10
+    typer.Option(
+        "--series",
+        metavar="WHICH",
+        help="Take only this series: its number, SeriesInstanceUID, description, or the key that "
+        "`medrecon scans` shows.",
+    ),
+]
+Volume = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--volume", metavar="N", help="Take this volume of a 4D or multi-echo scan, counted from 0."
+    ),
+]
+ResampleTilt = Annotated[
+    bool,
+    typer.Option(
+        "--resample-tilt", help="Read sheared stacks (gantry tilt) too, resampled onto a straight grid."
+    ),
+]
+Hu = Annotated[
+    bool, typer.Option("--hu", help="The values are HU: NIfTI, NRRD and MHA cannot say that they hold a CT.")
+]
+NiftiForm = Annotated[
+    str,
+    typer.Option(
+        "--nifti-form",
+        metavar="sform|qform",
+        help="Which one to believe where a NIfTI file contradicts itself.",
+    ),
+]
+ReplaceNonfinite = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--replace-nonfinite", metavar="VALUE", help="Read NaN and infinities as this value."),
+]
