@@ -44,9 +44,7 @@ def training_items(dataset_dir: str | Path, held_out: Sequence[str] = ()) -> lis
             raise ModelError(
                 f"nothing matches the held-out '{pattern}'", path=dataset_dir, remedy="mend held_out"
             )
-    kept = [
-        s for s, name in zip(found.scans, names, strict=True) if not any(fnmatch(name, p) for p in held_out)
-    ]
+    kept = [s for s in found.scans if not any(fnmatch(s.path.name, pattern) for pattern in held_out)]
     if not kept:
         raise ModelError("no scan is left for training", path=dataset_dir, remedy="hold out fewer")
     return [{"image": scan} for scan in kept]
@@ -124,7 +122,7 @@ class SaveWhole:
     Args:
         folder: where to; made when missing.
         parts: what a checkpoint holds, by name.
-        network: its state_dict becomes `model.pt` when training completes.
+        network: its state_dict, in half precision, becomes `model.pt` when training completes.
         interval: epochs between checkpoints; the two newest are kept.
     """
 
@@ -150,7 +148,7 @@ class SaveWhole:
 
     def _finish(self, engine: Engine) -> None:
         partial = self.folder / f".model.{os.getpid()}.pt"
-        torch.save(self.network.state_dict(), partial)
+        torch.save({key: value.half() for key, value in self.network.state_dict().items()}, partial)
         partial.replace(self.folder / "model.pt")
 
 
