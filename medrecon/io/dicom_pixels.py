@@ -101,8 +101,3 @@ def _rescale_each(slices: Sequence[np.ndarray], frames: Sequence[Frame]) -> np.n
         else:
             kind = np.dtype(np.float32 if max(f.stored for f in frames) <= 16 else np.float64)
     return np.stack([p.astype(kind, copy=False) for p in parts])
-
-
-def folder_of(paths: Sequence[Path]) -> Path:
-    """The folder that holds all the paths; the file itself where there is one."""
-    return paths[0] if len(paths) == 1 else Path(os.path.commonpath([str(p.parent) for p in paths]))

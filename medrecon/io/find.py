@@ -199,7 +199,9 @@ def _checked(make: Callable[[], Scan], mine: Sequence[ScanError]) -> Scan:
         raise ScanError(f"{error.message} ({names})", path=error.path, remedy=error.remedy) from None
     patterns = {_pattern(p) for p in scan.files}
     for error in mine:
-        if error.path is not None and (_pattern(error.path) in patterns or "DICOM" in error.message):
+        if error.path is None or error.message.startswith("is empty"):
+            continue  # no gap: it stands beside a whole series, and is listed as left out
+        if _pattern(error.path) in patterns or "DICOM" in error.message:
             raise ScanError(f"a slice may be lost: {error.message}", path=error.path, remedy=error.remedy)
     return scan
 

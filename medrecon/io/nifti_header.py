@@ -155,9 +155,9 @@ def _affine(
     if not forms:
         if not np.all(np.isfinite(steps)) or np.any(steps <= 0):
             raise ScanError(f"no sform, no qform, voxel sizes {steps.tolist()}", path=path, remedy=EXPORT)
-        notes.append("neither sform nor qform: position and left/right are unknown")
-        forms["pixdim"] = np.diag([*steps, 1.0])
-        forms["pixdim"][:3, 3] = -(np.asarray(shape[:3]) - 1) / 2 * steps
+        notes.append("neither sform nor qform: position and left/right are unknown, read as radiological")
+        forms["pixdim"] = np.diag([-steps[0], steps[1], steps[2], 1.0])
+        forms["pixdim"][:3, 3] = -(np.asarray(shape[:3]) - 1) / 2 * np.diag(forms["pixdim"])[:3]
     wanted = options.form if options.form in forms else next(iter(forms))
     affine = forms[wanted]
     if not np.all(np.isfinite(affine)):

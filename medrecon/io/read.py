@@ -7,6 +7,7 @@ import numpy as np
 from medrecon.io.dicom_pixels import read_frames
 from medrecon.io.nifti import read_nifti
 from medrecon.io.scan import Scan, ScanError
+from medrecon.io.tilt import resample
 
 
 class ScanWarning(UserWarning):
@@ -21,7 +22,9 @@ def load(scan: Scan) -> tuple[np.ndarray, list[str]]:
     """
     try:
         if scan.format == "dicom":
-            volume = read_frames(scan.recipe)
+            volume = read_frames(scan.recipe.frames)
+            if scan.recipe.tilt is not None:
+                volume = resample(volume, scan.recipe.tilt, scan.shape)
             constant = volume.min() == volume.max()
             return volume, ["all voxels have the same value"] if constant else []
         if scan.format == "nifti":

@@ -1,81 +1,102 @@
-"""From the headers of one DICOM series to scans, or to a refusal."""
+"""From the headers of one DICOM series to a scan, or to a refusal."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from medrecon.io.dicom_header import REPAIR, Header
-from medrecon.io.dicom_pixels import folder_of
-from medrecon.io.frames import Frame, first_frame
-from medrecon.io.geometry import check_orientation, check_spacing, stack
+from medrecon.io.geometry import Stack, check_orientation, check_spacing, stack
+from medrecon.io.notes import header_notes
 from medrecon.io.scan import ReadOptions, Scan, ScanError
+from medrecon.io.slices import Slice, common_folder, slices_of
+from medrecon.io.tilt import DicomRecipe, straight_grid
 from medrecon.io.volumes import drop_copies, split_volumes
+
+SEPARATE = "separate what does not belong to the volume"
 
 
 def series_scan(headers: Sequence[Header], volume: int | None, options: ReadOptions) -> Scan:
-    """The scan that the classic slices of one series make.
+    """The scan that the images of one series make.
 
     Args:
-        headers: one per slice, image objects only, one series.
+        headers: one per file, image objects only, one series.
         volume: which volume of a 4D or multi-echo series.
         options: what the user allows.
 
     Raises:
         ScanError: whatever makes the volume uncertain.
     """
-    headers, notes = drop_copies(headers)
-    path = folder_of([h.path for h in headers])
-    frames = []
-    for header in headers:
-        frame, note = first_frame(header)
-        frames.append(frame)
-        notes += [note] if note else []
-        notes += [f"{header.path.name}: {n}" for n in header.notes]
-    _check_alike(headers, frames, path)
-    directions = check_orientation(headers[0].numbers("ImageOrientationPatient"), headers[0].path)
-    spacing = check_spacing(headers[0].numbers("PixelSpacing"), headers[0].path)
-    positions = _positions(headers)
-    chosen = split_volumes(headers, positions, np.cross(directions[0], directions[1]), volume, path)
-    headers, frames = [headers[i] for i in chosen], [frames[i] for i in chosen]
-    found = stack(
-        positions[chosen],
-        directions,
-        spacing,
-        headers[0].number("SliceThickness"),
-        [h.path.name for h in headers],
-        path,
-    )
-    if found.tilt is not None:
+    kept, notes = drop_copies(headers)
+    slices: list[Slice] = []
+    for header in kept:
+        found, said = slices_of(header)
+        slices += found
+        notes += said
+    path = common_folder(slices)
+    _check_headers(kept, path)
+    _check_grids(slices)
+    directions = check_orientation(slices[0].orientation, slices[0].header.path)
+    spacing = check_spacing(slices[0].spacing, slices[0].header.path)
+    positions = np.asarray([s.position for s in slices])
+    chosen = split_volumes(slices, positions, np.cross(directions[0], directions[1]), volume, path)
+    slices = [slices[i] for i in chosen.indices]
+    names = [s.name for s in slices]
+    lined = stack(positions[chosen.indices], directions, spacing, slices[0].thickness, names, path)
+    slices = [slices[i] for i in lined.order]
+    _check_values(slices, path)
+    notes += [*lined.notes, *header_notes(slices)]
+    return _scan(slices, path, lined, chosen.volume, tuple(dict.fromkeys(notes)), options)
+
+
+def _scan(
+    slices: Sequence[Slice],
+    path: Path,
+    lined: Stack,
+    volume: int | None,
+    notes: tuple[str, ...],
+    options: ReadOptions,
+) -> Scan:
+    first, frame = slices[0].header, slices[0].frame
+    shape = (frame.columns, frame.rows, len(slices))
+    if shape[0] * shape[1] * shape[2] * 4 > options.max_bytes:
         raise ScanError(
-            f"sheared grid (gantry tilt): each slice is shifted by {np.hypot(*found.tilt):.3f} mm in its plane",
+            f"{' x '.join(map(str, shape))} voxels exceed the limit of {options.max_bytes >> 20} MiB",
             path=path,
-            remedy="use --resample-tilt to resample it onto a straight grid",
+            remedy="raise the limit (max_bytes) if the scan is real",
         )
-    headers, frames = [headers[i] for i in found.order], [frames[i] for i in found.order]
-    notes += _said(headers)
-    first = headers[0]
+    affine, tilt = lined.affine, None
+    if lined.tilt is not None:
+        if not options.resample_tilt:
+            raise ScanError(
+                f"sheared grid (gantry tilt): each slice is shifted by {np.hypot(*lined.tilt):.3f} mm in its plane",
+                path=path,
+                remedy="use --resample-tilt to resample it onto a straight grid",
+            )
+        tilt, shape, affine = straight_grid(lined, shape)
+        notes += ("gantry tilt: resampled linearly onto a straight grid",)
     modality = first.text("Modality")
+    identity = first.text("SeriesInstanceUID") or f"{first.path.parent}|{first.text('SeriesNumber')}"
+    kind = slices[0].units.upper()
     return Scan(
         path=path,
         format="dicom",
-        files=tuple(h.path for h in headers),
-        shape=(frames[0].columns, frames[0].rows, len(frames)),
-        affine=found.affine,
+        files=tuple(dict.fromkeys(s.header.path for s in slices)),
+        shape=shape,
+        affine=affine,
         modality=modality,
-        units="HU" if modality == "CT" else first.text("Units"),
-        key=scan_key(first.text("SeriesInstanceUID") or str(first.path.parent), volume),
+        units=("HU" if kind in ("", "HU") else kind) if modality == "CT" else first.text("Units"),
+        key=scan_key(identity, volume),
         description=describe(first),
         series_uid=first.text("SeriesInstanceUID"),
         volume=volume,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=notes,
         options=options,
-        recipe=tuple(frames),
+        recipe=DicomRecipe(tuple(s.frame for s in slices), tilt),
     )
 
 
@@ -96,79 +117,53 @@ def describe(header: Header) -> str:
         return raw.decode("latin-1")
 
 
-def _positions(headers: Sequence[Header]) -> np.ndarray:
-    positions = []
-    for header in headers:
-        place = header.numbers("ImagePositionPatient")
-        if place is None or len(place) != 3 or max(map(abs, place)) > 1e5:
-            raise ScanError(
-                f"Image Position (Patient) is {'missing' if place is None else 'absurd'}: the slice cannot be placed",
-                path=header.path,
-                remedy=REPAIR,
-            )
-        positions.append(place)
-    return np.asarray(positions)
-
-
-def _check_alike(headers: Sequence[Header], frames: Sequence[Frame], path: Path) -> None:
-    """Everything that must be the same in each slice of one volume."""
-    first = headers[0]
+def _check_headers(headers: Sequence[Header], path: Path) -> None:
+    """What the files of one series must share."""
     for name in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality"):
-        _one(headers, [h.text(name) for h in headers], name, path)
-    _one(headers, [f"{f.columns} x {f.rows}" for f in frames], "matrix size", path)
-    has = [h.text("RescaleSlope") != "" or h.text("RescaleIntercept") != "" for h in headers]
-    _one(headers, ["present" if h else "missing" for h in has], "Rescale Slope/Intercept", path)
-    for name, tolerance in (("ImageOrientationPatient", 1e-3), ("PixelSpacing", 1e-4)):
-        reference = first.numbers(name)
-        for header in headers:
-            values = header.numbers(name)
-            same = (values is None) == (reference is None) and (
-                values is None
-                or reference is None
-                or (
-                    len(values) == len(reference)
-                    and np.allclose(values, reference, atol=tolerance, rtol=1e-4)
-                )
-            )
+        _one([h.text(name) for h in headers], name, [h.path for h in headers])
+
+
+def _check_grids(slices: Sequence[Slice]) -> None:
+    """Matrix, orientation and pixel spacing are the same in each slice of one series."""
+    first, paths = slices[0], [s.header.path for s in slices]
+    _one([f"{s.frame.columns} x {s.frame.rows}" for s in slices], "matrix size", paths)
+    for name, tolerance in (("orientation", 1e-3), ("spacing", 1e-4)):
+        reference = getattr(first, name)
+        for one in slices:
+            values = getattr(one, name)
+            if values is reference or values == reference:
+                continue
+            if values is None or reference is None or len(values) != len(reference):
+                same = False
+            else:
+                same = bool(np.allclose(values, reference, atol=tolerance, rtol=1e-4))
             if not same:
                 raise ScanError(
-                    f"slices differ in {name}: {first.text(name)} in {first.path.name}, "
-                    f"{header.text(name) or 'missing'} in {header.path.name}",
-                    path=header.path,
-                    remedy="separate what does not belong to the volume",
+                    f"slices differ in {name}: {_list(reference)} in {first.name}, {_list(values)} in {one.name}",
+                    path=one.header.path,
+                    remedy=SEPARATE,
                 )
-    if first.text("Modality") == "CT" and not any(has):
-        raise ScanError(
-            "CT without Rescale Slope and Intercept: no Hounsfield units", path=path, remedy=REPAIR
-        )
 
 
-def _one(headers: Sequence[Header], values: Sequence[str], name: str, path: Path) -> None:
+def _check_values(slices: Sequence[Slice], path: Path) -> None:
+    """Either each slice of a volume has a rescale or none; CT must have one."""
+    paths = [s.header.path for s in slices]
+    _one(["present" if s.rescaled else "missing" for s in slices], "Rescale Slope/Intercept", paths)
+    _one([s.units for s in slices], "Rescale Type", paths)
+    if slices[0].header.text("Modality") == "CT" and not slices[0].rescaled:
+        raise ScanError("CT without Rescale Slope and Intercept: no Hounsfield units", path=path, remedy=REPAIR)
+
+
+def _list(values: Sequence[float] | None) -> str:
+    return "missing" if values is None else "\\".join(f"{v:.6g}" for v in values)
+
+
+def _one(values: Sequence[str], name: str, paths: Sequence[Path]) -> None:
     counts = Counter(values)
     if len(counts) > 1:
         common = counts.most_common()[0][0]
         odd = next(i for i, v in enumerate(values) if v != common)
-        shown = ("", "") if name == "PatientID" else (f" {values[odd]!r}", f", others have {common!r}")
+        shown = "another one" if name == "PatientID" else f"{values[odd]!r}, others have {common!r}"
         raise ScanError(
-            f"slices differ in {name}: {headers[odd].path.name} has{shown[0] or ' another'}{shown[1]}",
-            path=headers[odd].path,
-            remedy="separate what does not belong to the volume",
+            f"slices differ in {name}: {paths[odd].name} has {shown}", path=paths[odd], remedy=SEPARATE
         )
-
-
-def _said(headers: Sequence[Header]) -> list[str]:
-    """What must be said of a readable series."""
-    first, notes = headers[0], []
-    announced = first.number("ImagesInAcquisition")
-    if announced is not None and announced > len(headers):
-        notes.append(f"Images in Acquisition says {announced:g}, {len(headers)} slices are there")
-    if first.text("PhotometricInterpretation") == "MONOCHROME1":
-        notes.append("MONOCHROME1: low values are shown bright; values are read as stored")
-    if len(headers) == 1:
-        notes.append("a single slice: its Slice Thickness stands in for the slice distance")
-    return notes
-
-
-def with_notes(scan: Scan, notes: Sequence[str]) -> Scan:
-    """The scan with more notes."""
-    return replace(scan, notes=tuple(dict.fromkeys((*scan.notes, *notes))))

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from medrecon.io.dicom_header import Header
 from medrecon.io.scan import ScanError
+from medrecon.io.slices import Slice
 
-MARKS = (
-    "EchoNumbers",
-    "EchoTime",
-    "InversionTime",
-    "TemporalPositionIdentifier",
-    "TriggerTime",
-    "ImageType",
-    "ComplexImageComponent",
-    "AcquisitionNumber",
-    "AcquisitionDateTime",
-    "AcquisitionTime",
-    "ContentTime",
-)
-"""What tells volumes of one series apart, the plainest first."""
+KEEP = "keep the slices of one volume only"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The slices of the wanted volume, and which volume that is (None where there is one)."""
+
+    indices: list[int]
+    volume: int | None
 
 
 def drop_copies(headers: Sequence[Header]) -> tuple[list[Header], list[str]]:
@@ -53,12 +50,12 @@ def _digest(path: Path) -> bytes:
 
 
 def split_volumes(
-    headers: Sequence[Header], positions: np.ndarray, normal: np.ndarray, volume: int | None, path: Path
-) -> list[int]:
-    """Indices of the slices of the wanted volume.
+    slices: Sequence[Slice], positions: np.ndarray, normal: np.ndarray, volume: int | None, path: Path
+) -> Choice:
+    """Choose the slices of one volume.
 
     Args:
-        headers: one per slice.
+        slices: all slices of the series.
         positions: (N, 3) their positions in LPS mm.
         normal: unit vector across the slices.
         volume: which volume, counted from 0; None where there must be only one.
@@ -68,58 +65,76 @@ def split_volumes(
         ScanError: several volumes and none chosen, a choice that is not there, or slices at one position that
             nothing tells apart.
     """
-    places: dict[int, list[int]] = {}
     along = positions @ normal
     order = np.argsort(along, kind="stable")
-    last = None
-    for i in order:
-        if last is None or along[i] - along[last] > 1e-3:
-            last = i
-        places.setdefault(int(last), []).append(int(i))
-    groups = list(places.values())
+    places = np.zeros(len(order), int)
+    places[order] = np.cumsum(np.concatenate([[0], np.diff(along[order]) > 1e-3]))
+    groups = _grouped(places)
     most = max(map(len, groups))
     if most == 1:
         if volume not in (None, 0):
-            raise ScanError(
-                f"there is no volume {volume}: the series holds one", path=path, remedy="use --volume 0"
-            )
-        return list(range(len(headers)))
-    name, volumes = _by_mark(headers, groups)
+            raise ScanError(f"there is no volume {volume}: the series holds one", path=path, remedy="use --volume 0")
+        return Choice(list(range(len(slices))), None)
+    pair = next(g for g in groups if len(g) > 1)
+    names = f"{slices[pair[0]].name} and {slices[pair[1]].name}"
+    if len(groups) == 1:
+        raise ScanError(f"all {most} images are at one position ({names}): no volume", path=path, remedy=KEEP)
+    name, volumes = _by_mark(slices, places, groups)
     if not volumes:
-        pair = next(g for g in groups if len(g) > 1)
-        names = f"{headers[pair[0]].path.name} and {headers[pair[1]].path.name}"
-        if len(groups) == 1:
-            raise ScanError(
-                f"all {most} slices are at one position ({names}...): no volume", path=path, remedy=KEEP
-            )
         raise ScanError(f"different slices at the same position: {names}", path=path, remedy=KEEP)
     labels = list(volumes)
     if volume is None or not 0 <= volume < len(labels):
         shown = ", ".join(f"{k} ({name} {label or 'none'})" for k, label in enumerate(labels[:12]))
+        more = ", ..." if len(labels) > 12 else ""
         raise ScanError(
-            f"holds {len(labels)} volumes at the same positions: {shown}{', ...' if len(labels) > 12 else ''}",
+            f"holds {len(labels)} volumes at the same positions, {names} for example: {shown}{more}",
             path=path,
             remedy=f"choose one with --volume 0 ... {len(labels) - 1}",
         )
-    return volumes[labels[volume]]
+    return Choice(volumes[labels[volume]], volume)
 
 
-KEEP = "keep the slices of one volume only"
+def _grouped(places: np.ndarray) -> list[list[int]]:
+    order = np.argsort(places, kind="stable")
+    return [g.tolist() for g in np.split(order, np.flatnonzero(np.diff(places[order])) + 1)]
 
 
-def _by_mark(headers: Sequence[Header], groups: Sequence[Sequence[int]]) -> tuple[str, dict[str, list[int]]]:
-    """The first mark under which each volume has at most one slice at each position."""
-    for name in MARKS:
-        labels = [h.text(name) for h in headers]
-        if any(len({labels[i] for i in g}) != len(g) for g in groups):
-            continue
+def _by_mark(
+    slices: Sequence[Slice], places: np.ndarray, groups: Sequence[Sequence[int]]
+) -> tuple[str, dict[str, list[int]]]:
+    """The first mark under which each volume has at most one slice at each position, and all have as many."""
+    for k, (name, _) in enumerate(slices[0].marks):
+        labels = [s.marks[k][1] if k < len(s.marks) else "" for s in slices]
         found: dict[str, list[int]] = {}
         for i, label in enumerate(labels):
             found.setdefault(label, []).append(i)
-        if max(map(len, found.values())) == 1 and len(groups) > 1:
-            continue  # another label in every slice tells nothing
-        return name, {k: found[k] for k in sorted(found, key=_natural)}
-    return "", {}
+        if _are_volumes(found, places):
+            return name, {label: found[label] for label in sorted(found, key=_natural)}
+    return _by_number(slices, places, groups)
+
+
+def _are_volumes(found: dict[str, list[int]], places: np.ndarray) -> bool:
+    """Whether each set of slices covers more than one position, none of them twice, and there are several."""
+    return len(found) > 1 and all(
+        len(members) > 1 and len(set(places[members].tolist())) == len(members) for members in found.values()
+    )
+
+
+def _by_number(
+    slices: Sequence[Slice], places: np.ndarray, groups: Sequence[Sequence[int]]
+) -> tuple[str, dict[str, list[int]]]:
+    """Blocks of Instance Numbers, each once through all positions (GE functional series)."""
+    count = len(groups[0])
+    numbers = [s.number for s in slices]
+    if any(len(g) != count for g in groups) or len(set(numbers)) != len(numbers) or any(n != n for n in numbers):
+        return "", {}
+    order = sorted(range(len(slices)), key=lambda i: numbers[i])
+    size = len(groups)
+    found = {}
+    for k in range(count):
+        block = order[k * size : (k + 1) * size]
+        found[f"{numbers[block[0]]:g}-{numbers[block[-1]]:g}"] = block
+    return ("Instance Numbers", found) if _are_volumes(found, places) else ("", {})
 
 
 def _natural(label: str) -> tuple[int, float, str]:
