@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,32 @@ from monai.config import PathLike
 from monai.data import ImageWriter
 from monai.utils import convert_data_type
 from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
 
 from medrecon.errors import OutputError
 from medrecon.io.derivation import Derivation
 from medrecon.io.derived import SeriesPlan, derive
 from medrecon.io.dicom_source import SourceSlice, source_slices, stored_form
 from medrecon.io.encoding import Encoded, encode
-from medrecon.io.outputs import LOG, Written, hash_files
+from medrecon.io.outputs import LOG, Written
 from medrecon.io.publish import publish
 from medrecon.io.read import read_scan
 from medrecon.io.reader import scan_of
 from medrecon.io.scan import Scan
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_COMPARED = [
+    "SOPInstanceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "BitsStored",
+    "PixelRepresentation",
+    "Rows",
+    "Columns",
+]
 _MOVED = 0.25  # share of a voxel by which a slice may be off the grid before the grid counts as another one
 
 
@@ -96,19 +111,16 @@ class DicomSeriesWriter(ImageWriter):
         with publish(path, self.overwrite) as part:
             plan, slices = self._plan(scan, volume)
             part.mkdir()
-            wanted = []
+            hashes = {}
             for index, source in enumerate(slices):
                 file = part / f"IM{index + 1:05d}.dcm"
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # what the source's attributes get wrong is kept as it is
                     image = derive(source, index, plan)
-                    pydicom.dcmwrite(
-                        file, image, implicit_vr=False, little_endian=True, enforce_file_format=True
-                    )
-                wanted.append((file, image))
-            said = _said(plan, slices, scan)
-            check_series(wanted, path)
-            hashes = hash_files(part)
+                    file.write_bytes(_bytes_of(image))
+                    hashes[file.name] = _read_back(file, image, path)
+                slices[index].header = Dataset()  # let go of the pixels
+        said = _said(plan, slices, scan)
         for line in said:
             LOG.warning("%s: %s", path, line)
         return Written(
@@ -148,23 +160,29 @@ def identity_derivation() -> Derivation:
     return Derivation("none", __version__, "", "input", lossy=False)
 
 
-def check_series(wanted: list[tuple[Path, Dataset]], final: Path) -> None:
-    """Read the written files back and compare pixels and geometry with what was meant.
+def _bytes_of(image: Dataset) -> bytes:
+    """The file in memory: pydicom hides what the system says of a full disk."""
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, image, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _read_back(file: Path, image: Dataset, final: Path) -> str:
+    """Read a written file, compare pixels and geometry with what was meant; returns the file's SHA-256.
 
     Raises:
         OutputError: they differ.
     """
-    tags = ["SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"]
-    tags += ["RescaleSlope", "RescaleIntercept", "BitsStored", "PixelRepresentation", "Rows", "Columns"]
-    for file, image in wanted:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            back = pydicom.dcmread(file, specific_tags=[*tags, "PixelData"])
-        same = back.get("PixelData") == image.PixelData and all(back.get(t) == image.get(t) for t in tags)
-        if not same:
-            raise OutputError(
-                f"{file.name} does not read back as it was written", path=final, remedy="check the disk"
-            )
+    data = file.read_bytes()
+    try:
+        back = pydicom.dcmread(BytesIO(data), specific_tags=[*_COMPARED, "PixelData"])
+    except (InvalidDicomError, ValueError, KeyError, EOFError) as error:
+        raise OutputError(f"{file.name} cannot be read back", path=final, remedy="check the disk") from error
+    if back.get("PixelData") != image.PixelData or any(back.get(t) != image.get(t) for t in _COMPARED):
+        raise OutputError(
+            f"{file.name} does not read back as it was written", path=final, remedy="check the disk"
+        )
+    return hashlib.sha256(data).hexdigest()
 
 
 def _padding(first: Dataset, scan: Scan, encoded: Encoded, form: Any) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,12 @@ from medrecon.io.reader import scan_of
 from medrecon.io.scan import Scan
 
 try:
-    from isal import igzip
+    from isal import igzip, isal_zlib
+
+    _BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, isal_zlib.error)
 except ImportError:
     igzip = None  # type: ignore[assignment]
+    _BROKEN = (OSError, EOFError, zlib.error)
 
 _CHUNK = 1 << 22
 
@@ -160,7 +164,12 @@ def _check(
     """
     data = part.read_bytes()
     if packed:
-        data = (igzip or gzip).decompress(data)
+        try:
+            data = (igzip or gzip).decompress(data)
+        except _BROKEN as error:
+            raise OutputError(
+                f"does not read back as it was written ({error})", path=final, remedy="check the disk"
+            ) from error
     kind = nib.Nifti2Header if max(stored.shape) > 32767 else nib.Nifti1Header
     back = kind.from_fileobj(io.BytesIO(data))
     start = int(back["vox_offset"])

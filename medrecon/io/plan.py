@@ -12,6 +12,7 @@ from medrecon.io.names import result_names, scan_label
 from medrecon.io.publish import check_free
 from medrecon.io.scan import Scan
 
+_LONGEST_NAME = 255
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 
 
@@ -127,6 +128,9 @@ def _check_places(scans: Sequence[Scan], targets: list[Path], output: Path, over
 
 
 def _check_writable(target: Path) -> None:
+    long = next((part for part in target.parts if len(os.fsencode(part)) > _LONGEST_NAME), None)
+    if long is not None:
+        raise OutputError(f"the name {long[:20]}... is too long", path=target.parent, remedy="shorten it")
     parent = target.parent
     while not os.path.lexists(parent):
         parent = parent.parent

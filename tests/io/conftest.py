@@ -19,10 +19,11 @@ from pydicom.uid import (
     generate_uid,
 )
 
+COS, SIN = np.cos(np.deg2rad(23)), np.sin(np.deg2rad(23))
 ORIENTATIONS = {
     "axial": (1.0, 0, 0, 0, 1, 0),
     "sagittal": (0, 1.0, 0, 0, 0, -1),
-    "oblique": (0.92106099, -0.38941834, 0, 0.35840992, 0.84772031, -0.39090384),
+    "oblique": (COS, -SIN, 0, SIN * COS, COS * COS, -SIN),
 }
 CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 SHAPE = (14, 12, 5)
@@ -63,7 +64,11 @@ def write_series(
         image.InstanceNumber = str(shape[2] - index)
         image.ImagePositionPatient = [f"{v:.8g}" for v in (-31.5, 17.25, -80.125) + normal * 2.5 * index]
         image.ImageOrientationPatient = [f"{v:.8g}" for v in (*row, *column)]
-        image.PixelSpacing, image.SliceThickness, image.SliceLocation = ["0.75", "0.5"], "2.5", f"{2.5 * index:g}"
+        image.PixelSpacing, image.SliceThickness, image.SliceLocation = (
+            ["0.75", "0.5"],
+            "2.5",
+            f"{2.5 * index:g}",
+        )
         image.Columns, image.Rows = shape[:2]
         image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
         image.BitsAllocated, image.BitsStored, image.HighBit = 16, bits, bits - 1
@@ -80,7 +85,7 @@ def write_series(
         image.preamble = b"\0" * 127 + b"x"
         image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
         image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-        image.save_as(folder / f"{(index * 3) % shape[2]:02d}.dcm", enforce_file_format=True)
+        image.save_as(folder / f"{(index * 37) % 101:03d}.dcm", enforce_file_format=True)
     return stored * scale + intercept
 
 
@@ -117,9 +122,22 @@ def _attributes(modality: str, seed: int) -> Dataset:
     image.AnatomicRegionSequence = Sequence([region])
     image.add_new(0x00090010, "LO", "SECRET")
     image.add_new(0x00091001, "LO", "hidden")
-    image.add_new(0x60000010, "US", 1)
+    _overlay(image)
     _by_modality(image, modality)
     return image
+
+
+def _overlay(image: Dataset) -> None:
+    for tag, kind, value in (
+        (0x60000010, "US", 8),
+        (0x60000011, "US", 8),
+        (0x60000040, "CS", "G"),
+        (0x60000050, "SS", [1, 1]),
+        (0x60000100, "US", 1),
+        (0x60000102, "US", 0),
+        (0x60003000, "OW", b"\0" * 8),
+    ):
+        image.add_new(tag, kind, value)
 
 
 def _by_modality(image: Dataset, modality: str) -> None:
@@ -135,5 +153,9 @@ def _by_modality(image: Dataset, modality: str) -> None:
         image.NumberOfSlices, image.CorrectedImage, image.DecayCorrection = 5, ["ATTN"], "START"
         image.CollimatorType, image.FrameReferenceTime, image.ImageIndex = "NONE", "0", 1
         image.ActualFrameDuration = "1000"
+        image.DecayFactor = "1"
         image.PatientOrientationCodeSequence = image.PatientGantryRelationshipCodeSequence = Sequence()
-        image.RadiopharmaceuticalInformationSequence = Sequence([Dataset()])
+        del image.PatientPosition
+        isotope = Dataset()
+        isotope.RadionuclideCodeSequence = Sequence()
+        image.RadiopharmaceuticalInformationSequence = Sequence([isotope])
