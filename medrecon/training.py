@@ -14,6 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 from monai.engines import Trainer
+from monai.engines.utils import IterationEvents
 from monai.handlers import CheckpointLoader
 from monai.inferers import Inferer
 
@@ -112,6 +113,27 @@ class SeedEachEpoch:
                 stream.set_epoch(engine.state.epoch)
             else:
                 stream.set_random_state(seed=state)
+
+
+class ClipGradients:
+    """Bound the norm of the gradients of a step, so that one odd batch cannot throw the network off.
+
+    Args:
+        network: whose parameters.
+        max_norm: largest norm over all of them.
+    """
+
+    def __init__(self, network: torch.nn.Module, max_norm: float) -> None:
+        self.parameters = list(network.parameters())
+        self.max_norm = float(max_norm)
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Clip, between the backward pass and the optimizer's step."""
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
 
 
 class SaveWhole:
