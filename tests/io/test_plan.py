@@ -70,7 +70,7 @@ def test_other_usage_errors(ct, tmp_path):
         plan_outputs([ct], ["level3"], tmp_path / "out", output_format="png")
     with pytest.raises(UsageError, match="2 outputs do not fit one"):
         plan_outputs([ct], ["level3", "level4"], tmp_path / "out.nii.gz")
-    with pytest.raises(UsageError, match="a series is a folder|series is a folder"):
+    with pytest.raises(UsageError, match="DICOM series is a folder"):
         plan_outputs([ct], ["level3"], tmp_path / "out.nii.gz", output_format="dicom")
     with pytest.raises(UsageError, match="given twice"):
         plan_outputs([ct, ct], ["level3"], tmp_path / "out")

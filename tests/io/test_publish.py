@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -58,10 +59,14 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
 
 
 def test_nothing_appears_when_the_block_raises(tmp_path):
-    with pytest.raises(KeyError), publish(tmp_path / "out") as part:
-        part.mkdir()
-        (part / "a").write_text("half")
-        raise KeyError("stop")
+    def half() -> None:
+        with publish(tmp_path / "out") as part:
+            part.mkdir()
+            (part / "a").write_text("half")
+            raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        half()
     assert entries(tmp_path) == []
 
 
@@ -76,10 +81,15 @@ def test_what_exists_is_not_touched_without_overwrite(tmp_path):
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
     final = tmp_path / "out"
     final.write_text("old")
-    with pytest.raises(KeyError), publish(final, overwrite=True) as part:
-        part.write_text("new")
-        assert final.read_text() == "old"
-        raise KeyError
+
+    def half() -> None:
+        with publish(final, overwrite=True) as part:
+            part.write_text("new")
+            assert final.read_text() == "old"
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half()
     assert final.read_text() == "old"
     with publish(final, overwrite=True) as part:
         part.write_text("new")
@@ -110,9 +120,14 @@ def test_a_folder_of_others_is_never_replaced(tmp_path, series, make_series):
 
 def test_an_output_that_appears_meanwhile_is_kept(tmp_path):
     final = tmp_path / "out"
-    with pytest.raises(OutputError, match="exists already"), publish(final) as part:
-        part.write_text("mine")
-        final.write_text("theirs")
+
+    def late() -> None:
+        with publish(final) as part:
+            part.write_text("mine")
+            final.write_text("theirs")
+
+    with pytest.raises(OutputError, match="exists already"):
+        late()
     assert final.read_text() == "theirs"
 
 
@@ -245,6 +260,29 @@ def test_disk_full_at_many_sizes(tmp_path, series, kind):
         assert f"{target(kind, folder)}: cannot be written: {os.strerror(errno.EFBIG)}; free space" in said
         assert "\n" not in said
         assert entries(folder) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="mounting a tmpfs needs root on Linux"
+)
+@pytest.mark.parametrize("kind", ["dicom", "nifti"])
+def test_a_full_file_system_at_20_sizes(tmp_path, series, kind):
+    write(series, kind, target(kind, tmp_path / "whole"))
+    whole = target(kind, tmp_path / "whole")
+    need = sum(file.stat().st_size for file in (whole.iterdir() if whole.is_dir() else [whole])) // 1024
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for size in np.linspace(8, need - 4, 20, dtype=int):
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k,nr_inodes=64", "tmpfs", str(disk)]
+        if subprocess.run(mount, check=False, capture_output=True).returncode:
+            pytest.skip("no tmpfs can be mounted here")
+        try:
+            with pytest.raises(OutputError, match=f"{os.strerror(errno.ENOSPC)}; free space"):
+                write(series, kind, target(kind, disk))
+            assert entries(disk) == []
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_disk_that_lies_is_noticed(tmp_path, series, monkeypatch):
