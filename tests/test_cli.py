@@ -96,10 +96,14 @@ def test_mistakes_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(error) == {"path", "message", "remedy", "exit_code"}
 
 
-def test_debug_shows_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Traceback" in run(capsys, "layers", "--bundle", "nonesuch", "--debug")[2]
-    assert "Traceback" in run(capsys, "--debug", "layers", "--bundle", "nonesuch")[2]
-    assert "Traceback" not in run(capsys, "layers", "--bundle", "nonesuch")[2]
+def test_options_of_the_program_may_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["layers", "--bundle", "nonesuch", "--debug"], ["--debug", "layers", "-b", "nonesuch"]):
+        code, _, err = run(capsys, *arguments)
+        assert code == 4
+        assert "Traceback" in err
+    code, _, err = run(capsys, "layers", "--bundle", "nonesuch")
+    assert code == 4
+    assert "Traceback" not in err
 
 
 def test_an_unknown_bundle_names_the_near_ones(

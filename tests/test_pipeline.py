@@ -78,6 +78,7 @@ def test_names_with_a_meaning_for_monai_are_taken_as_they_are(
     scans = find_scans(name).scans
     output = Path("@scans#1 %out.nii.gz")
     pipeline = Pipeline.from_bundle(tiny_bundle, scans=scans, output=output, layers="input", device="cpu")
+    assert pipeline.bundle.build("dataset_dir") == scans[0].path
     record = pipeline.run(scans[0])
     assert not Path("planted").exists()
     assert record.outputs["input"].resolve() == output.resolve()

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from medrecon.cli import main
+from medrecon.commands.demo import _control
+from medrecon.evaluation import dct_code
 
 Make = Callable[..., np.ndarray]
 
@@ -57,3 +59,10 @@ def test_the_demo(
     assert code == 0
     assert "linear DCT" in out
     assert str(output / "ct_small.png") in out
+
+
+def test_the_control_gets_what_a_network_gets() -> None:
+    values = np.full((16, 16, 16), -3024, np.int16)
+    values[4:12] = 50
+    assert np.array_equal(_control(values, "HU", 1 / 16), dct_code(np.maximum(values, -1024), 1 / 16))
+    assert np.array_equal(_control(values, "", 1 / 16), dct_code(values, 1 / 16))
