@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     CTImageStorage,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     MRImageStorage,
     PositronEmissionTomographyImageStorage,
@@ -75,7 +76,8 @@ def write_series(
         image.PixelRepresentation = int(signed)
         if modality != "MR" or (intercept, slopes) != (0, 1.0):
             image.RescaleIntercept, image.RescaleSlope = f"{intercept:g}", f"{scale[index]:.10g}"
-        image.PixelData = stored[:, :, index].T.astype("<i2" if signed else "<u2").tobytes()
+        order = ">" if syntax == ExplicitVRBigEndian else "<"
+        image.PixelData = stored[:, :, index].T.astype(f"{order}{'i' if signed else 'u'}2").tobytes()
         image.file_meta = FileMetaDataset()
         image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
         if change is not None:
