@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medrecon.io.derivation import Derivation
 from medrecon.io.find import find_one, find_scans
 from medrecon.io.manifest import manifest_path, write_manifest
+from medrecon.io.meta import scan_of
 from medrecon.io.outputs import Written
 from medrecon.io.parametric_map import write_error_map
 from medrecon.io.plan import plan_outputs
@@ -20,7 +21,7 @@ from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError
 if TYPE_CHECKING:
     from medrecon.io.dicom_writer import DicomSeriesWriter
     from medrecon.io.nifti_writer import NiftiWriter
-    from medrecon.io.reader import ScanReader, scan_of
+    from medrecon.io.reader import ScanReader
     from medrecon.io.save import SaveReconstructiond
 
 _LATER = {
@@ -28,7 +29,6 @@ _LATER = {
     "NiftiWriter": "nifti_writer",
     "SaveReconstructiond": "save",
     "ScanReader": "reader",
-    "scan_of": "reader",
 }
 
 __all__ = [

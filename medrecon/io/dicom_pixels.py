@@ -38,7 +38,7 @@ def read_frames(frames: Sequence[Frame]) -> np.ndarray:
         volume = _native(frames, allocated, order) if parts is None else np.stack(parts)
         values = to_stored(volume, stored, allocated, signed)
         if len(scales) == 1:
-            return rescale(values, *next(iter(scales)), frames[0].path).transpose(2, 1, 0)
+            return rescale(values, *next(iter(scales)), frames[0].path, stored).transpose(2, 1, 0)
         slices = list(values)
     else:
         slices = [
@@ -93,7 +93,7 @@ def unchanged(handle: int, frame: Frame) -> None:
 
 def _rescale_each(slices: Sequence[np.ndarray], frames: Sequence[Frame]) -> np.ndarray:
     """A rescale of its own for every slice (PET), (Z, Y, X)."""
-    parts = [rescale(s, f.slope, f.intercept, f.path) for s, f in zip(slices, frames, strict=True)]
+    parts = [rescale(s, f.slope, f.intercept, f.path, f.stored) for s, f in zip(slices, frames, strict=True)]
     kind = parts[0].dtype
     if any(p.dtype != kind for p in parts):
         if all(p.dtype.kind in "iu" for p in parts):

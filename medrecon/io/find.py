@@ -13,6 +13,7 @@ from medrecon.io.kinds import left_out_reason
 from medrecon.io.nifti import nifti_scan
 from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError
 from medrecon.io.series import scan_key, series_scan
+from medrecon.io.text_volume import text_scan
 from medrecon.io.walk import walk
 
 Source = str | os.PathLike[str] | Sequence["str | os.PathLike[str]"]
@@ -217,11 +218,9 @@ def _volume_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
             raise ScanError("is empty (0 bytes)", path=path, remedy="fetch the file again")
         if re.search(r"\.(nii|hdr)(\.gz)?$", name):
             return nifti_scan(path, volume, options)
+        return text_scan(path, volume, options)
     except OSError as error:
         raise ScanError(f"cannot be opened ({error.strerror})", path=path, remedy="check the file") from None
-    from medrecon.io.itk import itk_scan
-
-    return itk_scan(path, volume, options)
 
 
 def _result(

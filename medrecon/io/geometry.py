@@ -174,3 +174,19 @@ def _thickness(thickness: float | None, path: object) -> float:
             remedy="give the whole series",
         )
     return float(thickness)
+
+
+def check_affine(affine: np.ndarray, name: str, path: object) -> None:
+    """Refuse an affine that is not finite, or whose axes fall together.
+
+    Raises:
+        ScanError: with the form's name.
+    """
+    if not np.all(np.isfinite(affine)) or np.abs(affine).max() > 1e7:
+        raise ScanError(f"the {name} holds NaN, Inf or absurd values", path=path, remedy=CONVERT)  # type: ignore[arg-type]
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if np.any(sizes < 1e-9) or abs(np.linalg.det(affine[:3, :3] / np.maximum(sizes, 1e-12))) < 1e-3:
+        raise ScanError(f"the {name} is singular: axes fall together", path=path, remedy=CONVERT)  # type: ignore[arg-type]
+
+
+CONVERT = "convert the original images again"

@@ -16,7 +16,7 @@ from medrecon.io.inflate import FREE_BYTES, MAX_RATIO
 from medrecon.io.nifti_header import EXPORT, NiftiHeader, parse
 from medrecon.io.scan import ReadOptions, Scan, ScanError
 from medrecon.io.series import scan_key
-from medrecon.io.voxels import check_finite, pick_volume, rescale
+from medrecon.io.voxels import check_finite, is_constant, pick_volume, rescale
 
 try:
     from isal import igzip as fast_gzip
@@ -111,7 +111,7 @@ def read_nifti(scan: Scan) -> tuple[np.ndarray, list[str]]:
     stored = values.astype(header.dtype.newbyteorder("="), copy=False)
     stored, notes = check_finite(stored, scan)
     volume = rescale(stored, header.slope, header.inter, scan.path)
-    if volume.size and volume.min() == volume.max():
+    if is_constant(volume):
         notes.append("all voxels have the same value")
     return volume.reshape(scan.shape, order="F"), notes
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medrecon.io.geometry import check_affine
 from medrecon.io.scan import ReadOptions, ScanError
 
 DTYPES = {
@@ -160,9 +161,7 @@ def _affine(
         forms["pixdim"][:3, 3] = -(np.asarray(shape[:3]) - 1) / 2 * np.diag(forms["pixdim"])[:3]
     wanted = options.form if options.form in forms else next(iter(forms))
     affine = forms[wanted]
-    if not np.all(np.isfinite(affine)):
-        raise ScanError(f"the {wanted} holds NaN or Inf", path=path, remedy=EXPORT)
-    _check_affine(affine, wanted, path)
+    check_affine(affine, wanted, path)
     if len(forms) == 2 and np.all(np.isfinite(forms["qform"])):
         _check_forms(forms, f, shape, path, options, notes)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
@@ -175,12 +174,6 @@ def _affine(
         notes.append("units are not mm: converted")
         affine = np.diag([scale] * 3 + [1.0]) @ affine
     return affine
-
-
-def _check_affine(affine: np.ndarray, name: str, path: Path) -> None:
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    if np.any(sizes < 1e-9) or abs(np.linalg.det(affine[:3, :3] / np.maximum(sizes, 1e-12))) < 1e-3:
-        raise ScanError(f"the {name} is singular: axes fall together", path=path, remedy=EXPORT)
 
 
 def _check_forms(

@@ -7,7 +7,9 @@ import numpy as np
 from medrecon.io.dicom_pixels import read_frames
 from medrecon.io.nifti import read_nifti
 from medrecon.io.scan import Scan, ScanError
+from medrecon.io.text_volume import read_text
 from medrecon.io.tilt import resample
+from medrecon.io.voxels import is_constant
 
 
 class ScanWarning(UserWarning):
@@ -25,13 +27,10 @@ def load(scan: Scan) -> tuple[np.ndarray, list[str]]:
             volume = read_frames(scan.recipe.frames)
             if scan.recipe.tilt is not None:
                 volume = resample(volume, scan.recipe.tilt, scan.shape)
-            constant = volume.min() == volume.max()
-            return volume, ["all voxels have the same value"] if constant else []
+            return volume, ["all voxels have the same value"] if is_constant(volume) else []
         if scan.format == "nifti":
             return read_nifti(scan)
-        from medrecon.io.itk import read_itk
-
-        return read_itk(scan)
+        return read_text(scan)
     except MemoryError:
         raise ScanError(
             "does not fit into memory", path=scan.path, remedy="use a machine with more"

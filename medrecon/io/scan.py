@@ -91,11 +91,11 @@ class Scan:
         return float(x), float(y), float(z)
 
     def __fspath__(self) -> str:
-        """The scan's address `path#scan=KEY`: MONAI's `LoadImage` turns every input into a path.
+        """The scan's address `path#scan=KEY[,VOLUME]`: MONAI's `LoadImage` turns every input into a path.
 
-        `ScanReader` finds the scan again from it; no file has this name.
+        `ScanReader` finds the scan again from it.
         """
-        return f"{self.path}#scan={self.key}"
+        return f"{self.path}#scan={self.key}" + ("" if self.volume is None else f",{self.volume}")
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,9 @@ def _check_values(slices: Sequence[Slice], path: Path) -> None:
     _one(["present" if s.rescaled else "missing" for s in slices], "Rescale Slope/Intercept", paths)
     _one([s.units for s in slices], "Rescale Type", paths)
     if slices[0].header.text("Modality") == "CT" and not slices[0].rescaled:
-        raise ScanError("CT without Rescale Slope and Intercept: no Hounsfield units", path=path, remedy=REPAIR)
+        raise ScanError(
+            "CT without Rescale Slope and Intercept: no Hounsfield units", path=path, remedy=REPAIR
+        )
 
 
 def _list(values: Sequence[float] | None) -> str:

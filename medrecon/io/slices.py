@@ -134,7 +134,9 @@ def _enhanced(header: Header, frame: Frame) -> list[Slice]:
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
         groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
     except Exception as error:  # pydicom raises whatever a broken header leads to
-        raise ScanError(f"broken functional groups ({error})"[:300], path=header.path, remedy=REPAIR) from None
+        raise ScanError(
+            f"broken functional groups ({error})"[:300], path=header.path, remedy=REPAIR
+        ) from None
     if len(groups) != frame.count or frame.count > MAX_FRAMES:
         raise ScanError(
             f"{frame.count} frames, {len(groups)} of them described", path=header.path, remedy=REPAIR
@@ -142,7 +144,9 @@ def _enhanced(header: Header, frame: Frame) -> list[Slice]:
     try:
         return [_framed(header, frame, k, group, shared) for k, group in enumerate(groups)]
     except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as error:
-        raise ScanError(f"broken functional groups ({error})"[:300], path=header.path, remedy=REPAIR) from None
+        raise ScanError(
+            f"broken functional groups ({error})"[:300], path=header.path, remedy=REPAIR
+        ) from None
 
 
 def _framed(header: Header, first: Frame, k: int, group: Dataset, shared: Dataset | None) -> Slice:
@@ -204,8 +208,10 @@ def _numbers(item: Any, name: str) -> tuple[float, ...] | None:
     value = None if item is None else item.get(name)
     if value is None or value == "":
         return None
-    values = tuple(float(v) for v in value) if isinstance(value, (list, tuple)) or hasattr(value, "append") else (
-        float(value),
+    values = (
+        tuple(float(v) for v in value)
+        if isinstance(value, (list, tuple)) or hasattr(value, "append")
+        else (float(value),)
     )
     if not all(map(math.isfinite, values)):
         raise ValueError(f"{name} is not finite")

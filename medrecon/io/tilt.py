@@ -49,7 +49,9 @@ def straight_grid(
     return (float(shift[0]), float(shift[1]), int(first[0]), int(first[1])), new, affine
 
 
-def resample(volume: np.ndarray, tilt: tuple[float, float, int, int], shape: tuple[int, int, int]) -> np.ndarray:
+def resample(
+    volume: np.ndarray, tilt: tuple[float, float, int, int], shape: tuple[int, int, int]
+) -> np.ndarray:
     """Shift each slice of (X, Y, Z) within its plane, linearly; outside is the volume's minimum.
 
     Whole numbers stay whole numbers (rounded).
@@ -65,5 +67,3 @@ def resample(volume: np.ndarray, tilt: tuple[float, float, int, int], shape: tup
         moved = shift_image(plane, (x, y), order=1, mode="constant", cval=float(low), prefilter=False)
         out[:, :, k] = np.rint(moved) if volume.dtype.kind in "iu" else moved
     return out
-
-

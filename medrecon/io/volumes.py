@@ -73,7 +73,9 @@ def split_volumes(
     most = max(map(len, groups))
     if most == 1:
         if volume not in (None, 0):
-            raise ScanError(f"there is no volume {volume}: the series holds one", path=path, remedy="use --volume 0")
+            raise ScanError(
+                f"there is no volume {volume}: the series holds one", path=path, remedy="use --volume 0"
+            )
         return Choice(list(range(len(slices))), None)
     pair = next(g for g in groups if len(g) > 1)
     names = f"{slices[pair[0]].name} and {slices[pair[1]].name}"
@@ -126,7 +128,11 @@ def _by_number(
     """Blocks of Instance Numbers, each once through all positions (GE functional series)."""
     count = len(groups[0])
     numbers = [s.number for s in slices]
-    if any(len(g) != count for g in groups) or len(set(numbers)) != len(numbers) or any(n != n for n in numbers):
+    if (
+        any(len(g) != count for g in groups)
+        or len(set(numbers)) != len(numbers)
+        or any(n != n for n in numbers)
+    ):
         return "", {}
     order = sorted(range(len(slices)), key=lambda i: numbers[i])
     size = len(groups)

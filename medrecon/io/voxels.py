@@ -59,8 +59,19 @@ def check_finite(values: np.ndarray, scan: Scan) -> tuple[np.ndarray, list[str]]
     return values, notes
 
 
-def rescale(values: np.ndarray, slope: float, inter: float, path: Path) -> np.ndarray:
-    """`values * slope + inter`: in whole numbers where they are, else float32 (up to 16 bits) or float64."""
+def rescale(values: np.ndarray, slope: float, inter: float, path: Path, bits: int = 64) -> np.ndarray:
+    """`values * slope + inter`: in whole numbers where they are, else float32 (up to 16 bits) or float64.
+
+    Args:
+        values: stored values; may be changed in place.
+        slope: finite, not zero.
+        inter: finite.
+        path: the scan, for the message.
+        bits: how many bits of the values are in use: saves a search for the largest one.
+
+    Raises:
+        ScanError: the result leaves the range of floats.
+    """
     if slope == 1 and inter == 0:
         return narrow(values)
     if (
@@ -69,11 +80,10 @@ def rescale(values: np.ndarray, slope: float, inter: float, path: Path) -> np.nd
         and float(inter).is_integer()
         and abs(slope) < 2**31
     ):
-        low, high = int(values.min()), int(values.max())
+        low, high = _bounds(values, bits)
         ends = sorted((low * int(slope) + int(inter), high * int(slope) + int(inter)))
         if -(2**62) < ends[0] and ends[1] < 2**62:
-            kind = integer_kind(ends[0], ends[1])
-            return (values.astype(np.int64) * int(slope) + int(inter)).astype(kind)
+            return _whole(values, int(slope), int(inter), integer_kind(ends[0], ends[1]), high)
     small = values.dtype.itemsize <= 2 or values.dtype == np.float32
     with np.errstate(over="ignore", invalid="ignore"):
         result = (values * np.float64(slope) + np.float64(inter)).astype(np.float32 if small else np.float64)
@@ -82,6 +92,40 @@ def rescale(values: np.ndarray, slope: float, inter: float, path: Path) -> np.nd
             f"scaling by {slope:g} leaves the range of floats", path=path, remedy="rescale the values"
         )
     return result
+
+
+def _bounds(values: np.ndarray, bits: int) -> tuple[int, int]:
+    """The smallest and the largest value, or what the bits in use allow where that fits int16 anyway."""
+    if bits <= 14 and values.dtype.itemsize <= 2:
+        return (
+            (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if values.dtype.kind == "i" else (0, (1 << bits) - 1)
+        )
+    return int(values.min()), int(values.max())
+
+
+def _whole(values: np.ndarray, slope: int, inter: int, kind: np.dtype, high: int) -> np.ndarray:
+    """Whole-number rescale into `kind`, in place where the values are 16 bit and stay so."""
+    if (
+        kind == np.int16
+        and values.dtype.itemsize == 2
+        and high <= 32767
+        and max(abs(slope), abs(inter)) <= 32767
+    ):
+        result = values.view(np.int16)
+        if slope != 1:
+            np.multiply(result, np.int16(slope), out=result)
+        return np.add(result, np.int16(inter), out=result) if inter else result
+    result = np.empty(values.shape, kind)
+    wide = np.int32 if kind.itemsize <= 2 and values.dtype.itemsize <= 2 and abs(slope) < 2**15 else np.int64
+    for k in range(len(values)):
+        np.copyto(result[k, ...], values[k].astype(wide) * wide(slope) + wide(inter), casting="unsafe")
+    return result
+
+
+def is_constant(values: np.ndarray) -> bool:
+    """Whether all values are the same; quick where they are not."""
+    first = values.flat[0]
+    return bool((values[..., 0] == first).all() and (values == first).all())
 
 
 def narrow(values: np.ndarray) -> np.ndarray:
