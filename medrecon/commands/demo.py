@@ -69,7 +69,10 @@ def run_demo(session: Session, output: Path, *, bundle: str, device: str, overwr
     kept = {INPUT: 1.0, **layers, CONTROL: min(layers.values())}
     rows: list[dict[str, Any]] = []
     pictures: list[Path] = []
-    for scan in find_scans(sample_folder()).scans:
+    found = find_scans(sample_folder())
+    if found.refused:
+        raise found.refused[0]
+    for scan in found.scans:
         name = safe_name(scan.path.name.split(".")[0])
         values = read_scan(scan)
         images: dict[str, np.ndarray] = {}
