@@ -38,7 +38,7 @@ def fourier_matrix(size: int, cutoff: float, apodise: float) -> np.ndarray:
 def acquire_ct(
     image: np.ndarray, outline: np.ndarray, rng: np.random.Generator, spacing: np.ndarray
 ) -> np.ndarray:
-    """Blur by a random kernel, add its noise and streaks, store whole HU in [-1024, 3071] with a random padding.
+    """Blur by a random kernel, add its noise and streaks, store whole HU with a random padding.
 
     Args:
         image: (X, Y, Z) float32, HU; Z is the slice axis.
@@ -87,7 +87,7 @@ def _streaks(shape: tuple[int, ...], rng: np.random.Generator, level: float) -> 
 
 
 def acquire_mr(image: np.ndarray, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
-    """Coil bias, k-space truncation, Rician noise (Gudbjartsson & Patz, MRM 1995); about the units of `image`."""
+    """Coil bias, k-space truncation, Rician noise (Gudbjartsson & Patz, MRM 1995); units about as given."""
     shape = image.shape
     extent = np.array(shape) * spacing
     bias = smooth_noise(shape, rng.uniform(60, 160) * np.array(shape) / extent, rng)
@@ -111,7 +111,7 @@ def acquire_mr(image: np.ndarray, rng: np.random.Generator, spacing: np.ndarray)
 
 
 def store_mr(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Scale to the whole numbers that a scanner or converter stores: 8 bit one time in three, else 10 to 12."""
+    """Scale to the whole numbers that a scanner or converter stores: 8 bit by one in three, else 9 to 12."""
     top = float(image.max()) + 1e-6
     if rng.random() < 0.33:
         strong = float(np.quantile(image[::3, ::3, ::3], 0.998)) + 1e-6

@@ -1,8 +1,8 @@
 """The canvas: a warped grid of points in mm, painted on with shapes given by implicit functions.
 
-A shape is a function f of the point, negative inside. How much of a voxel it covers is f divided by the change of
-f across that voxel, cut to [0, 1]: the box-filter antialiasing of computer graphics, and the partial volume effect
-of a scanner, for any voxel shape and without supersampling.
+A shape is a function f of the point, negative inside. How much of a voxel it covers is f divided by the
+change of f across that voxel, cut to [0, 1]: the box-filter antialiasing of computer graphics, and the
+partial volume effect of a scanner, for any voxel shape and without supersampling.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import numpy as np
 from medrecon.phantoms.noise import smooth_noise
 
 Box = tuple[slice, slice, slice]
+Point = Sequence[float] | np.ndarray
 
 
-def coverage(f: np.ndarray, width: np.ndarray | float | None = None) -> np.ndarray:
+def coverage(f: np.ndarray, width: np.ndarray | np.floating | float | None = None) -> np.ndarray:
     """How much of each voxel lies where f < 0, in [0, 1]; `width` as `footprint` gives it."""
     alpha = f / (footprint(f) if width is None else width)
     np.subtract(np.float32(0.5), alpha, out=alpha)
@@ -52,10 +53,10 @@ def near(f: np.ndarray, reach: float) -> Box | None:
     """The smallest box that holds all of f < reach; None when f is nowhere that low."""
     if f.min() >= reach:
         return None
-    inside = f < reach
+    inside = np.asarray(f < reach)
     box = []
     for axes in ((1, 2), (0, 2), (0, 1)):
-        line = inside.any(axis=axes)
+        line = np.asarray(inside.any(axis=axes))
         first = int(line.argmax())
         last = len(line) - int(line[::-1].argmax())
         # one voxel more on each side, so that differences at the rim are right
@@ -85,9 +86,9 @@ class Canvas:
     def __init__(
         self,
         shape: Sequence[int],
-        spacing: Sequence[float],
+        spacing: Point,
         rotation: np.ndarray,
-        centre: Sequence[float],
+        centre: Point,
         rng: np.random.Generator,
         *,
         warp: float = 0.0,
@@ -100,7 +101,7 @@ class Canvas:
         self.origin = np.asarray(centre, float) - self.directions @ ((np.array(self.shape) - 1) / 2)
         self.inverse = np.linalg.inv(self.directions)
         self.slack = 3.5 * warp
-        # a tube or a ball of about this size or less changes its f by this much across a voxel, on the average
+        # the change across a voxel of a distance in mm, averaged over its directions
         self.width = np.float32(0.5 * self.spacing.sum())
         self.reach = 1.5 * float(self.spacing.sum())
         axes = [np.arange(n, dtype=np.float32) for n in self.shape]
@@ -119,7 +120,7 @@ class Canvas:
         shape = self.shape if box is None else tuple(b.stop - b.start for b in box)
         return smooth_noise(shape, scale / self.spacing, self.rng, band=band)
 
-    def box(self, centre: Sequence[float], radius: float) -> Box | None:
+    def box(self, centre: Point, radius: float) -> Box | None:
         """The part of the grid within `radius` mm of a point; None when there is none."""
         ox, oy, oz = (float(c) - o for c, o in zip(centre, self.origin, strict=True))
         sides = []
@@ -144,8 +145,8 @@ class Canvas:
 
     def ellipsoid(
         self,
-        centre: Sequence[float],
-        radii: Sequence[float],
+        centre: Point,
+        radii: Point,
         *,
         rotation: np.ndarray | None = None,
         rough: float = 0.0,
@@ -169,7 +170,7 @@ class Canvas:
         return box, f
 
     def tube(
-        self, start: Sequence[float], stop: Sequence[float], radius: float, radius_stop: float | None = None
+        self, start: Point, stop: Point, radius: float, radius_stop: float | None = None
     ) -> tuple[Box, np.ndarray] | None:
         """Implicit function (mm) of a straight tube with round ends, on the box that holds it."""
         a = [float(c) for c in start]

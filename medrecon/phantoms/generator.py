@@ -20,8 +20,8 @@ Modality = Literal["CT", "MR"]
 # How the grid lies in the body: axial, coronal, sagittal (columns: anatomical direction of each grid axis).
 PLANES = (np.eye(3), np.eye(3)[:, [0, 2, 1]], np.eye(3)[:, [1, 2, 0]])
 
-# glibc hands freed arrays of this size back to the system, and each new one pays for its pages again, unless a
-# larger block has once been freed: generation takes half the time with this line.
+# glibc hands freed arrays of this size back to the system, and each new one pays for its pages again, unless
+# a larger block has once been freed: generation takes half the time with this line.
 np.empty(31 * 2**20, np.uint8)
 
 

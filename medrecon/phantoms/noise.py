@@ -1,8 +1,8 @@
 """Random fields: smooth, fractal and band-limited noise, made at low resolution and brought up by products.
 
 A cubic B-spline through a coarse lattice of normal numbers is a smooth random field (Perlin's idea, "An image
-synthesizer", 1985, with splines). Evaluated on a regular grid it is three small matrix products, which is what
-makes it fast enough to feed a training run.
+synthesizer", 1985, with splines). On a regular grid it is three small matrix products, which is what makes it
+fast enough to feed a training run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def separable(volume: np.ndarray, matrices: Sequence[np.ndarray | None]) -> np.n
 
 
 def smooth_noise(
-    shape: Sequence[int], step: Sequence[float], rng: np.random.Generator, *, band: bool = False
+    shape: Sequence[int], step: Sequence[float] | np.ndarray, rng: np.random.Generator, *, band: bool = False
 ) -> np.ndarray:
     """Smooth noise of zero mean and about unit variance.
 
@@ -81,7 +81,7 @@ def smooth_noise(
 
 def fractal_noise(
     shape: Sequence[int],
-    step: Sequence[float],
+    step: Sequence[float] | np.ndarray,
     rng: np.random.Generator,
     *,
     octaves: int = 3,

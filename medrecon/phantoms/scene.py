@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
 
 import numpy as np
 
-from medrecon.phantoms.canvas import Box, Canvas, coverage, footprint, inner, near
+from medrecon.phantoms.canvas import Box, Canvas, Point, coverage, footprint, inner, near
 from medrecon.phantoms.noise import fractal_noise
 from medrecon.phantoms.tissues import Palette
 
@@ -95,18 +94,16 @@ class Scene:
             return
         box, f = inner(shape[0], part), np.ascontiguousarray(shape[1][part])
         width = footprint(f)
-        value = np.asarray(self.value(inside, box), np.float32)
+        value = np.zeros_like(f) + self.value(inside, box)
         alpha = coverage(f + np.float32(shell), width)
         if self.canvas.spacing.min() < 1.6:
             cells = np.abs(self.canvas.noise(1.3, box=box)) - np.float32(0.4)
             mean = self.palette["cortical"][0]
-            value = value + coverage(cells) * np.float32(0.22 * (mean - self.palette[inside][0]))
+            value += coverage(cells) * np.float32(0.14 * (mean - self.palette[inside][0]))
         self.canvas.paint(coverage(f, width), self.value("cortical", box), box)
         self.canvas.paint(alpha, value, box)
 
-    def thread(
-        self, start: Sequence[float], stop: Sequence[float], radius: float, end: float, tissue: str
-    ) -> None:
+    def thread(self, start: Point, stop: Point, radius: float, end: float, tissue: str) -> None:
         """Paint a thin tube: as `put(tube)`, without its exact footprint, and so twice as fast."""
         shape = self.canvas.tube(start, stop, radius, end)
         if shape is not None:
@@ -114,8 +111,8 @@ class Scene:
 
     def branch(
         self,
-        start: Sequence[float],
-        direction: Sequence[float],
+        start: Point,
+        direction: Point,
         radius: float,
         tissue: str,
         *,
@@ -125,10 +122,10 @@ class Scene:
         limit: int = 200,
         wall: str | None = None,
     ) -> None:
-        """A tree of tubes: each goes on for some radii, bends and splits by Murray's law (r^3 = r1^3 + r2^3).
+        """A tree of tubes that bend and split by Murray's law (r^3 = r1^3 + r2^3).
 
-        Murray, "The physiological principle of minimum work", PNAS 1926. `wall` paints a wall first, as airways
-        have.
+        Murray, "The physiological principle of minimum work", PNAS 1926. `wall` paints a wall first, as
+        airways have.
         """
         # plain floats and draws made ahead: numpy on three numbers at a time would be most of the cost
         jitter = self.rng.normal(0, 1, (limit, 6)).tolist()
@@ -153,7 +150,7 @@ class Scene:
                     turn = (1.4 - fraction) * sign
                     queue.append((stop, (u + turn * p, v + turn * q, w + turn * s), child))
 
-    def tumour(self, centre: Sequence[float], radius: float) -> None:
+    def tumour(self, centre: Point, radius: float) -> None:
         """A lesion with an uneven edge, sometimes with a necrotic core or calcium."""
         rng = self.rng
         radii = radius * rng.uniform(0.7, 1.3, 3)

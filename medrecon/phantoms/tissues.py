@@ -39,8 +39,8 @@ HOUNSFIELD: Mapping[str, tuple[float, float, float]] = {
     "table": (-250, 250, 10),
 }
 
-# name: (proton density, T1 ms, T2 ms) near 1.5 to 3 T; Stanisz et al., MRM 2005; de Bazelaire et al., Radiology
-# 2004; Bottomley et al., Med Phys 1984; rounded, and shaken for each subject.
+# name: (proton density, T1 ms, T2 ms) near 1.5 to 3 T; Stanisz et al., MRM 2005; de Bazelaire et al.,
+# Radiology 2004; Bottomley et al., Med Phys 1984; rounded, and shaken for each subject.
 RELAXATION: Mapping[str, tuple[float, float, float]] = {
     "air": (0.0, 1000, 50),
     "lung": (0.12, 1200, 30),
@@ -104,9 +104,9 @@ def ct_palette(rng: np.random.Generator, *, enhanced: bool | None = None) -> Pal
 def mr_palette(rng: np.random.Generator, *, realistic: bool | None = None) -> Palette:
     """Signal of one subject in one random sequence, about 0 to 1.
 
-    Two times in three from the signal equations of spin echo, spoiled gradient echo or inversion recovery with
-    random timing (Bernstein, King & Zhou, Handbook of MRI Pulse Sequences, 2004); else each tissue by chance, as
-    SynthSeg does (Billot et al., Med Image Anal 2023).
+    Two times in three from the signal equations of spin echo, spoiled gradient echo or inversion recovery
+    with random timing (Bernstein, King & Zhou, Handbook of MRI Pulse Sequences, 2004); else each tissue by
+    chance, as SynthSeg does (Billot et al., Med Image Anal 2023).
     """
     values: dict[str, float] = {}
     if rng.random() < 0.67 if realistic is None else realistic:

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from medrecon.phantoms.canvas import coverage, near
+from medrecon.phantoms.canvas import coverage
 from medrecon.phantoms.scene import Scene
+from medrecon.phantoms.skeleton import paint_ribs, paint_spine
 
 
 def paint_torso(scene: Scene, *, table: bool = False) -> np.ndarray:
@@ -84,13 +85,13 @@ def _belly(scene: Scene, a: float, b: float, front: np.ndarray, dome: np.ndarray
             scene.fill(f + 4, "fluid" if rng.random() < 0.6 else "stool", box)
             scene.fill(np.maximum(f + 4, canvas.points[1][box] - np.float32(level)), "air", box)
     for side in (-1, 1):
-        centre = np.array([side * 0.44 * a, 0.45 * b, -70 + side * 8]) + rng.normal(0, 5, 3)
-        radii = np.array([25, 23, 52]) * rng.uniform(0.85, 1.15)
-        scene.put(canvas.ellipsoid(centre, radii, rough=1.5), "kidney")
+        middle = np.array([side * 0.44 * a, 0.45 * b, -70 + side * 8]) + rng.normal(0, 5, 3)
+        size = np.array([25, 23, 52]) * rng.uniform(0.85, 1.15)
+        scene.put(canvas.ellipsoid(middle, size, rough=1.5), "kidney")
         for k in range(-3, 4):
-            spot = centre + np.array([side * 6, -2, 11 * k]) + rng.normal(0, 2.5, 3)
+            spot = middle + np.array([side * 6, -2, 11 * k]) + rng.normal(0, 2.5, 3)
             scene.put(canvas.ellipsoid(spot, (8, 9, 5), rough=0.8, rough_scale=6), "medulla")
-        hilum = centre + np.array([-side * 12, -6, 0])
+        hilum = middle + np.array([-side * 12, -6, 0])
         scene.put(canvas.ellipsoid(hilum, (13, 9, 24), rough=2), "fat")
         scene.branch(hilum, (side, 0.1, 0), 3.5, "vein", limit=12, spread=0.9, smallest=1.2)
         scene.put(canvas.tube((side * 12, 0.3 * b, -65), hilum, 4), "vein")
@@ -158,54 +159,16 @@ def _chest(scene: Scene, a: float, b: float, front: np.ndarray, dome: np.ndarray
     scene.put(canvas.tube((8, 0.22 * b, 0), (4, 0.2 * b, 300), 7), "muscle")
 
 
-def _spine(scene: Scene, back: float, pitch: float, shell: float) -> None:
-    canvas = scene.canvas
-    x, y, z = canvas.at()
-    around = np.sqrt(np.square(x) + np.square(y - np.float32(back + 22)))
-    box = near(around, 62.0)
-    if box is None:
-        return
-    u, v, z = x[box], y[box] - np.float32(back), z[box]
-    # the vertebrae repeat along z: w is the height above the middle of the nearest one
-    w = z - np.float32(pitch) * np.rint(z * np.float32(1 / pitch))
-    high = np.abs(w)
-    column = np.sqrt(np.square(u * np.float32(0.88)) + np.square(v * np.float32(1.05)))
-    half = np.float32(pitch * 0.39)
-    scene.fill(np.maximum(column - 19, half - high), "disc", box)
-    scene.bone((box, np.maximum(column - 19 - np.square(w) * np.float32(0.012), high - half)), shell)
-    canal = np.sqrt(np.square(u) + np.square(v - 29))
-    arch = np.maximum(np.abs(canal - 13) - 4, np.abs(w + 3) - np.float32(pitch * 0.33))
-    spinous = np.maximum(np.sqrt(np.square(u) + np.square(w + 0.4 * (v - 38))) - 4, np.abs(v - 54) - 14)
-    side = np.maximum(np.sqrt(np.square(v - 36) + np.square(w)) - 4.5, np.abs(np.abs(u) - 26) - 15)
-    scene.bone((box, np.minimum(arch, np.minimum(spinous, side))), 0.7 * shell)
-    scene.fill(canal - 10, "fat", box)
-    scene.fill(canal - 8.5, "csf", box)
-    scene.fill(canal - 5, "cord", box)
-
-
-def _ribs(scene: Scene, back: float, pitch: float, shell: float, cavity: np.ndarray) -> None:
-    canvas, rng = scene.canvas, scene.rng
-    x, y, z = canvas.at()
-    depth = np.abs(cavity - 1) - np.float32(rng.uniform(3.5, 5))
-    rib = np.maximum(depth, np.abs(z - 130) - 150)
-    rib = np.maximum(rib, y - np.float32(back + 20))
-    box = near(rib, canvas.reach)
-    if box is None:
-        return
-    x, y, z = canvas.at(box)
-    slope = z - np.float32(rng.uniform(0.2, 0.45)) * y + np.abs(x) * np.float32(0.1)
-    along = np.abs(slope - np.rint(slope * np.float32(1 / pitch)) * np.float32(pitch))
-    rib = np.maximum(rib[box], along - np.float32(rng.uniform(5, 7)))
-    canvas.paint(coverage(rib, canvas.width), scene.value("cortical", box), box)
-    canvas.paint(coverage(rib + np.float32(shell), canvas.width), scene.value("marrow", box), box)
-
-
 def _skeleton(scene: Scene, a: float, b: float, cavity: np.ndarray) -> None:
     canvas, rng = scene.canvas, scene.rng
     shell = rng.uniform(1.0, 2.5)
     pitch = rng.uniform(24, 32)
-    _ribs(scene, 0.72 * b, pitch, 0.7 * shell, cavity)
-    _spine(scene, 0.72 * b, pitch, shell)
+    _, y, z = canvas.at()
+    cage = np.maximum(np.abs(cavity - 1) - np.float32(rng.uniform(3.5, 5)), np.abs(z - 130) - 150)
+    cage = np.maximum(cage, y - np.float32(0.72 * b + 20))
+    slope, half = float(rng.uniform(0.2, 0.45)), float(rng.uniform(5, 7))
+    paint_ribs(scene, cage, pitch=pitch, slope=slope, half=half, shell=0.7 * shell)
+    paint_spine(scene, back=0.72 * b, pitch=pitch, shell=shell)
     scene.bone(canvas.ellipsoid((0, -b * 0.98, 110), (18, 6, 75), rough=1), shell)
     for side in (-1, 1):
         wing = canvas.ellipsoid((side * 0.62 * a, 0.3 * b, -190), (13, 50, 55), rough=2)
