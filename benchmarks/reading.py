@@ -3,9 +3,10 @@
     python benchmarks/reading.py            # 7 rounds, about two minutes
     python benchmarks/reading.py --rounds 3 --slices 100
 
-The readers take turns in each round, so that a busy machine slows all of them alike; the ratios of the medians
-are the result. Aim: medrecon at most 1/6 of MONAI's LoadImage and 1/2 of SimpleITK. The series is made here:
-uncompressed explicit little endian, 12 bits in 16, noise, in page cache after the first round.
+The readers take turns in each round, so that a busy machine slows all of them alike; the ratios of the
+medians are the result. Aim: medrecon at most 1/6 of MONAI's LoadImage and 1/2 of SimpleITK. The series is
+made here: uncompressed explicit little endian, 12 bits in 16, noise, in page cache after the first round.
+MONAI's ITKReader needs `pip install itk`.
 """
 
 from __future__ import annotations

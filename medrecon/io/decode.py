@@ -10,6 +10,7 @@ import json
 import struct
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,7 +64,7 @@ def split_frames(items: list[bytes], count: int, end: frozenset[bytes]) -> list[
         places = np.cumsum([0] + [len(item) + 8 for item in rest]).tolist()
         cuts = [places.index(start) for start in starts if start in places] + [len(rest)]
         if len(cuts) == count + 1 and cuts == sorted(cuts):
-            return [b"".join(rest[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+            return [b"".join(rest[a:b]) for a, b in pairwise(cuts)]
     frames, parts = [], []
     for item in rest:
         parts.append(item)
@@ -107,7 +108,7 @@ def _rle(data: bytes, segments: int, count: int, kind: np.dtype) -> np.ndarray:
     """RLE segments (PS3.5 annex G), most significant byte first, each exactly one frame long."""
     import imagecodecs
 
-    offsets = list(struct.unpack_from(f"<{segments}L", data, 4)) + [len(data)]
+    offsets = [*struct.unpack_from(f"<{segments}L", data, 4), len(data)]
     planes = np.empty((count, segments), np.uint8)
     for k in range(segments):
         if not 64 <= offsets[k] <= offsets[k + 1] <= len(data):

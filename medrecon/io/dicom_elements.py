@@ -19,7 +19,7 @@ PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 NOTED = frozenset((0x52009229, 0x52009230, 0x00283000))
 
 
-class HeaderFault(Exception):  # noqa: N818 - turned into a ScanError with the file's name
+class HeaderFault(Exception):
     """The elements cannot be walked."""
 
 

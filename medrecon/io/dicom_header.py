@@ -80,7 +80,7 @@ PER_FRAME = 0x52009230
 MODALITY_LUT = 0x00283000
 
 
-class NotDicom(Exception):  # noqa: N818 - not an error: the walk asks what a file is
+class NotDicom(Exception):
     """The file is no DICOM file."""
 
 
@@ -101,6 +101,7 @@ class Header:
         pixel_length: its declared length, `UNDEFINED` when encapsulated.
         available: bytes there are from `pixel_offset` to the end.
         notes: oddities that must be said.
+        fault: why the header could be read only in part; "" for a whole one.
     """
 
     path: Path
@@ -115,6 +116,11 @@ class Header:
     pixel_length: int = 0
     available: int = 0
     notes: tuple[str, ...] = ()
+    fault: str = ""
+
+    def refusal(self) -> ScanError:
+        """The refusal of a header with a fault."""
+        return ScanError(f"broken DICOM header: {self.fault}", path=self.path, remedy=REPAIR)
 
     def text(self, name: str) -> str:
         """The attribute as text, stripped; "" when it is missing or empty. Latin-1: ASCII survives."""
@@ -176,11 +182,11 @@ REPAIR = "export the series again from the PACS or the scanner"
 
 
 def read_header(path: Path) -> Header:
-    """Read one file's header.
+    """Read one file's header; a broken one has a `fault` and what could be read before it.
 
     Raises:
         NotDicom: it is something else.
-        ScanError: it is DICOM, and broken: empty, cut short, or with lengths that cannot be.
+        ScanError: it cannot be opened, or unpacks without end.
     """
     try:
         with path.open("rb", buffering=0) as stream:
@@ -188,9 +194,10 @@ def read_header(path: Path) -> Header:
             if not stat.S_ISREG(status.st_mode):
                 raise NotDicom("not a regular file")
             header = Header(path, status.st_size, status.st_mtime_ns)
-            _parse(Window(stream.fileno(), status.st_size), header)
-    except HeaderFault as error:
-        raise ScanError(f"broken DICOM header: {error}", path=path, remedy=REPAIR) from None
+            try:
+                _parse(Window(stream.fileno(), status.st_size), header)
+            except HeaderFault as error:
+                header.fault = str(error)
     except OSError as error:
         raise ScanError(
             f"cannot be read ({error.strerror})", path=path, remedy="check the file's rights"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -28,14 +27,11 @@ def read_frames(frames: Sequence[Frame]) -> np.ndarray:
         ScanError: a file changed, is cut short or does not decode.
     """
     kinds = {(f.allocated, f.stored, f.signed, f.order) for f in frames}
-    if all(f.syntax in NATIVE for f in frames):
-        parts = None
-    else:
-        parts = decode_frames(frames)
+    parts = None if all(f.syntax in NATIVE for f in frames) else decode_frames(frames)
     scales = {(f.slope, f.intercept) for f in frames}
     if len(kinds) == 1:
         allocated, stored, signed, order = next(iter(kinds))
-        volume = _native(frames, allocated, order) if parts is None else np.stack(parts)
+        volume = _native(frames, allocated, order) if parts is None else parts
         values = to_stored(volume, stored, allocated, signed)
         if len(scales) == 1:
             return rescale(values, *next(iter(scales)), frames[0].path, stored).transpose(2, 1, 0)

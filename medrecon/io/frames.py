@@ -117,8 +117,8 @@ def _check_size(header: Header, rows: int, columns: int, allocated: int, count: 
     if header.available < min(need, header.pixel_length) or header.pixel_length > header.available:
         raise _refuse(
             header,
-            f"cut short: {header.available} bytes of pixel data are there, {header.pixel_length} are announced "
-            f"and {need} are needed",
+            f"cut short: {header.available} bytes of pixel data are there, {header.pixel_length} are "
+            f"announced and {need} are needed",
         )
     if header.pixel_length < need:
         raise _refuse(

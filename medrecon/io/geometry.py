@@ -138,8 +138,8 @@ def _shear(drift: np.ndarray, pixel: float, path: object) -> tuple[float, float]
 def _check_even(along: np.ndarray, names: Sequence[str], path: object) -> float:
     """How far the slices are off the best even grid, in mm.
 
-    Positions are rounded in real headers (a tenth of a millimetre has been seen), so each may be off its place
-    by 1 % of the distance, or by 0.1 mm where that is less than 2 %.
+    Positions are rounded in real headers (a tenth of a millimetre has been seen), so each may be off its
+    place by 1 % of the distance, or by 0.1 mm where that is less than 2 %.
 
     Raises:
         ScanError: further off.

@@ -19,9 +19,11 @@ from medrecon.io.series import scan_key
 from medrecon.io.voxels import check_finite, is_constant, pick_volume, rescale
 
 try:
-    from isal import igzip as fast_gzip
+    from isal import igzip
+
+    open_gzip: Any = igzip.open
 except ImportError:  # pragma: no cover - only where isal has no wheel
-    fast_gzip = gzip  # type: ignore[assignment]
+    open_gzip = gzip.open
 
 BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, OSError)
 MAX_TAIL = 1 << 20
@@ -164,17 +166,17 @@ def _data_path(path: Path) -> Path:
 def _open(path: Path) -> IO[Any]:
     raw = path.open("rb")
     if is_gzip(path):
-        packed: IO[Any] = fast_gzip.open(raw, "rb")  # type: ignore[assignment]
+        packed: IO[Any] = open_gzip(raw, "rb")
         return packed
     return raw
 
 
-def _fill(stream: IO[bytes], values: np.ndarray) -> int:
+def _fill(stream: Any, values: np.ndarray) -> int:
     """Read into `values`; returns the bytes that were there."""
-    target = memoryview(values).cast("B")
+    target = memoryview(values.view(np.uint8).data)
     got = 0
     while got < len(target):
-        count = stream.readinto(target[got : got + (1 << 24)])  # type: ignore[attr-defined]
+        count = stream.readinto(target[got : got + (1 << 24)])
         if not count:
             break
         got += count

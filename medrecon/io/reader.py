@@ -21,9 +21,9 @@ __all__ = ["ScanReader", "remember", "scan_meta", "scan_of"]
 class ScanReader(ImageReader):
     """Read DICOM series, NIfTI, NRRD and MHA as (X, Y, Z) in stored units with a RAS affine.
 
-    Use as `LoadImage(reader=ScanReader())` or `LoadImaged(reader="medrecon.io.ScanReader")` on a path, the files
-    of one series, a `Scan`, or the address `path#scan=KEY` that a `Scan` is as a path. With `dtype=None` there
-    the values keep the type of `read_scan`.
+    Use as `LoadImage(reader=ScanReader())` or `LoadImaged(reader="medrecon.io.ScanReader")` on a path, the
+    files of one series, a `Scan`, or the address `path#scan=KEY` that a `Scan` is as a path. With
+    `dtype=None` there the values keep the type of `read_scan`.
 
     Args:
         series: as in `find_scans`, which says what the other arguments are.
@@ -57,7 +57,7 @@ class ScanReader(ImageReader):
                 return scan
         return find_one(data, series=self.series, volume=self.volume, **self.options)
 
-    def get_data(self, img: Any) -> tuple[torch.Tensor, dict[str, Any]]:
+    def get_data(self, img: Any) -> tuple[torch.Tensor, dict[str, Any]]:  # type: ignore[override]
         """The voxels (X, Y, Z) as a contiguous tensor, and meta.
 
         Raises:

@@ -92,8 +92,10 @@ def decode_frames(frames: Sequence[Frame]) -> np.ndarray:
             files[-1][-1].append(frame.index)
             continue
         files.append(
-            [str(frame.path), frame.offset, frame.size, frame.order, frame.count, frame.syntax]
-            + [frame.rows, frame.columns, frame.allocated, [frame.index]]
+            [
+                *(str(frame.path), frame.offset, frame.size, frame.order, frame.count, frame.syntax),
+                *(frame.rows, frame.columns, frame.allocated, [frame.index]),
+            ]
         )
     shape = (len(frames), first.rows, first.columns)
     voxels = int(np.prod(shape))

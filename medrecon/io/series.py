@@ -73,7 +73,7 @@ def _scan(
     if lined.tilt is not None:
         if not options.resample_tilt:
             raise ScanError(
-                f"sheared grid (gantry tilt): each slice is shifted by {np.hypot(*lined.tilt):.3f} mm in its plane",
+                f"sheared grid (gantry tilt): {np.hypot(*lined.tilt):.3f} mm in the plane from slice to slice",
                 path=path,
                 remedy="use --resample-tilt to resample it onto a straight grid",
             )
@@ -139,7 +139,8 @@ def _check_grids(slices: Sequence[Slice]) -> None:
                 same = bool(np.allclose(values, reference, atol=tolerance, rtol=1e-4))
             if not same:
                 raise ScanError(
-                    f"slices differ in {name}: {_list(reference)} in {first.name}, {_list(values)} in {one.name}",
+                    f"slices differ in {name}: {_list(reference)} in {first.name}, {_list(values)} in "
+                    f"{one.name}",
                     path=one.header.path,
                     remedy=SEPARATE,
                 )

@@ -82,7 +82,7 @@ def slices_of(header: Header) -> tuple[list[Slice], list[str]]:
         return _enhanced(header, frame), notes
     if frame.count > 1:
         raise ScanError(
-            f"multi-frame image ({frame.count} frames) without functional groups: the frames have no positions",
+            f"multi-frame image ({frame.count} frames) without functional groups: frames without positions",
             path=header.path,
             remedy="export it as single slices or as an enhanced object",
         )

@@ -1,4 +1,4 @@
-"""Text headers of NRRD (teem.sourceforge.net/nrrd/format.html) and MetaImage (itk.org MetaIO) files, checked."""
+"""Text headers of NRRD (teem.sourceforge.net/nrrd/format.html) and MetaImage (ITK's MetaIO), checked."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def parse_nrrd(path: Path) -> TextHeader:
     encoding = fields.get("encoding", "").lower()
     if not kind or not order or encoding not in ("raw", "gzip", "gz"):
         raise ScanError(
-            f"type {fields.get('type')!r}, endian {fields.get('endian')!r}, encoding {encoding!r}: not supported",
+            f"unsupported type {fields.get('type')!r}, endian {fields.get('endian')!r}, encoding {encoding!r}",
             path=path,
             remedy="save it with raw or gzip encoding",
         )
@@ -196,8 +196,8 @@ def parse_meta(path: Path) -> TextHeader:
         or fields.get("BinaryData", "True") != "True"
     ):
         raise ScanError(
-            f"element type {fields.get('ElementType')}, {fields.get('ElementNumberOfChannels', '1')} channels, "
-            f"BinaryData {fields.get('BinaryData')}: not supported",
+            f"type {fields.get('ElementType')}, channels {fields.get('ElementNumberOfChannels', '1')}, "
+            f"BinaryData {fields.get('BinaryData')}: unsupported",
             path=path,
             remedy=AGAIN,
         )

@@ -67,7 +67,7 @@ def _check_size(header: TextHeader, path: Path, options: ReadOptions) -> None:
         raise ScanError(f"cut short: {need} bytes are needed, {there} are there", path=path, remedy=AGAIN)
     if header.packed and need > max(FREE_BYTES, MAX_RATIO * there):
         raise ScanError(
-            f"the header announces {need} bytes, {there} compressed ones are there: a decompression bomb or broken",
+            f"the header announces {need} bytes, {there} compressed ones are there: a bomb or broken",
             path=path,
             remedy="save it uncompressed if it is real",
         )

@@ -17,8 +17,8 @@ class DicomRecipe:
 
     Attributes:
         frames: one per slice, in order.
-        tilt: for a sheared stack, each slice's shift from slice to slice along rows and columns in pixels, and
-            the first pixel of the straight grid; None where nothing is resampled.
+        tilt: for a sheared stack, the shift from slice to slice along rows and columns in pixels, and the
+            first pixel of the straight grid; None where nothing is resampled.
     """
 
     frames: tuple[Frame, ...]

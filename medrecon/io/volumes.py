@@ -38,7 +38,7 @@ def drop_copies(headers: Sequence[Header]) -> tuple[list[Header], list[str]]:
             notes.append(f"{header.path.name} is a copy of {other.path.name}: left out")
         else:
             raise ScanError(
-                f"{other.path.name} and {header.path.name} have the same SOP Instance UID and different contents",
+                f"{other.path.name} and {header.path.name}: one SOP Instance UID, different contents",
                 path=header.path,
                 remedy="keep the right one",
             )

@@ -82,7 +82,7 @@ def rescale(values: np.ndarray, slope: float, inter: float, path: Path, bits: in
     ):
         low, high = _bounds(values, bits)
         ends = sorted((low * int(slope) + int(inter), high * int(slope) + int(inter)))
-        if -(2**62) < ends[0] and ends[1] < 2**62:
+        if max(map(abs, ends)) < 2**62:
             return _whole(values, int(slope), int(inter), integer_kind(ends[0], ends[1]), high)
     small = values.dtype.itemsize <= 2 or values.dtype == np.float32
     with np.errstate(over="ignore", invalid="ignore"):

@@ -1,0 +1,130 @@
+"""Sort the files of a source into DICOM series, volume files, what is left out and what is broken."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medrecon.io.dicom_header import Header, NotDicom, read_header
+from medrecon.io.kinds import left_out_reason
+from medrecon.io.scan import LeftOut, ScanError
+from medrecon.io.walk import walk
+
+VOLUME_NAME = re.compile(r"\.(nii|nii\.gz|hdr|hdr\.gz|nrrd|nhdr|mha|mhd)$")
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A file that cannot be read, and what is known of where it belongs.
+
+    Attributes:
+        error: its refusal.
+        series_uid: of a DICOM file whose header was readable that far, else "".
+        dicom: whether it is DICOM at all.
+    """
+
+    error: ScanError
+    series_uid: str = ""
+    dicom: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.error.path or Path()
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no byte."""
+        return self.error.message.startswith("is empty")
+
+
+@dataclass
+class Heap:
+    """What a walk collected."""
+
+    series: dict[str, list[Header]] = field(default_factory=dict)
+    volumes: list[Path] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+
+
+def collect(sources: list[Path]) -> Heap:
+    """Walk over the sources and sort what is there.
+
+    Raises:
+        ScanError: a source is missing, or is no file and no folder.
+    """
+    heap = Heap()
+    named = {s for s in sources if not s.is_dir()}
+    for item in dict.fromkeys(p for s in sources for p in walk(s)):
+        if isinstance(item, LeftOut):
+            if item.reason.startswith(("a link to nowhere", "cannot be opened")):
+                heap.broken.append(Broken(ScanError(item.reason, path=item.path, remedy="restore the file")))
+            else:
+                heap.left_out.append(item)
+        elif item.name.upper() == "DICOMDIR":
+            _directory(item, heap, item in named)
+        elif VOLUME_NAME.search(item.name.lower()):
+            heap.volumes.append(item)
+        else:
+            _dicom(item, heap, item in named)
+    return heap
+
+
+def _directory(path: Path, heap: Heap, named: bool) -> None:
+    """A DICOMDIR is never followed: its paths may lead anywhere."""
+    if named:
+        error = ScanError("is a DICOM directory, no image", path=path, remedy="give the folder that holds it")
+        heap.broken.append(Broken(error))
+    else:
+        heap.left_out.append(LeftOut(path, "DICOM directory: the files are found by themselves"))
+
+
+def _dicom(path: Path, heap: Heap, named: bool) -> None:
+    """Read a file's header and put it into its series."""
+    try:
+        if path.stat().st_size == 0:
+            raise ScanError("is empty (0 bytes)", path=path, remedy="fetch the file again")
+        header = read_header(path)
+    except NotDicom:
+        reason = _image_of_pair(path) or "no DICOM, NIfTI, NRRD or MHA file"
+        if named:
+            heap.broken.append(Broken(ScanError(reason, path=path, remedy="give a scan")))
+        else:
+            heap.left_out.append(LeftOut(path, reason))
+        return
+    except (ScanError, OSError) as error:
+        refusal = error if isinstance(error, ScanError) else unreadable(path, error)
+        heap.broken.append(Broken(refusal))
+        return
+    uid = header.text("SeriesInstanceUID")
+    if header.fault:
+        reason = left_out_reason(header) if header.text("SOPClassUID") else ""
+        if reason and not named:
+            heap.left_out.append(LeftOut(path, f"{reason}; and broken: {header.fault}"))
+        else:
+            heap.broken.append(Broken(header.refusal(), uid, True))
+        return
+    reason = left_out_reason(header)
+    if reason:
+        heap.left_out.append(LeftOut(path, reason))
+        return
+    heap.series.setdefault(uid or f"{path.parent}|{header.text('SeriesNumber')}", []).append(header)
+
+
+def unreadable(path: Path, error: OSError) -> ScanError:
+    """The refusal of a file that the system does not open."""
+    return ScanError(
+        f"cannot be opened ({error.strerror})", path=path, remedy="check its rights and the disk"
+    )
+
+
+def _image_of_pair(path: Path) -> str:
+    """Why a file without a header of its own is left out, if a header beside it names it."""
+    stem = re.sub(r"(\.img|\.img\.gz|\.raw|\.raw\.gz|\.zraw)$", "", path.name)
+    if stem != path.name:
+        for suffix in (".hdr", ".hdr.gz", ".nhdr", ".mhd"):
+            if path.with_name(stem + suffix).exists():
+                return f"read with its header {stem + suffix}"
+    return ""
