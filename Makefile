@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# constraints.txt pins what is tested, some of which needs Python 3.11
+PINS := $(shell $(PYTHON) -c "import sys; print('-c constraints.txt' if sys.version_info >= (3, 11) else '')")
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test test-slow lint clean
 
@@ -28,12 +31,12 @@ lint: $(VENV)/.lint
 # torch comes first: the rest then takes the one that is there.
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]" -c constraints.txt
+	$(PIP) torch==2.13.0
+	$(PIP) -e ".[test]" $(PINS)
 	touch $@
 
 $(VENV)/.lint: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
+	$(PIP) -e ".[dev]" $(PINS)
 	touch $@
 
 clean:

@@ -61,9 +61,10 @@ def reconstruct_scans(
         for note in scan.notes:
             session.say(f"note: {scan.path}: {note}")
     records: list[Record] = []
-    failures: list[Fault] = [fault_of(error) for error in found.refused]
-    for fault in failures:
-        session.complain(fault)
+    failures: list[Fault] = []
+    for refusal in found.refused:
+        failures.append(fault_of(refusal))
+        session.complain(failures[-1], refusal)
     for number, scan in enumerate(scans, start=1):
         try:
             records.append(_run(session, pipeline, scan, f"{number}/{len(scans)} {scan.path.name}"))
@@ -73,7 +74,7 @@ def reconstruct_scans(
             if len(scans) == 1 and not failures:
                 raise
             failures.append(_about(scan, fault_of(error)))
-            session.complain(failures[-1])
+            session.complain(failures[-1], error)
     written = None
     if manifest:
         written = pipeline.write_manifest(output, left_out=found.left_out, refused=found.refused)

@@ -59,8 +59,10 @@ class Session:
         if not self.quiet and not self.json:
             print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks here
 
-    def complain(self, fault: Fault) -> None:
-        """The one line of an error, on stderr."""
+    def complain(self, fault: Fault, error: BaseException) -> None:
+        """The one line of an error, on stderr, with its traceback if that was asked for."""
+        if self.debug:
+            traceback.print_exception(error)
         print(f"medrecon: {fault.line()}", file=sys.stderr, flush=True)  # noqa: T201
 
     def run(self, work: Callable[[], Outcome]) -> None:
@@ -88,9 +90,7 @@ class Session:
 
     def fail_with(self, fault: Fault, error: BaseException) -> int:
         """The same for an error whose line is made already."""
-        if self.debug:
-            traceback.print_exception(error)
-        self.complain(fault)
+        self.complain(fault, error)
         if self.json:
             try:
                 self._print_json({"error": fault.data()})

@@ -184,3 +184,20 @@ def test_no_identity_in_names_or_words(run: Callable, tmp_path: Path, make_ct: M
     written = "\n".join(str(path.relative_to(tmp_path)) for path in (tmp_path / "out").rglob("*"))
     for secret in ("secretname", "anna", "4711"):
         assert secret not in (written + out).lower().replace(str(tmp_path).lower(), "")
+
+
+@pytest.mark.real_data
+def test_a_real_series_comes_back_unchanged(
+    capsys: pytest.CaptureFixture[str], shared_dir: Path, tmp_path: Path
+) -> None:
+    source = shared_dir / "data" / "real" / "mr_adc_prostate_ge_signahdxt_256x256x20_dicom"
+    with pytest.raises(SystemExit) as ended:
+        main(["reconstruct", str(source), str(tmp_path / "out"), "-l", "input,level4", "-q"])
+    assert ended.value.code == 0
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["compare", str(source), str(tmp_path / "out" / "input"), "--json"])
+    assert json.loads(capsys.readouterr().out)["identical"] is True
+    with pytest.raises(SystemExit):
+        main(["compare", str(source), str(tmp_path / "out" / "level4"), "--json"])
+    assert json.loads(capsys.readouterr().out)["psnr"] > 20
