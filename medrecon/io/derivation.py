@@ -53,6 +53,11 @@ class Derivation:
             )
         return text.encode("ascii", "replace").decode("ascii").replace("\\", "/")
 
+    @staticmethod
+    def replacement_uid(keyword: str, source: str) -> UID:
+        """A UID for one that the source lacks: the same for all that is derived from that source."""
+        return generate_uid(entropy_srcs=["medrecon", keyword, source])
+
     def uid(self, *source: str) -> UID:
         """A UID that is the same each time the same source is derived in the same way."""
         return generate_uid(

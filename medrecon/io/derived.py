@@ -2,65 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta, timezone
 
-import numpy as np
-from pydicom import DataElement, Dataset
+from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 from pydicom.valuerep import format_number_as_ds
 
+from medrecon.io.body_parts import UNPAIRED
 from medrecon.io.derivation import Derivation
+from medrecon.io.derived_image import write_geometry, write_pixels
 from medrecon.io.dicom_source import CLASSIC, SourceSlice
-from medrecon.io.encoding import Encoded
 from medrecon.io.modules import KEPT
 from medrecon.io.provenance import contributing_equipment, derivation_codes, source_references
 from medrecon.io.publish import IMPLEMENTATION_VERSION
+from medrecon.io.series_plan import SeriesPlan
 
 IMPLEMENTATION_UID = "2.25.329800735698586629295641978511506172918"
 _LOSSY = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless}
-_PLAIN = Tag("PixelPaddingValue")
-
-
-@dataclass
-class SeriesPlan:
-    """What all images of one derived series share.
-
-    Attributes:
-        derivation: how the result came to be.
-        source_series: SeriesInstanceUID of the source.
-        volume: which volume of the source, "" where there is only one.
-        offset: added to a hundred times the source's SeriesNumber.
-        encoded: the pixels.
-        padding: stored value of PixelPaddingValue that still holds, None to leave it out.
-        geometry: (4, 4) LPS affine where the grid is not the source's, else None.
-        synthetic: value of SyntheticData, "" to leave it out.
-        photometric: as in the source, since values are written as they were stored.
-    """
-
-    derivation: Derivation
-    source_series: str
-    volume: str
-    offset: int
-    encoded: Encoded
-    padding: int | None = None
-    geometry: np.ndarray | None = None
-    synthetic: str = ""
-    photometric: str = "MONOCHROME2"
-    now: datetime = field(default_factory=lambda: _now())
-    _clean: dict[tuple[int, bytes], DataElement] = field(default_factory=dict)
-    _image_type: list[str] = field(default_factory=list)
-
-    @property
-    def uid(self) -> UID:
-        """SeriesInstanceUID: one for each source series, volume and derivation."""
-        return self.derivation.uid("series", self.source_series, self.volume)
+_PATIENT = (0x0010, 0x0012)  # whole groups: retired attributes too must agree within a patient
+_REGION_SCHEMES = ("SCT", "SRT", "SNM3")
 
 
 def derive(source: SourceSlice, index: int, plan: SeriesPlan) -> Dataset:
@@ -93,18 +57,26 @@ def derive(source: SourceSlice, index: int, plan: SeriesPlan) -> Dataset:
     _keep_allowed(header, plan)
     _identify(header, source, index, plan, old)
     _provenance(header, source, plan, old, earlier, lossy_source)
-    _pixels(header, index, plan, rescale, earlier["RescaleType"])
+    write_pixels(header, index, plan, rescale, earlier["RescaleType"])
     if plan.geometry is not None:
-        _geometry(header, index, plan.geometry)
-    if "BodyPartExamined" not in header and "ImageLaterality" not in header and "Laterality" not in header:
-        header.Laterality = ""
+        write_geometry(header, index, plan.geometry)
+    _laterality(header)
     _file_meta(header)
     return header
 
 
+def _laterality(header: Dataset) -> None:
+    """Laterality is of type 2C: there unless the body part tells that it is no paired one (PS3.3 C.7.3.1)."""
+    region = header.get("AnatomicRegionSequence") or [Dataset()]
+    coded = region[0].get("CodingSchemeDesignator") in _REGION_SCHEMES
+    unpaired = coded or header.get("BodyPartExamined") in UNPAIRED
+    if not unpaired and "ImageLaterality" not in header and "Laterality" not in header:
+        header.Laterality = ""
+
+
 def _keep_allowed(header: Dataset, plan: SeriesPlan) -> None:
     for tag in list(header.keys()):
-        if tag not in KEPT:
+        if tag not in KEPT and (tag.group not in _PATIENT or tag.element == 0):
             del header[tag]
             continue
         item = header.get_item(tag)
@@ -129,10 +101,14 @@ def _drop_private(items: Sequence) -> None:
 
 
 def _identify(header: Dataset, source: SourceSlice, index: int, plan: SeriesPlan, old: dict) -> None:
-    origin = source.uid or f"{plan.source_series}/{index}"
+    origin = source.uid or f"{plan.source_id}/{index}"
     header.SOPClassUID = CLASSIC[source.sop_class]  # type: ignore[index]
     header.SOPInstanceUID = plan.derivation.uid("image", origin, str(source.frame), plan.volume, str(index))
     header.SeriesInstanceUID = plan.uid
+    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
+        if not header.get(keyword):
+            setattr(header, keyword, plan.derivation.replacement_uid(keyword, plan.source_id))
+            plan.replaced.add(keyword)
     number = int(old["SeriesNumber"] or 0) * 100 + plan.offset
     header.SeriesNumber = str(number if abs(number) < 2**31 else 9000 + plan.offset)
     header.SeriesDescription = _description(plan.derivation.layers, str(old["SeriesDescription"] or ""))
@@ -170,9 +146,10 @@ def _provenance(
     codes = derivation_codes(derivation, resampled=plan.geometry is not None)
     header.DerivationCodeSequence = Sequence([*_cleaned(earlier["DerivationCodeSequence"]), *codes])
     if source.uid:
-        header.SourceImageSequence, header.ReferencedSeriesSequence = source_references(
-            source, plan.source_series, same_grid=plan.geometry is None
-        )
+        images, series = source_references(source, plan.source_series, same_grid=plan.geometry is None)
+        header.SourceImageSequence = images
+        if series:
+            header.ReferencedSeriesSequence = series
     equipment = contributing_equipment(derivation, plan.now)
     header.ContributingEquipmentSequence = Sequence(
         [*_cleaned(earlier["ContributingEquipmentSequence"]), equipment]
@@ -211,44 +188,6 @@ def _listed(value: object) -> list[str]:
     return [str(v) for v in value]
 
 
-def _pixels(header: Dataset, index: int, plan: SeriesPlan, rescale: list, rescale_type: object) -> None:
-    encoded = plan.encoded
-    form = encoded.form
-    header.SamplesPerPixel = 1
-    header.PhotometricInterpretation = plan.photometric
-    header.Rows, header.Columns = encoded.stored.shape[1:]
-    header.BitsAllocated, header.BitsStored, header.HighBit = 16, form.bits, form.bits - 1
-    header.PixelRepresentation = int(form.signed)
-    slope, intercept = float(form.slopes[index]), float(form.intercepts[index])
-    if encoded.as_source:
-        for element in rescale:
-            header[element.tag] = element
-    elif header.get("Modality") in ("CT", "PT") or slope != 1:
-        header.RescaleIntercept = format_number_as_ds(intercept)
-        header.RescaleSlope = format_number_as_ds(slope)
-    if rescale_type and "RescaleSlope" in header:
-        header.RescaleType = rescale_type
-    if plan.padding is not None:
-        header.add(DataElement(_PLAIN, "SS" if form.signed else "US", plan.padding))
-    little = encoded.stored[index].astype("<i2" if form.signed else "<u2", copy=False)
-    header.add(DataElement(0x7FE00010, "OW", little.tobytes()))
-
-
-def _geometry(header: Dataset, index: int, affine: np.ndarray) -> None:
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    position = (affine @ [0, 0, index, 1])[:3]
-    normal = affine[:3, 2] / spacing[2]
-
-    def ds(values: np.ndarray) -> list[str]:
-        return [format_number_as_ds(round(float(v), 9) + 0.0) for v in values]
-
-    header.ImagePositionPatient = ds(position)
-    header.ImageOrientationPatient = ds((affine[:3, :2] / spacing[:2]).T.ravel())
-    header.PixelSpacing = ds(spacing[[1, 0]])
-    header.SliceThickness = header.SpacingBetweenSlices = ds(spacing[2:])[0]
-    header.SliceLocation = ds(np.array([position @ normal]))[0]
-
-
 def _file_meta(header: Dataset) -> None:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = header.SOPClassUID
@@ -258,14 +197,6 @@ def _file_meta(header: Dataset) -> None:
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     header.file_meta = meta
     header.preamble = b"\0" * 128
-
-
-def _now() -> datetime:
-    """The time; SOURCE_DATE_EPOCH fixes it, so that the same run can give the same bytes."""
-    fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return (
-        datetime.fromtimestamp(int(fixed), timezone.utc) if fixed.isdigit() else datetime.now().astimezone()
-    )
 
 
 def _zone(header: Dataset) -> timezone | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pydicom import DataElement, Dataset, Sequence
+from pydicom import Dataset, Sequence
 
 from medrecon.io.scan import Scan
 
@@ -13,56 +13,57 @@ _GROUPS = (0x52009229, 0x52009230)
 _SEQUENCES = {"SPIN": "SE", "GRADIENT": "GR", "BOTH": ["SE", "GR"]}
 
 
-def classic_headers(header: Dataset, scan: Scan) -> list[tuple[Dataset, int]]:
-    """One single-frame header for each slice of the scan, and the number (from 1) of its frame.
+class Frames:
+    """An enhanced object, whose frames are asked for as single-frame images.
 
     Attributes of the shared and the per-frame functional groups are lifted to the top level; what a
-    single-frame CT or MR image needs and an enhanced one spells otherwise is translated.
+    single-frame CT, MR or PET image needs and an enhanced one spells otherwise is translated.
+
+    Args:
+        header: its data set, without pixels.
     """
-    shared = _group(header.get("SharedFunctionalGroupsSequence"), 0)
-    count = int(header.get("NumberOfFrames", 1))
-    frames = [_group(header.get("PerFrameFunctionalGroupsSequence"), index) for index in range(count)]
-    chosen = [frame.index for frame in scan.recipe]
-    base = [element for element in header if element.tag not in _GROUPS and not element.tag.is_private]
-    return [(_flatten(base, shared, frames[index], scan, k), index + 1) for k, index in enumerate(chosen)]
+
+    def __init__(self, header: Dataset) -> None:
+        self.common = [e for e in header if e.tag not in _GROUPS and not e.tag.is_private]
+        self.shared = _group(header.get("SharedFunctionalGroupsSequence"), 0)
+        self.per_frame = header.get("PerFrameFunctionalGroupsSequence")
+        self.meta = getattr(header, "file_meta", Dataset())
+
+    def single(self, frame: int, index: int, scan: Scan) -> Dataset:
+        """The header of one frame (counted from 0), which is slice `index` of the scan."""
+        header = Dataset()
+        header.file_meta = self.meta  # type: ignore[assignment]
+        for element in self.common:
+            header[element.tag] = element
+        for group in (self.shared, _group(self.per_frame, frame)):
+            for macro in group:
+                if macro.VR == "SQ" and not macro.tag.is_private and len(macro.value or ()) == 1:
+                    for item in macro.value[0]:
+                        if not item.tag.is_private:
+                            header[item.tag] = item
+        header.pop("NumberOfFrames", None)
+        if "FrameType" in header:
+            header.ImageType = header.FrameType
+        _defaults(header)
+        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine
+        _fill(header, "SliceThickness", f"{scan.spacing[2]:.6g}")
+        _fill(header, "ImagePositionPatient", [f"{v:.10g}" for v in (affine @ [0, 0, index, 1])[:3]])
+        return header
 
 
 def _group(sequence: Sequence | None, index: int) -> Dataset:
     return sequence[index] if sequence is not None and index < len(sequence) else Dataset()
 
 
-def _flatten(base: list[DataElement], shared: Dataset, frame: Dataset, scan: Scan, index: int) -> Dataset:
-    header = Dataset()
-    for element in base:
-        header[element.tag] = element
-    for group in (shared, frame):
-        for element in group:
-            if (
-                element.VR == "SQ"
-                and not element.tag.is_private
-                and element.value
-                and len(element.value) == 1
-            ):
-                for item in element.value[0]:
-                    if not item.tag.is_private:
-                        header[item.tag] = item
-    header.pop("NumberOfFrames", None)
-    if "FrameType" in header:
-        header.ImageType = header.FrameType
-    _defaults(header, scan)
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine
-    if "SliceThickness" not in header:
-        header.SliceThickness = f"{scan.spacing[2]:.6g}"
-    if "ImagePositionPatient" not in header:
-        header.ImagePositionPatient = [f"{v:.10g}" for v in (affine @ [0, 0, index, 1])[:3]]
-    return header
-
-
-def _defaults(header: Dataset, scan: Scan) -> None:
+def _defaults(header: Dataset) -> None:
     """Type 1 and 2 attributes of the single-frame classes, from their counterparts."""
     if header.get("Modality") == "MR":
         pulse = str(header.get("EchoPulseSequence", ""))
         _fill(header, "ScanningSequence", _SEQUENCES.get(pulse, "RM"))
+        if "IR" not in header.ScanningSequence:
+            header.pop("InversionTime", None)
+        if header.get("InPlanePhaseEncodingDirection") == "COLUMN":
+            header.InPlanePhaseEncodingDirection = "COL"
         _fill(header, "SequenceVariant", "NONE")
         _fill(header, "ScanOptions", "")
         _fill(header, "MRAcquisitionType", "2D")
@@ -74,6 +75,8 @@ def _defaults(header: Dataset, scan: Scan) -> None:
         _fill(header, "AcquisitionNumber", "")
         _fill(header, "RescaleIntercept", "0")
         _fill(header, "RescaleSlope", "1")
+    if header.get("FrameLaterality") in ("R", "L", "B"):
+        _fill(header, "ImageLaterality", header.FrameLaterality)
     _fill(header, "PatientPosition", "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -22,7 +23,7 @@ from pydicom.uid import (
 )
 
 from medrecon.errors import UsageError
-from medrecon.io.dicom_enhanced import classic_headers
+from medrecon.io.dicom_enhanced import Frames
 from medrecon.io.encoding import StoredForm
 from medrecon.io.scan import Scan, ScanError
 
@@ -69,7 +70,7 @@ def check_derivable(scan: Scan) -> None:
     Raises:
         UsageError: the source is not CT, MR or PET.
     """
-    sop_class = _identity(_read(scan, 0, ["SOPClassUID", "SOPInstanceUID", "Modality"]))[1]
+    sop_class = _identity(_read(scan.files[0], ["SOPClassUID", "SOPInstanceUID", "Modality"]))[1]
     if sop_class not in CLASSIC:
         name = pydicom.uid.UID(sop_class).name or "unnamed objects"
         raise UsageError(
@@ -87,18 +88,24 @@ def source_slices(scan: Scan) -> list[SourceSlice]:
         UsageError: the source is not CT, MR or PET.
     """
     check_derivable(scan)
-    headers = [_read(scan, index) for index in range(len(scan.files))]
-    uids, classes = zip(*map(_identity, headers), strict=True)
-    if CLASSIC[classes[0]] == classes[0]:
-        return [SourceSlice(*each) for each in zip(headers, uids, classes, strict=True)]
-    found = classic_headers(headers[0], scan)
-    return [SourceSlice(header, uids[0], classes[0], frame) for header, frame in found]
+    objects: dict[Path, Frames] = {}
+    slices = []
+    for index, frame in enumerate(scan.recipe):
+        if frame.count == 1:
+            header = _read(frame.path)
+            slices.append(SourceSlice(header, *_identity(header)))
+            continue
+        if frame.path not in objects:
+            objects[frame.path] = Frames(_read(frame.path))
+        header = objects[frame.path].single(frame.index, index, scan)
+        slices.append(SourceSlice(header, *_identity(header), frame.index + 1))
+    return slices
 
 
 def _identity(header: Dataset) -> tuple[str, str]:
-    """SOPInstanceUID and SOP class; where the data set leaves them out, the file meta or Modality tells."""
+    """SOPInstanceUID and SOP class; the file meta or Modality tells a class that the data set leaves out."""
     meta = getattr(header, "file_meta", Dataset())
-    uid = str(header.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID") or "")
+    uid = str(header.get("SOPInstanceUID") or "")
     sop_class = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
     valid = pydicom.uid.UID(uid).is_valid and uid.startswith(("1.", "2."))
     return uid if valid else "", str(sop_class or _BY_MODALITY.get(header.get("Modality"), ""))
@@ -119,8 +126,7 @@ def _number(header: Dataset, keyword: str, missing: float) -> float:
     return missing if value is None or value == "" else float(value)
 
 
-def _read(scan: Scan, index: int, tags: list[str] | None = None) -> Dataset:
-    path = scan.files[index]
+def _read(path: Path, tags: list[str] | None = None) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -19,7 +19,7 @@ from pydicom.errors import InvalidDicomError
 
 from medrecon.errors import OutputError
 from medrecon.io.derivation import Derivation
-from medrecon.io.derived import SeriesPlan, derive
+from medrecon.io.derived import derive
 from medrecon.io.dicom_source import SourceSlice, source_slices, stored_form
 from medrecon.io.encoding import Encoded, encode
 from medrecon.io.outputs import LOG, Written
@@ -27,6 +27,7 @@ from medrecon.io.publish import publish
 from medrecon.io.read import read_scan
 from medrecon.io.reader import scan_of
 from medrecon.io.scan import Scan
+from medrecon.io.series_plan import SeriesPlan
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COMPARED = [
@@ -142,6 +143,7 @@ class DicomSeriesWriter(ImageWriter):
         plan = SeriesPlan(
             derivation=self.derivation,
             source_series=scan.series_uid,
+            source_id=scan.series_uid or slices[0].uid or scan.key,
             volume="" if scan.volume is None else str(scan.volume),
             offset=self.series_offset,
             encoded=encoded,
@@ -234,6 +236,8 @@ def _said(plan: SeriesPlan, slices: list[SourceSlice], scan: Scan) -> list[str]:
         said.append(f"{plan.encoded.clipped} of {plan.encoded.stored.size} voxels clipped to 16 bits")
     if slices[0].frame:
         said.append(f"written as {len(slices)} single-frame images, the source is one enhanced object")
+    if plan.replaced:
+        said.append(f"the source has no {' and no '.join(sorted(plan.replaced))}: made anew")
     if plan.geometry is not None:
         said.append("written on the resampled grid, not on the source's")
     if not slices[0].uid:

@@ -116,8 +116,7 @@ def _source_form(
         slope, intercept = header.get_slope_inter()
         return kind, 1.0 if slope is None else float(slope), intercept or 0.0
     if scan.format == "dicom":
-        frames = scan.recipe if isinstance(scan.recipe, tuple) else ()
-        scales = [float(v) for frame in frames for v in (frame.slope, frame.intercept)]
+        scales = [float(v) for frame in scan.recipe or () for v in (frame.slope, frame.intercept)]
         whole = volume.dtype.kind in "iu" or (scales and all(v.is_integer() for v in scales))
         return np.dtype(np.int16 if whole else np.float32), 1.0, 0.0
     reader = sitk.ImageFileReader()

@@ -27,10 +27,10 @@ from medrecon.io.scan import Scan
 try:
     from isal import igzip, isal_zlib
 
-    _BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, isal_zlib.error)
+    _ISAL_BROKEN: Any = isal_zlib.error
 except ImportError:
     igzip = None  # type: ignore[assignment]
-    _BROKEN = (OSError, EOFError, zlib.error)
+    _ISAL_BROKEN = zlib.error
 
 _CHUNK = 1 << 22
 
@@ -166,7 +166,7 @@ def _check(
     if packed:
         try:
             data = (igzip or gzip).decompress(data)
-        except _BROKEN as error:
+        except (OSError, EOFError, zlib.error, _ISAL_BROKEN) as error:
             raise OutputError(
                 f"does not read back as it was written ({error})", path=final, remedy="check the disk"
             ) from error

@@ -47,7 +47,7 @@ def source_references(source: SourceSlice, series: str, *, same_grid: bool) -> t
     reference = Dataset()
     reference.SeriesInstanceUID = series
     reference.ReferencedInstanceSequence = Sequence([plain])
-    return Sequence([image]), Sequence([reference])
+    return Sequence([image]), Sequence([reference] if series else [])
 
 
 def contributing_equipment(derivation: Derivation, now: datetime) -> Dataset:

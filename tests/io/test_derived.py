@@ -250,7 +250,7 @@ def test_padding_is_named_only_while_padded_voxels_hold_it(tmp_path, make_series
 
 def test_laterality_is_there_where_the_body_part_is_not(tmp_path, make_series):
     def forget(image, index):
-        del image.BodyPartExamined
+        del image.BodyPartExamined, image.AnatomicRegionSequence
 
     make_series(tmp_path / "ct", change=forget)
     derive(find_one(tmp_path / "ct"), tmp_path / "out")
