@@ -76,7 +76,7 @@ def read_elements(
         wanted: tags whose values are kept.
         values: receives tag -> raw value.
         seen: receives the tags of `NOTED` sequences.
-        stop_after_group: stop before the first element of a higher group (file meta information).
+        stop_after_group: stop before the first element of another group (file meta information).
 
     Returns:
         (tag, offset, length) of the pixel value; (0, offset, 0) where the group ended; None at the end.
@@ -91,7 +91,7 @@ def read_elements(
     while position + 8 <= size:
         head = window.get(position, 12 if position + 12 <= size else 8)
         group, element = tag_of(head[:4])
-        if stop_after_group and group > stop_after_group:
+        if stop_after_group and group != stop_after_group:
             return 0, position, 0
         tag = group << 16 | element
         vr = head[4:6]

@@ -73,7 +73,7 @@ def _scan(
     if lined.tilt is not None:
         if not options.resample_tilt:
             raise ScanError(
-                f"sheared grid (gantry tilt): {np.hypot(*lined.tilt):.3f} mm in the plane from slice to slice",
+                f"sheared grid (gantry tilt): {np.hypot(*lined.tilt):.3f} mm in plane from slice to slice",
                 path=path,
                 remedy="use --resample-tilt to resample it onto a straight grid",
             )

@@ -102,7 +102,7 @@ def parse_nrrd(path: Path) -> TextHeader:
     encoding = fields.get("encoding", "").lower()
     if not kind or not order or encoding not in ("raw", "gzip", "gz"):
         raise ScanError(
-            f"unsupported type {fields.get('type')!r}, endian {fields.get('endian')!r}, encoding {encoding!r}",
+            f"unsupported: type {fields.get('type')!r}, endian {fields.get('endian')!r}, {encoding!r}",
             path=path,
             remedy="save it with raw or gzip encoding",
         )
