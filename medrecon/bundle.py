@@ -21,7 +21,7 @@ _PLACES = (_PACKAGE / "bundles", _PACKAGE.parent / "bundles")
 """Where bundles that come with medrecon lie: in the installed package, or beside it in a checkout."""
 
 _META = "configs/metadata.json"
-_INFERENCE = "configs/inference.yaml"
+_INFERENCE = ("configs/inference.yaml", "configs/inference.yml", "configs/inference.json")
 _MOST_NODES = 100_000
 
 
@@ -74,12 +74,14 @@ class Bundle:
     Attributes:
         root: the bundle's folder.
         meta: what configs/metadata.json says.
-        parser: MONAI's parser of configs/inference.yaml, overrides applied.
+        parser: MONAI's parser of the inference configuration, overrides applied.
+        file: the inference configuration.
     """
 
     root: Path
     meta: dict[str, Any]
     parser: ConfigParser
+    file: Path
 
     @classmethod
     def open(cls, bundle: str | Path, overrides: Mapping[str, Any] | None = None) -> Bundle:
@@ -95,17 +97,16 @@ class Bundle:
         """
         root = find_bundle(bundle)
         meta = _load(root / _META)
-        config = _load(root / _INFERENCE)
+        file = next((root / name for name in _INFERENCE if (root / name).is_file()), root / _INFERENCE[0])
+        config = _load(file)
         parser = ConfigParser(config={ConfigParser.meta_key: meta, **config})
         for key, value in (overrides or {}).items():
             if key not in parser:
-                raise ModelError(
-                    f"the configuration has no '{key}'" + near(key, config), path=root / _INFERENCE
-                )
+                raise ModelError(f"the configuration has no '{key}'" + near(key, config), path=file)
             parser[key] = value
         if "bundle_root" in parser:
             parser["bundle_root"] = root
-        return cls(root, meta, parser)
+        return cls(root, meta, parser, file)
 
     @property
     def name(self) -> str:
@@ -117,9 +118,19 @@ class Bundle:
         """The model's version, as its metadata says."""
         return str(self.meta.get("version", ""))
 
-    def has(self, key: str) -> bool:
-        """Whether the inference configuration has this id."""
-        return key in self.parser
+    def require(self, *keys: str) -> None:
+        """Refuse a configuration that lacks one of these ids; nothing of it is run.
+
+        Raises:
+            ModelError: it names the first that is missing.
+        """
+        for key in keys:
+            if key not in self.parser:
+                raise ModelError(
+                    f"the configuration has no '{key}'",
+                    path=self.file,
+                    remedy="add it, or use another bundle",
+                )
 
     def build(self, key: str) -> Any:
         """Instantiate one part of the inference configuration (built once, then kept).
@@ -128,8 +139,7 @@ class Bundle:
             MedreconError: whatever of ours the part raised.
             ModelError: the part is missing or cannot be built.
         """
-        if key not in self.parser:
-            raise ModelError(f"the configuration has no '{key}'", path=self.root / _INFERENCE)
+        self.require(key)
         try:
             return self.parser.get_parsed_content(key)
         except Exception as error:
@@ -138,7 +148,7 @@ class Bundle:
                 raise last from error
             raise ModelError(
                 f"cannot build '{key}': {type(last).__name__}: {last}",
-                path=self.root / _INFERENCE,
+                path=self.file,
                 remedy="check the bundle, or get it again",
             ) from error
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from medrecon.bundle import Bundle, bundle_names, find_bundle, layers_of
 from medrecon.errors import ModelError, UsageError
+from medrecon.io import find_scans
+from medrecon.pipeline import Pipeline
 
 
 def test_the_bundles_that_come_along_are_found_by_name() -> None:
@@ -97,3 +101,20 @@ def test_our_own_error_comes_through_what_monai_wraps_it_in(tiny_bundle: Path) -
 
 def test_the_root_is_known_wherever_the_command_runs(tiny_bundle: Path) -> None:
     assert Bundle.open(tiny_bundle).build("bundle_root") == tiny_bundle.resolve()
+
+
+def test_an_incomplete_configuration_is_refused_before_any_of_it_runs(
+    tiny_bundle: Path, tmp_path: Path, make_nifti: Callable[..., object]
+) -> None:
+    planted = tmp_path / "PWNED"
+    config = {
+        "imports": [f"$import pathlib; pathlib.Path({str(planted)!r}).mkdir()"],
+        "network_def": f"$open({str(planted)!r}, 'w')",
+    }
+    (tiny_bundle / "configs" / "inference.yaml").unlink()
+    (tiny_bundle / "configs" / "inference.json").write_text(json.dumps(config))
+    make_nifti(tmp_path / "a.nii.gz")
+    scans = find_scans(tmp_path / "a.nii.gz").scans
+    with pytest.raises(ModelError, match=r"inference\.json: the configuration has no 'dataset_dir'"):
+        Pipeline.from_bundle(tiny_bundle, scans=scans, output=tmp_path / "out")
+    assert not planted.exists()

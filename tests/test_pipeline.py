@@ -7,38 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from medrecon.errors import ModelError, OutputError, UsageError
 from medrecon.io import find_scans, read_scan
-from medrecon.pipeline import Pipeline, parse_results, pick_device
+from medrecon.pipeline import Pipeline
 
 Make = Callable[..., np.ndarray]
-
-
-def test_results_are_parsed() -> None:
-    assert parse_results("level3+level4,level2") == ["level3+level4", "level2"]
-    assert parse_results(" level3 + level4 , input") == ["level3+level4", "input"]
-    assert parse_results(["level1"]) == ["level1"]
-
-
-@pytest.mark.parametrize("layers", ["", "level1,", "level1++level2", "level1+level1", "input+level1"])
-def test_results_without_sense_are_refused(layers: str) -> None:
-    with pytest.raises(ModelError):
-        parse_results(layers)
-
-
-def test_a_result_asked_for_twice_is_refused() -> None:
-    with pytest.raises(UsageError, match="repeats a result"):
-        parse_results("level1, level1")
-
-
-def test_devices() -> None:
-    assert pick_device("cpu").type == "cpu"
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    for name in ("gpu", "meta", f"cuda:{torch.cuda.device_count()}"):
-        with pytest.raises(UsageError):
-            pick_device(name)
 
 
 def test_a_series_goes_through_and_comes_back(tiny_bundle: Path, tmp_path: Path, make_ct: Make) -> None:

@@ -18,7 +18,8 @@ from medrecon.evaluation import dct_code, fidelity
 from medrecon.io import find_one, find_scans, read_scan
 from medrecon.io.names import safe_name
 from medrecon.io.publish import publish
-from medrecon.pipeline import INPUT, Pipeline
+from medrecon.pipeline import Pipeline
+from medrecon.reconstructor import INPUT
 from medrecon.report import layers_figure
 
 if TYPE_CHECKING:

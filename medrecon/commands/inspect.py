@@ -149,7 +149,7 @@ def compare_scans(source: Path, recon: Path, *, series: str | None, volume: int 
 
     first = find_one(source, series=series, volume=volume)
     if hu:
-        from medrecon.pipeline import with_hu
+        from medrecon.choices import with_hu
 
         first = with_hu(first)
     second = find_one(recon)

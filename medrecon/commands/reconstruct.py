@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medrecon.choices import refuse_mixed, with_hu
 from medrecon.commands.faults import PARTIAL, Fault, fault_of, one_line
 from medrecon.commands.progress import progress_bar
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
 from medrecon.io import find_scans
-from medrecon.pipeline import Pipeline, Record, refuse_mixed, with_hu
+from medrecon.pipeline import Pipeline, Record
 
 if TYPE_CHECKING:
     from rich.console import Console
