@@ -35,6 +35,7 @@ class CentredBlocks(nn.Module):
     def __init__(self, spatial_dims: int) -> None:
         super().__init__()
         basis = block_basis(self.SIZE, spatial_dims, self.SIZE**spatial_dims)
+        self.basis: torch.Tensor
         self.register_buffer("basis", basis, persistent=False)
         self.around = Pool[Pool.AVG, spatial_dims](3, stride=1, padding=1, count_include_pad=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -54,7 +55,7 @@ class Reconstructor(nn.Module):
         mixed_precision: bool | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder: Any = encoder
         self.inversion = inversion
         self.default = layers or self.layers()[-1].name
         self.mixed_precision = mixed_precision
@@ -97,6 +98,8 @@ class Reconstructor(nn.Module):
                 yield self.inversion({name: features[name] for name in group}, image.shape[2:])
 
     def _precision(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():
+            return contextlib.nullcontext()  # what is exported runs anywhere, in the precision it is given
         mixed = has_native_bfloat16(device) if self.mixed_precision is None else self.mixed_precision
         return torch.autocast(device.type, torch.bfloat16) if mixed else contextlib.nullcontext()
 

@@ -90,7 +90,7 @@ class _ResultsInferer(Inferer):
         self.most_voxels = most_voxels
         self.progress: Callable[[int, int], None] | None = None
 
-    def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """(B, 1, *spatial) in [0, 1] -> (B, R, *spatial) on the CPU, channel r holding `results[r]`.
 
         Raises:
@@ -140,8 +140,8 @@ class VolumeInferer(_ResultsInferer):
         others = [r for r, name in enumerate(self.results) if name != INPUT]
         for done, tile in enumerate(tiles if others else []):
             self._step(done, len(tiles))
-            seen = (..., *(slice(s.low, s.high) for s in tile))
-            kept = (..., *(slice(s.start - s.low, s.stop - s.low) for s in tile))
+            seen: tuple[Any, ...] = (..., *(slice(s.low, s.high) for s in tile))
+            kept: tuple[Any, ...] = (..., *(slice(s.start - s.low, s.stop - s.low) for s in tile))
             target = tuple(slice(s.start, s.stop) for s in tile)
             for r, result in zip(others, self._reconstruct(image[seen], network, device), strict=True):
                 output[(slice(None), r, *target)] = result[kept][:, 0].to(output)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
-from monai.engines import Trainer
+from monai.engines import AdversarialTrainer, Trainer
 from monai.engines.utils import IterationEvents
 from monai.handlers import CheckpointLoader
 from monai.inferers import Inferer
+from monai.utils import AdversarialIterationEvents
 
 from medrecon.errors import ModelError
 from medrecon.io import find_scans
@@ -80,7 +82,7 @@ class LeaveLayersOut(Inferer):
         self.weights = torch.tensor([float(weight) for weight in results.values()])
 
     def __call__(
-        self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any
+        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """(B, 1, *spatial) -> its reconstruction, of the same shape."""
         drawn = self.results[int(torch.multinomial(self.weights, 1))]
@@ -128,12 +130,27 @@ class ClipGradients:
         self.max_norm = float(max_norm)
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer."""
-        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+        """Register with a trainer, once it knows its events: an adversarial one adds its own after this."""
+        engine.add_event_handler(Events.STARTED, self._listen)
+
+    def _listen(self, engine: Engine) -> None:
+        adversarial = isinstance(engine, AdversarialTrainer)
+        event = AdversarialIterationEvents.GENERATOR_BACKWARD_COMPLETED
+        engine.add_event_handler(event if adversarial else IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Clip, between the backward pass and the optimizer's step."""
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
+        """Clip, between the backward pass and the optimizer's step.
+
+        Raises:
+            ModelError: a gradient is not finite: the step would spoil every weight.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
+        if not torch.isfinite(norm):
+            raise ModelError(
+                f"the gradients of iteration {engine.state.iteration} are not finite",
+                # oneDNN's bfloat16 gradient of a 3D convolution is wrong where an axis has two positions
+                remedy="train in patches of 64 or more, in float32 (mixed_precision), or more slowly",
+            )
 
 
 class SaveWhole:
@@ -169,8 +186,11 @@ class SaveWhole:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _finish(self, engine: Engine) -> None:
+        if idist.get_rank() > 0:
+            return
+        network = getattr(self.network, "module", self.network)  # without what distributes it
         partial = self.folder / f".model.{os.getpid()}.pt"
-        torch.save({key: value.half() for key, value in self.network.state_dict().items()}, partial)
+        torch.save({key: value.half() for key, value in network.state_dict().items()}, partial)
         partial.replace(self.folder / "model.pt")
 
 
@@ -192,13 +212,27 @@ def keep_checkpoints(
         parts: what else has a state: network, optimizer, scheduler.
         interval: epochs between checkpoints.
         resume: go on from the newest checkpoint, if there is one.
+
+    Raises:
+        ModelError: there are checkpoints of another run, which a later resume would take for this one's.
     """
     everything = {**parts, "trainer": trainer}
+    # MONAI's adversarial trainer puts whole networks in its state: no safe load takes them back, and they
+    # are among the parts already.
+    state, keys = trainer.state, trainer.state_dict_user_keys
+    keys[:] = [key for key in keys if not hasattr(getattr(state, key, None), "state_dict")]
     SaveWhole(folder, everything, network, interval).attach(trainer)
     written = sorted(Path(folder).glob("checkpoint_epoch=*.pt"), key=lambda p: int(p.stem.rsplit("=", 1)[1]))
-    if resume and written:
+    if written and not resume:
+        raise ModelError(
+            f"holds checkpoints of a run before, up to {written[-1].name}",
+            path=folder,
+            remedy="go on with --resume true, or name another --output_dir",
+        )
+    if written:
         _log.info("going on from %s", written[-1].name)
-        CheckpointLoader(str(written[-1]), everything, map_location="cpu").attach(trainer)
+        cpu: Any = "cpu"  # MONAI's annotation knows mappings only
+        CheckpointLoader(str(written[-1]), everything, map_location=cpu).attach(trainer)
 
 
 def image_is_target(

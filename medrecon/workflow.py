@@ -16,6 +16,7 @@ from medrecon import __version__
 from medrecon.bundle import find_bundle
 from medrecon.encoders.weights import digest, fit_weights, read_weights
 from medrecon.io import Derivation, Scan, find_scans
+from medrecon.io.names import scan_label
 from medrecon.reconstructor import INPUT, Reconstructor, parse_layers
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -77,6 +78,20 @@ def channels_last(network: Network) -> Network:
     return network
 
 
+def rates_of(network: Reconstructor, results: Sequence[str]) -> dict[str, float | None]:
+    """Values that each result keeps for each voxel, over all of its layers; None for the image itself."""
+    rates = {layer.name: layer.values_per_voxel for layer in network.layers()}
+    return {
+        result: None if result == INPUT else sum(rates.get(name, 0.0) for name in parse_layers(result))
+        for result in results
+    }
+
+
+def scan_labels(scans: Sequence[Scan]) -> dict[str, str]:
+    """Scan key -> what a table calls the scan: its description without an identity, and its key."""
+    return {scan.key: scan_label(scan) for scan in scans}
+
+
 def describe_results(
     network: Reconstructor, results: Sequence[str], *, model: str, version: str, weights: str | Path
 ) -> dict[str, Derivation]:
@@ -89,19 +104,18 @@ def describe_results(
         version: the bundle's version.
         weights: the file whose hash names the model.
     """
-    rates = {layer.name: layer.values_per_voxel for layer in network.layers()}
+    rates = rates_of(network, results)
     lossless = getattr(network.inversion, "complete", set()) | {INPUT}
     sha256 = digest(Path(weights))
     described = {}
     for result in results:
         names = parse_layers(result)
-        rate = sum(rates.get(name, 0.0) for name in names)
         described[result] = Derivation(
             model=f"{model} {version}".strip(),
             version=__version__,
             weights_sha256=sha256,
             layers=result,
             lossy=not lossless.intersection(names),
-            values_per_voxel=None if result == INPUT else rate,
+            values_per_voxel=rates[result],
         )
     return described

@@ -77,7 +77,7 @@ class ConvEncoder(nn.Module):
             conv(width, count, 1, bias=False) for width, count in zip(widths, self.channels[1:], strict=True)
         )
         for head in self.heads:
-            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.get_parameter("weight"))
 
     def layers(self) -> list[LayerInfo]:
         """The four levels, shallow to deep."""

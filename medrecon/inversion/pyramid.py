@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from monai.networks.layers.factories import Conv
@@ -97,7 +98,8 @@ class PyramidDecoder(nn.Module):
         base = synthesise(features[finest], getattr(self, f"basis_{finest}"), self.strides[finest])
         if finest not in self.complete:
             base = base + self._refine(base, features, given)
-        return base[(..., *(slice(size) for size in shape))]
+        inside: tuple[Any, ...] = (..., *(slice(size) for size in shape))
+        return base[inside]
 
     def _refine(self, base: torch.Tensor, features: Features, given: list[str]) -> torch.Tensor:
         hidden = None
