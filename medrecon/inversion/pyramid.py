@@ -19,9 +19,9 @@ class PyramidDecoder(nn.Module):
     """Inverts `ConvEncoder`: the linear inverse of the shallowest level given, refined by all levels given.
 
     The refinement starts at the deepest level given, climbs to stride 4, takes in each level that is there on
-    the way, sees the linear inverse at stride 4, and adds what it learned to it; it starts at zero. A level that
-    is complete (one value per voxel) is inverted exactly and needs no refinement. Like the encoder's, the trunk
-    has no bias and sees no absolute intensity.
+    the way, sees the linear inverse at stride 4, and adds what it learned to it; it starts at zero. A level
+    that is complete (one value per voxel) is inverted exactly and needs no refinement. Like the encoder's,
+    the trunk has no bias and sees no absolute intensity.
 
     Args:
         layers: the encoder's levels, shallow to deep (`ConvEncoder.layers()`).
@@ -105,7 +105,10 @@ class PyramidDecoder(nn.Module):
         hidden = None
         for name in reversed(self.names[1:]):
             if name in features:
-                added = self.inputs[name](features[name][:, 1:])
+                # In full precision: oneDNN's bfloat16 weight gradient of a 3x3x3 convolution over 2x2x2
+                # positions can come out as NaN, and these few positions cost nothing.
+                with torch.autocast(base.device.type, enabled=False):
+                    added = self.inputs[name](features[name][:, 1:].float())
                 hidden = added if hidden is None else hidden + added
             if name == self.names[1]:
                 seen = self.stems[given[0]](self.blocks4(base))
