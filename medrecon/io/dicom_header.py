@@ -25,7 +25,6 @@ NATIVE = frozenset((IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN))
 UNDEFINED = 0xFFFFFFFF
 
 WANTED = {
-    "TransferSyntaxUID": 0x00020010,
     "SpecificCharacterSet": 0x00080005,
     "ImageType": 0x00080008,
     "SOPClassUID": 0x00080016,
