@@ -142,9 +142,10 @@ class VolumeInferer(_ResultsInferer):
             self._step(done, len(tiles))
             seen: tuple[Any, ...] = (..., *(slice(s.low, s.high) for s in tile))
             kept: tuple[Any, ...] = (..., *(slice(s.start - s.low, s.stop - s.low) for s in tile))
-            target = tuple(slice(s.start, s.stop) for s in tile)
+            target = [slice(s.start, s.stop) for s in tile]
             for r, result in zip(others, self._reconstruct(image[seen], network, device), strict=True):
-                output[(slice(None), r, *target)] = result[kept][:, 0].to(output)
+                place: tuple[Any, ...] = (slice(None), r, *target)
+                output[place] = result[kept][:, 0].to(output)
         self._step(len(tiles), len(tiles))
 
 

@@ -18,9 +18,9 @@ from medrecon.types import Features, LayerInfo
 class ConvEncoder(nn.Module):
     """Four levels, `level1` ... `level4`, of strides 2, 4, 8 and 16, in 2D or 3D.
 
-    Each level holds the lowest frequencies of its blocks (an orthonormal DCT, so that an error in a feature is
-    as large in the image), corrected by a trunk of convolutions at strides 4, 8 and 16. The corrections start
-    at zero: untrained, the encoder is the linear code itself. A level that holds one value per voxel is
+    Each level holds the lowest frequencies of its blocks (an orthonormal DCT, so that an error in a feature
+    is as large in the image), corrected by a trunk of convolutions at strides 4, 8 and 16. The corrections
+    start at zero: untrained, the encoder is the linear code itself. A level that holds one value per voxel is
     complete: it needs no correction and gets none.
 
     The trunk has no bias and sees no absolute intensity, so the encoder follows any change of window: with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,8 +74,10 @@ class PyramidDecoder(nn.Module):
         )
         self.out = conv(widths[0], 4**dims, 3, padding=1, bias=False)
         nn.init.zeros_(self.out.weight)
-        # Voxels: level4's input 16, stride 8 one block 8, stride 4 each block and the last convolution 4.
-        self.reach = 16 + 8 + 4 * depth + 4
+        # Voxels beyond a block of stride 16. Stride 4: each residual block and the last convolution; then one
+        # convolution at stride 8 and one at 16, each from the whole blocks that are reached by then.
+        at8 = math.ceil((4 * depth + 4) / 8) * 8 + 8
+        self.reach = math.ceil(at8 / 16) * 16 + 16
 
     def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
         """The image behind the features.
