@@ -40,6 +40,8 @@ def check_finite(values: np.ndarray, scan: Scan) -> tuple[np.ndarray, list[str]]
     Raises:
         ScanError: with their number.
     """
+    if values.dtype == np.uint64 and values.size and int(values.max()) >= 2**63:
+        raise ScanError("whole numbers beyond 2^63", path=scan.path, remedy="rescale the values")
     if values.dtype.kind != "f":
         return values, []
     finite = np.isfinite(values)
@@ -143,9 +145,9 @@ def narrow(values: np.ndarray) -> np.ndarray:
 
 
 def integer_kind(low: int, high: int) -> np.dtype:
-    """The smallest of int16, uint16, int32, int64, uint64 for whole numbers from `low` to `high`."""
+    """The smallest of int16, uint16, int32, int64 for whole numbers from `low` to `high`."""
     for kind in (np.int16, np.uint16, np.int32, np.int64):
         limits = np.iinfo(kind)
         if limits.min <= low and high <= limits.max:
             return np.dtype(kind)
-    return np.dtype(np.uint64)
+    raise OverflowError(f"{low} to {high} leave 64 bits")
