@@ -66,7 +66,7 @@ def plan_tiles(shape: Sequence[int], stride: int, halo: int, most_voxels: int) -
     def cost(axes: tuple[list[Span], ...]) -> tuple[bool, int, int]:
         largest = math.prod(max(s.high - s.low for s in spans) for spans in axes)
         work = math.prod(sum(s.high - s.low for s in spans) for spans in axes)
-        return (True, largest, work) if largest > most_voxels else (False, work, largest)
+        return (True, largest, work) if largest > most_voxels else (False, work, -largest)
 
     return list(itertools.product(*min(itertools.product(*choices), key=cost)))
 

@@ -70,7 +70,9 @@ def test_lowest_frequencies_come_first_and_ties_in_index_order() -> None:
 @pytest.mark.parametrize(("level", "rate"), [(2, 1 / 2), (3, 3 / 16), (4, 1 / 16)])
 def test_untrained_the_network_is_the_linear_control(dims: int, level: int, rate: float) -> None:
     encoder = ConvEncoder(dims, widths=(4, 4, 4))
-    network = Reconstructor(encoder, PyramidDecoder(encoder.layers(), widths=(4, 4, 4)), mixed_precision=False)
+    network = Reconstructor(
+        encoder, PyramidDecoder(encoder.layers(), widths=(4, 4, 4)), mixed_precision=False
+    )
     image = np.random.default_rng(1).random((48, 32, 16)[:dims], dtype=np.float32)
     with torch.no_grad():
         ours = network(torch.from_numpy(image)[None, None], f"level{level}")[0, 0].numpy()
