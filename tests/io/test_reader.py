@@ -1,0 +1,169 @@
+"""`ScanReader` inside MONAI: the tensor, its meta, and a refusal that no other reader gets around."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset, decollate_batch, list_data_collate
+from monai.transforms import LoadImage, LoadImaged
+
+from medrecon.io import ScanError, ScanReader, ScanWarning, find_one, find_scans, read_scan, scan_of
+from medrecon.io.meta import _KNOWN, remember
+from medrecon.io.reader import contiguous
+
+Make = Callable[..., np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    _KNOWN.clear()
+
+
+def load(**options: object) -> LoadImaged:
+    return LoadImaged(
+        "image", reader="medrecon.io.ScanReader", dtype=None, ensure_channel_first=True, **options
+    )
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
+def test_a_series_as_a_tensor(modality: str, tmp_path: Path, make_series: Make) -> None:
+    true = make_series(
+        tmp_path / "x", modality, intercept=-1024 if modality == "CT" else 0, orientation="oblique"
+    )
+    image = load()({"image": tmp_path / "x"})["image"]
+    scan = find_one(tmp_path / "x")
+    assert image.shape == (1, 14, 12, 5)
+    assert image.dtype == torch.int16
+    assert np.array_equal(image[0].numpy(), true)
+    assert image.is_contiguous()
+    assert torch.equal(image.affine, torch.as_tensor(scan.affine))
+    assert image.affine.dtype == torch.float64
+    assert image.meta["filename_or_obj"] == str(tmp_path / "x")
+    assert image.meta["units"] == {"CT": "HU", "MR": "", "PT": "BQML"}[modality]
+    assert image.meta["modality"] == modality
+    assert image.meta["volume"] == -1
+    assert image.meta["scan_key"] == scan.key
+    again = scan_of(image.meta)
+    assert again == scan
+    assert np.array_equal(read_scan(again), true)
+
+
+def test_default_dtype_is_monais(tmp_path: Path, make_series: Make) -> None:
+    true = make_series(tmp_path / "x")
+    image = LoadImage(reader=ScanReader())(tmp_path / "x")
+    assert image.dtype == torch.float32
+    assert np.array_equal(image.numpy(), true)
+
+
+def test_meta_survives_a_batch(tmp_path: Path, make_series: Make) -> None:
+    make_series(tmp_path / "a")
+    nib.save(
+        nib.Nifti1Image(np.ones((14, 12, 5), np.int16) * 7, np.diag([1, 2, 3, 1])), tmp_path / "b.nii.gz"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScanWarning)
+        items = [load()({"image": p}) for p in (tmp_path / "a", tmp_path / "b.nii.gz")]
+        batch = list_data_collate(items)
+        back = decollate_batch(batch)
+        loaded = next(
+            iter(DataLoader(Dataset([{"image": tmp_path / "a"}], load()), batch_size=1, num_workers=0))
+        )
+    for before, after in zip(items, back, strict=True):
+        assert scan_of(after["image"].meta) == scan_of(before["image"].meta)
+        for key in ("scan_key", "units", "notes", "description", "series_uid", "volume", "scan_options"):
+            assert after["image"].meta[key] == before["image"].meta[key], key
+    assert loaded["image"].shape == (1, 1, 14, 12, 5)
+
+
+def test_a_scan_goes_through_load_image(tmp_path: Path, make_series: Make) -> None:
+    first, second = make_series(tmp_path / "x", seed=1), make_series(tmp_path / "y", seed=2)
+    for path in (tmp_path / "y").iterdir():
+        path.rename(tmp_path / "x" / f"y{path.name}")
+    for scan in find_scans(tmp_path / "x").scans:
+        for known in (False, True):
+            if known:
+                remember(scan)
+            image = load()({"image": scan})["image"]
+            true = first if np.array_equal(read_scan(scan), first) else second
+            assert np.array_equal(image[0].numpy(), true)
+            assert scan_of(image.meta) == scan
+    assert np.array_equal(ScanReader().get_data(ScanReader().read(scan))[0].numpy(), read_scan(scan))
+
+
+def test_volume_and_options_come_back_from_meta(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).normal(size=(5, 4, 3, 2)).astype(np.float32)
+    data[0, 0, 0] = np.nan
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "a.nii")
+    image = load(volume=1, replace_nonfinite=-3.0)({"image": tmp_path / "a.nii"})["image"]
+    assert image[0, 0, 0, 0] == -3
+    assert "set to -3" in image.meta["notes"]
+    again = scan_of(image.meta)
+    assert again.volume == 1
+    assert np.array_equal(read_scan(again), image[0].numpy())
+    assert os.fspath(again).endswith(f"a.nii#scan={again.key},1")
+
+
+FAULTS = ["missing", "gap", "text", "nan", "two"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_refusals_are_not_bypassed(fault: str, tmp_path: Path, make_series: Make) -> None:
+    path = tmp_path / "in"
+    if fault == "gap":
+        make_series(path)
+        (path / "074.dcm").unlink()
+    elif fault == "text":
+        path.write_text("x" * 500)
+    elif fault == "nan":
+        path = tmp_path / "in.nii"
+        nib.save(nib.Nifti1Image(np.full((3, 3, 3), np.nan, np.float32), np.eye(4)), path)
+    elif fault == "two":
+        make_series(path)
+        make_series(path / "more", "MR", intercept=0)
+    for call in (
+        lambda: LoadImage(reader=ScanReader())(path),
+        lambda: LoadImage(reader=ScanReader)(path),
+        lambda: LoadImage()(path, reader=ScanReader()),
+    ):
+        with pytest.raises(ScanError, match="in") as caught:
+            call()
+        assert caught.value.path is not None
+        assert caught.value.remedy
+    with pytest.raises(Exception, match="in") as caught_d:
+        load()({"image": path})
+    assert isinstance(caught_d.value, ScanError) or isinstance(caught_d.value.__cause__, ScanError)
+
+
+def test_moved_source_is_refused(tmp_path: Path, make_series: Make) -> None:
+    make_series(tmp_path / "x")
+    meta = load()({"image": tmp_path / "x"})["image"].meta
+    (tmp_path / "x").rename(tmp_path / "y")
+    with pytest.raises(ScanError, match="No such file"):
+        scan_of(meta)
+    make_series(tmp_path / "x", seed=5)
+    with pytest.raises(ScanError, match="moved or changed"):
+        scan_of(meta)
+
+
+def test_what_is_noticed_is_warned_of(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.ones((3, 3, 3), np.int16), np.eye(4)), tmp_path / "a.nii")
+    with pytest.warns(ScanWarning, match="all voxels have the same value"):
+        image = load()({"image": tmp_path / "a.nii"})["image"]
+    assert "all voxels have the same value" in image.meta["notes"]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.int64, np.float32, np.float64])
+def test_contiguous(dtype: type) -> None:
+    values = np.random.default_rng(0).integers(0, 200, (4, 5, 6)).astype(dtype)
+    for view in (values, values.transpose(2, 1, 0), np.asfortranarray(values)):
+        turned = contiguous(view)
+        assert turned.is_contiguous()
+        assert np.array_equal(turned.numpy(), view)
+    assert contiguous(np.full((2, 2, 2), 65535, np.uint16)).max() == 65535
