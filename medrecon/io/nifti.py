@@ -18,14 +18,15 @@ from medrecon.io.scan import ReadOptions, Scan, ScanError
 from medrecon.io.series import scan_key
 from medrecon.io.voxels import check_finite, is_constant, pick_volume, rescale
 
+open_gzip: Any
 try:
-    from isal import igzip
-
-    open_gzip: Any = igzip.open
+    from isal import igzip, igzip_lib
 except ImportError:  # pragma: no cover - only where isal has no wheel
-    open_gzip = gzip.open
+    open_gzip, packed_errors = gzip.open, (zlib.error,)
+else:
+    open_gzip, packed_errors = igzip.open, (zlib.error, igzip_lib.IsalError)
 
-BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, OSError)
+BROKEN: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, OSError, *packed_errors)
 MAX_TAIL = 1 << 20
 
 
