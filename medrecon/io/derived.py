@@ -1,34 +1,52 @@
-"""The attributes of a derived image: kept, new, changed, added and dropped against its source."""
+"""One derived image: what is kept of its source, what is new, as the bytes of its file."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable
-from datetime import timedelta, timezone
+import struct
+import warnings
+from io import BytesIO
 
-from pydicom import Dataset
+import numpy as np
+import pydicom
+from pydicom import DataElement, Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.sequence import Sequence
-from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 
-from medrecon.io.body_parts import UNPAIRED
-from medrecon.io.derivation import Derivation
-from medrecon.io.derived_image import write_geometry, write_pixels
-from medrecon.io.dicom_source import CLASSIC, SourceSlice
+from medrecon.io.derived_shared import DEPENDS_ON, drop_private, shared_elements
+from medrecon.io.dicom_source import SourceSlice
 from medrecon.io.modules import KEPT
-from medrecon.io.provenance import contributing_equipment, derivation_codes, source_references
+from medrecon.io.provenance import source_references
 from medrecon.io.publish import IMPLEMENTATION_VERSION
 from medrecon.io.series_plan import SeriesPlan
 
-IMPLEMENTATION_UID = "2.25.329800735698586629295641978511506172918"
-_LOSSY = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless}
+IMPLEMENTATION_UID = "2.25.329800735698586698629295641978511506172918"
 _PATIENT = (0x0010, 0x0012)  # whole groups: retired attributes too must agree within a patient
-_REGION_SCHEMES = ("SCT", "SRT", "SNM3")
+_RESCALE = ("RescaleIntercept", "RescaleSlope")
+
+
+def derived_file(source: SourceSlice, index: int, plan: SeriesPlan) -> tuple[bytes, memoryview]:
+    """The file of one derived image, in two parts: all up to the pixels, and the pixels.
+
+    Args:
+        source: the slice; its header is changed.
+        index: place along the stack, from 0.
+        plan: what the series shares.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the source's attributes get wrong is kept as it is
+        image = derive(source, index, plan)
+        buffer = BytesIO()
+        pydicom.dcmwrite(buffer, image, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    pixels = plan.encoded.stored[index]
+    data = memoryview(pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)).cast("B")
+    padded = memoryview(bytes(data) + b"\0") if len(data) % 2 else data
+    buffer.write(struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, len(padded)))
+    return buffer.getvalue(), padded
 
 
 def derive(source: SourceSlice, index: int, plan: SeriesPlan) -> Dataset:
-    """Turn a source header into the data set of the derived image, pixels included.
+    """Turn a source header into that of the derived image, without pixels.
 
     Args:
         source: the slice; its header is changed and returned.
@@ -36,42 +54,35 @@ def derive(source: SourceSlice, index: int, plan: SeriesPlan) -> Dataset:
         plan: what the series shares.
     """
     header = source.header
-    lossy_source = header.get("LossyImageCompression") == "01" or (
-        hasattr(header, "file_meta") and header.file_meta.get("TransferSyntaxUID") in _LOSSY
-    )
-    old = {
-        key: header.get(key)
-        for key in ("SeriesNumber", "SeriesDescription", "DerivationDescription", "ImageType")
-    }
-    earlier = {
-        key: header[key].value if key in header else None
-        for key in (
-            "ContributingEquipmentSequence",
-            "DerivationCodeSequence",
-            "LossyImageCompressionRatio",
-            "LossyImageCompressionMethod",
-            "RescaleType",
-        )
-    }
-    rescale = [header.get_item(key) for key in ("RescaleIntercept", "RescaleSlope") if key in header]
+    rescale = [header.get_item(keyword) for keyword in _RESCALE if keyword in header]
+    shared = _shared(header, source, plan)
     _keep_allowed(header, plan)
-    _identify(header, source, index, plan, old)
-    _provenance(header, source, plan, old, earlier, lossy_source)
-    write_pixels(header, index, plan, rescale, earlier["RescaleType"])
+    for element in shared:
+        header[element.tag] = element
+    origin = source.uid or f"{plan.source_id}/{index}"
+    header.SOPInstanceUID = plan.derivation.uid("image", origin, str(source.frame), plan.volume, str(index))
+    header.InstanceNumber = str(index + 1)
+    if source.uid:
+        images, series = source_references(source, plan.source_series, same_grid=plan.geometry is None)
+        header.SourceImageSequence = images
+        if series:
+            header.ReferencedSeriesSequence = series
+    _rescale(header, index, plan, rescale)
     if plan.geometry is not None:
         write_geometry(header, index, plan.geometry)
-    _laterality(header)
     _file_meta(header)
     return header
 
 
-def _laterality(header: Dataset) -> None:
-    """Laterality is of type 2C: there unless the body part tells that it is no paired one (PS3.3 C.7.3.1)."""
-    region = header.get("AnatomicRegionSequence") or [Dataset()]
-    coded = region[0].get("CodingSchemeDesignator") in _REGION_SCHEMES
-    unpaired = coded or header.get("BodyPartExamined") in UNPAIRED
-    if not unpaired and "ImageLaterality" not in header and "Laterality" not in header:
-        header.Laterality = ""
+def _shared(header: Dataset, source: SourceSlice, plan: SeriesPlan) -> list:
+    key: list[object] = [source.sop_class, source.frame > 0]
+    for tag in DEPENDS_ON:
+        value = header.get_item(tag).value if tag in header else None
+        key.append(value if value is None or isinstance(value, bytes) else str(value))
+    known = plan.shared.get(tuple(key))
+    if known is None:
+        known = plan.shared[tuple(key)] = shared_elements(header, source, plan)
+    return known
 
 
 def _keep_allowed(header: Dataset, plan: SeriesPlan) -> None:
@@ -82,110 +93,42 @@ def _keep_allowed(header: Dataset, plan: SeriesPlan) -> None:
         item = header.get_item(tag)
         if item.VR == "SQ" or (item.VR is None and header[tag].VR == "SQ"):
             raw = item.value if isinstance(item.value, bytes) else b""
-            known = plan._clean.get((tag, raw)) if raw else None
+            known = plan.cleaned.get((tag, raw)) if raw else None
             if known is None:
                 known = header[tag]
-                _drop_private(known.value)
+                drop_private(known.value)
                 if raw:
-                    plan._clean[tag, raw] = known
+                    plan.cleaned[tag, raw] = known
             header[tag] = known
 
 
-def _drop_private(items: Sequence) -> None:
-    for item in items:
-        for tag in list(item.keys()):
-            if tag.is_private:
-                del item[tag]
-            elif item[tag].VR == "SQ":
-                _drop_private(item[tag].value)
+def _rescale(header: Dataset, index: int, plan: SeriesPlan, source: list[DataElement]) -> None:
+    """Rescale slope and intercept: the source's own elements where its encoding is reused (PS3.3 C.11.1)."""
+    form = plan.encoded.form
+    if plan.encoded.as_source:
+        for element in source:
+            header[element.tag] = element
+    elif header.get("Modality") in ("CT", "PT") or form.slopes[index] != 1:
+        header.RescaleIntercept = format_number_as_ds(float(form.intercepts[index]))
+        header.RescaleSlope = format_number_as_ds(float(form.slopes[index]))
+    if "RescaleSlope" not in header:
+        header.pop("RescaleType", None)
 
 
-def _identify(header: Dataset, source: SourceSlice, index: int, plan: SeriesPlan, old: dict) -> None:
-    origin = source.uid or f"{plan.source_id}/{index}"
-    header.SOPClassUID = CLASSIC[source.sop_class]  # type: ignore[index]
-    header.SOPInstanceUID = plan.derivation.uid("image", origin, str(source.frame), plan.volume, str(index))
-    header.SeriesInstanceUID = plan.uid
-    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
-        if not header.get(keyword):
-            setattr(header, keyword, plan.derivation.replacement_uid(keyword, plan.source_id))
-            plan.replaced.add(keyword)
-    number = int(old["SeriesNumber"] or 0) * 100 + plan.offset
-    header.SeriesNumber = str(number if abs(number) < 2**31 else 9000 + plan.offset)
-    header.SeriesDescription = _description(plan.derivation.layers, str(old["SeriesDescription"] or ""))
-    header.InstanceNumber = str(index + 1)
-    if not plan._image_type:
-        given = old["ImageType"]
-        values = [given] if isinstance(given, str) else [str(v) for v in given or []]
-        second = "PRIMARY" if header.get("Modality") == "PT" else "SECONDARY"
-        plan._image_type += ["DERIVED", second, *(values[2:] or ["OTHER"] * (header.get("Modality") != "PT"))]
-    header.ImageType = plan._image_type
-    now = plan.now.astimezone(_zone(header))
-    for kind in ("Series", "Content", "InstanceCreation"):
-        setattr(header, f"{kind}Date", now.strftime("%Y%m%d"))
-        setattr(header, f"{kind}Time", now.strftime("%H%M%S"))
+def write_geometry(header: Dataset, index: int, affine: np.ndarray) -> None:
+    """Set the Image Plane module from an LPS affine (PS3.3 C.7.6.2)."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    position = (affine @ [0, 0, index, 1])[:3]
+    normal = affine[:3, 2] / spacing[2]
 
+    def ds(values: np.ndarray) -> list[str]:
+        return [format_number_as_ds(round(float(v), 9) + 0.0) for v in values]
 
-def _description(layers: str, source: str) -> str:
-    plain = unicodedata.normalize("NFKD", source).encode("ascii", "ignore").decode("ascii")
-    text = f"medrecon {layers}: {plain}".replace("\\", "/")
-    return "".join(c for c in text if c.isprintable())[:64].rstrip(" :")
-
-
-def _provenance(
-    header: Dataset, source: SourceSlice, plan: SeriesPlan, old: dict, earlier: dict, lossy_source: bool
-) -> None:
-    derivation = plan.derivation
-    text = derivation.description
-    if plan.encoded.clipped:
-        text += f" {plan.encoded.clipped} voxels clipped."
-    if source.frame:
-        text += " Single-frame images from an enhanced multi-frame source."
-    if old["DerivationDescription"]:
-        text += f" Source: {old['DerivationDescription']}"
-    header.DerivationDescription = text[:1024]
-    codes = derivation_codes(derivation, resampled=plan.geometry is not None)
-    header.DerivationCodeSequence = Sequence([*_cleaned(earlier["DerivationCodeSequence"]), *codes])
-    if source.uid:
-        images, series = source_references(source, plan.source_series, same_grid=plan.geometry is None)
-        header.SourceImageSequence = images
-        if series:
-            header.ReferencedSeriesSequence = series
-    equipment = contributing_equipment(derivation, plan.now)
-    header.ContributingEquipmentSequence = Sequence(
-        [*_cleaned(earlier["ContributingEquipmentSequence"]), equipment]
-    )
-    if plan.synthetic:
-        header.SyntheticData = plan.synthetic
-    if derivation.lossy or lossy_source:
-        _lossy(header, derivation, earlier)
-
-
-def _cleaned(items: Sequence | None) -> list[Dataset]:
-    items = items or Sequence()
-    _drop_private(items)
-    return list(items)
-
-
-def _lossy(header: Dataset, derivation: Derivation, earlier: dict) -> None:
-    """What was lost stays lost: earlier ratios and methods are kept, ours is added (PS3.3 C.7.6.1.1.5)."""
-    header.LossyImageCompression = "01"
-    ratios = _listed(earlier["LossyImageCompressionRatio"])
-    methods = _listed(earlier["LossyImageCompressionMethod"])
-    if derivation.ratio is not None:
-        ratios = [*ratios, format_number_as_ds(round(derivation.ratio, 4))]
-        methods = [*methods, "MEDRECON"] if methods else []
-    if ratios:
-        header.LossyImageCompressionRatio = ratios
-    if methods:
-        header.LossyImageCompressionMethod = methods
-
-
-def _listed(value: object) -> list[str]:
-    if value is None or value == "":
-        return []
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return [str(value)]
-    return [str(v) for v in value]
+    header.ImagePositionPatient = ds(position)
+    header.ImageOrientationPatient = ds((affine[:3, :2] / spacing[:2]).T.ravel())
+    header.PixelSpacing = ds(spacing[[1, 0]])
+    header.SliceThickness = header.SpacingBetweenSlices = ds(spacing[2:])[0]
+    header.SliceLocation = ds(np.array([position @ normal]))[0]
 
 
 def _file_meta(header: Dataset) -> None:
@@ -197,11 +140,3 @@ def _file_meta(header: Dataset) -> None:
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     header.file_meta = meta
     header.preamble = b"\0" * 128
-
-
-def _zone(header: Dataset) -> timezone | None:
-    text = str(header.get("TimezoneOffsetFromUTC", ""))
-    if len(text) == 5 and text[0] in "+-" and text[1:].isdigit():
-        minutes = int(text[1:3]) * 60 + int(text[3:])
-        return timezone(timedelta(minutes=minutes if text[0] == "+" else -minutes))
-    return None

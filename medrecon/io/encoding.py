@@ -8,9 +8,9 @@ import numpy as np
 from pydicom.valuerep import format_number_as_ds
 
 from medrecon.errors import OutputError
+from medrecon.io.blocks import turned
 
 _CLIP_AT_MOST = 0.01  # share of voxels that may be clipped before a coarser step is the lesser evil
-_WIDE = 65535
 
 
 @dataclass(frozen=True)
@@ -79,30 +79,29 @@ def encode(volume: np.ndarray, source: StoredForm) -> Encoded:
     Raises:
         OutputError: values are not finite.
     """
-    slices = volume.transpose(2, 1, 0)
-    low = slices.min(axis=(1, 2)).astype(np.float64)
-    high = slices.max(axis=(1, 2)).astype(np.float64)
+    low = volume.min(axis=(0, 1)).astype(np.float64)
+    high = volume.max(axis=(0, 1)).astype(np.float64)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        count = int(np.count_nonzero(~np.isfinite(slices)))
+        count = int(np.count_nonzero(~np.isfinite(volume)))
         raise OutputError(
             f"{count} voxels of the result are not finite numbers", remedy="check the model and its weights"
         )
     if source.holds(low, high):
-        return Encoded(_store(slices, source), source, True)
+        return Encoded(_store(volume, source), source, True)
     whole = bool(np.all(source.slopes == 1) and np.all(source.intercepts == np.rint(source.intercepts)))
     if whole:
         plain = [_form(16, True, 1.0, len(low)), _form(16, False, 1.0, len(low))]
         for form in plain:
             if form.holds(low, high):
-                return Encoded(_store(slices, form), form, False)
+                return Encoded(_store(volume, form), form, False)
         form = plain[0] if source.signed or low.min() + high.max() < 0 else plain[1]
         first, last = form.limits
-        outside = int(np.count_nonzero((slices < first - 0.5) | (slices > last + 0.5)))
+        outside = int(np.count_nonzero((volume < first - 0.5) | (volume > last + 0.5)))
         if outside <= _CLIP_AT_MOST * volume.size:
-            return Encoded(_store(np.clip(slices, first, last), form), form, False, outside)
+            return Encoded(_store(np.clip(volume, first, last), form), form, False, outside)
     largest: float = max(-float(low.min()) / 32768, float(high.max()) / 32767, 1e-30)
     form = _form(16, True, _round_up(largest), len(low))
-    return Encoded(_store(slices, form), form, False)
+    return Encoded(_store(volume, form), form, False)
 
 
 def _form(bits: int, signed: bool, slope: float, count: int) -> StoredForm:
@@ -115,22 +114,26 @@ def _round_up(slope: float) -> float:
     return text if text >= slope else float(format_number_as_ds(slope * (1 + 1e-9)))
 
 
-def _store(slices: np.ndarray, form: StoredForm) -> np.ndarray:
-    """Round to stored integers, slice by slice so that no float copy of the volume is made."""
-    dtype = np.dtype(np.int16 if form.signed else np.uint16)
-    intercepts = form.intercepts
-    if slices.dtype.kind in "iu" and np.all(form.slopes == 1):
-        shift = np.unique(np.rint(intercepts))
-        if len(shift) == 1 and shift[0] == intercepts[0]:
-            offset = int(shift[0])
-            if offset == 0:
-                return np.ascontiguousarray(slices.astype(dtype))
-            return np.ascontiguousarray((slices.astype(np.int32) - offset).astype(dtype))
-    stored = np.empty(slices.shape, dtype)
-    step = 32
-    for start in range(0, len(slices), step):
-        part = np.ascontiguousarray(slices[start : start + step])
-        for index, values in enumerate(part, start):
-            ints = (values.astype(np.float64) - intercepts[index]) / form.slopes[index]
-            stored[index] = np.clip(np.rint(ints, out=ints), *form.limits)
-    return stored
+def _store(volume: np.ndarray, form: StoredForm) -> np.ndarray:
+    """Round (X, Y, Z) values to stored integers (slices, rows, columns)."""
+    whole = bool(np.all(form.slopes == 1) and np.all(form.intercepts == np.rint(form.intercepts)))
+
+    def convert(part: np.ndarray, which: slice) -> np.ndarray:
+        if whole:
+            return _shifted(part, form.intercepts[which])
+        ints = (part.astype(np.float64) - form.intercepts[which]) / form.slopes[which]
+        np.rint(ints, out=ints)
+        return np.clip(ints, *form.limits, out=ints)
+
+    return turned(volume, np.dtype(np.int16 if form.signed else np.uint16), convert)
+
+
+def _shifted(part: np.ndarray, intercepts: np.ndarray) -> np.ndarray:
+    """Values (X, Y, Z) less whole-numbered intercepts, rounded, in a type that holds both."""
+    if part.dtype.kind not in "iu":
+        part = np.rint(part, dtype=np.float64 if part.itemsize > 4 else np.float32)
+    if not intercepts.any():
+        return part
+    if part.dtype.kind in "iu":
+        return part.astype(np.int64 if part.itemsize > 2 else np.int32) - intercepts.astype(np.int32)
+    return part - intercepts.astype(part.dtype)

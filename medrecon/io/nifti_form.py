@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from medrecon.errors import OutputError
+from medrecon.io.blocks import turned
 from medrecon.io.scan import Scan, ScanError
 
 _WHOLE = (np.uint8, np.int16, np.uint16, np.int32)
@@ -41,14 +42,16 @@ class NiftiForm:
         return f"{self.dtype.name}{scaled}"
 
     def store(self, volume: np.ndarray) -> np.ndarray:
-        """The volume as stored numbers, little endian."""
-        dtype = self.dtype.newbyteorder("<")
+        """The volume (X, Y, Z) as stored numbers (Z, Y, X), little endian: NIfTI's order of bytes."""
+        return turned(volume, self.dtype.newbyteorder("<"), lambda part, which: self._convert(part))
+
+    def _convert(self, volume: np.ndarray) -> np.ndarray:
         if self.dtype.kind == "f" or (volume.dtype.kind in "iu" and (self.slope, self.intercept) == (1, 0)):
-            return volume.astype(dtype)
+            return volume
         wide = volume.astype(np.float64) if volume.dtype.kind in "iu" or self.dtype.itemsize > 2 else volume
         if (self.slope, self.intercept) != (1, 0):
             wide = (volume.astype(np.float64) - self.intercept) / self.slope
-        return np.rint(wide).astype(dtype)
+        return np.rint(wide)
 
 
 def source_header(scan: Scan) -> nib.Nifti1Header | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import io
 import zlib
 from collections.abc import Mapping
+from contextlib import nullcontext
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from medrecon.errors import OutputError
 from medrecon.io.derivation import Derivation
 from medrecon.io.dicom_writer import identity_derivation
 from medrecon.io.nifti_form import NiftiForm, choose_form, source_header
-from medrecon.io.outputs import LOG, Written, hash_files
+from medrecon.io.outputs import LOG, Written, hash_file
 from medrecon.io.publish import publish
 from medrecon.io.reader import scan_of
 from medrecon.io.scan import Scan
@@ -33,6 +34,8 @@ except ImportError:
     _ISAL_BROKEN = zlib.error
 
 _CHUNK = 1 << 22
+_LONGEST_AXIS = 32767
+_KEPT = ("cal_min", "cal_max", "dim_info", "slice_start", "slice_end", "slice_code", "slice_duration")
 
 
 class NiftiWriter(ImageWriter):
@@ -92,94 +95,87 @@ class NiftiWriter(ImageWriter):
                 path=path,
                 remedy="invert the transforms first",
             )
-        header = source_header(scan)
-        form = choose_form(volume, scan, header)
+        source = source_header(scan)
+        form = choose_form(volume, scan, source)
         stored = form.store(volume)
-        image = _image(stored, scan.affine, header, form, self.derivation)
+        header = _header(stored, scan.affine, source, form, self.derivation)
         with publish(path, self.overwrite) as part:
             packed = path.name.lower().endswith(".gz")
-            _save(image, part, packed)
-            _check(part, packed, stored, form, scan.affine, path)
-            hashes = {path.name: next(iter(hash_files(part).values()))}
+            _save(header, stored, part, packed)
+            _check(header, stored, part, packed, scan.affine, path)
+            digest = hash_file(part)
         said = [form.warning] if form.warning else []
         for line in said:
             LOG.warning("%s: %s", path, line)
-        return Written(path, scan.key, self.result, "nifti", form.words, 0, tuple(said), hashes)
+        return Written(path, scan.key, self.result, "nifti", form.words, 0, tuple(said), {path.name: digest})
 
 
-def _image(
+def _header(
     stored: np.ndarray,
     affine: np.ndarray,
     source: nib.Nifti1Header | None,
     form: NiftiForm,
     derivation: Derivation,
-) -> nib.Nifti1Image:
-    kind = nib.Nifti2Image if max(stored.shape) > 32767 else nib.Nifti1Image
-    header = kind.header_class()
+) -> nib.Nifti1Header:
+    header = nib.Nifti2Header() if max(stored.shape) > _LONGEST_AXIS else nib.Nifti1Header()
     header.set_data_dtype(stored.dtype)
-    image = kind(stored, affine, header)
-    header = image.header
+    header.set_data_shape(stored.shape[::-1])
     header.set_slope_inter(form.slope, form.intercept)
     if source is not None:
-        for name in ("cal_min", "cal_max", "dim_info", "slice_start", "slice_end", "slice_code"):
+        for name in _KEPT:
             header[name] = source[name]
-        header["slice_duration"] = source["slice_duration"]
     header["descrip"] = f"medrecon {derivation.version} {derivation.layers}".encode("ascii", "replace")[:79]
     header.set_xyzt_units("mm")
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    return image
+    header.set_qform(affine, code=1)  # sets the voxel sizes too
+    header.set_sform(affine, code=1)
+    header["vox_offset"], header["magic"] = header.single_vox_offset, header.single_magic
+    return header
 
 
-def _save(image: nib.Nifti1Image, part: Path, packed: bool) -> None:
+def _save(header: nib.Nifti1Header, stored: np.ndarray, part: Path, packed: bool) -> None:
     """Stream the file; gzip without a name or a time in it, so that the same image gives the same bytes."""
+    head, data = _head(header), stored.data.cast("B")
     with part.open("wb") as raw:
         if not packed:
-            _stream(image, raw)
+            raw.write(head)
+            raw.write(data)
             return
         kind = igzip.IGzipFile if igzip is not None else gzip.GzipFile
         with kind(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0) as stream:
-            _stream(image, stream)
+            stream.write(head)
+            for start in range(0, len(data), _CHUNK):
+                stream.write(data[start : start + _CHUNK])
 
 
-def _stream(image: nib.Nifti1Image, stream: Any) -> None:
-    header = image.header.copy()
-    header["vox_offset"], header["magic"] = header.single_vox_offset, header.single_magic
-    head = io.BytesIO()
-    header.write_to(head)
-    stream.write(head.getvalue().ljust(header.single_vox_offset, b"\0"))
-    data = np.asarray(image.dataobj)
-    step = max(1, _CHUNK // data[:, :, :1].nbytes)
-    for z in range(0, data.shape[2], step):
-        stream.write(data[:, :, z : z + step].tobytes(order="F"))
+def _head(header: nib.Nifti1Header) -> bytes:
+    """All bytes before the voxels: the header and an empty list of extensions."""
+    stream = BytesIO()
+    header.write_to(stream)
+    return stream.getvalue().ljust(header.single_vox_offset, b"\0")
 
 
 def _check(
-    part: Path, packed: bool, stored: np.ndarray, form: NiftiForm, affine: np.ndarray, final: Path
+    header: nib.Nifti1Header, stored: np.ndarray, part: Path, packed: bool, affine: np.ndarray, final: Path
 ) -> None:
-    """Read the file back and compare voxels and geometry.
+    """Read the file back, piece by piece, and compare voxels and geometry.
 
     Raises:
         OutputError: they differ.
     """
-    data = part.read_bytes()
-    if packed:
-        try:
-            data = (igzip or gzip).decompress(data)
-        except (OSError, EOFError, zlib.error, _ISAL_BROKEN) as error:
-            raise OutputError(
-                f"does not read back as it was written ({error})", path=final, remedy="check the disk"
-            ) from error
-    kind = nib.Nifti2Header if max(stored.shape) > 32767 else nib.Nifti1Header
-    back = kind.from_fileobj(io.BytesIO(data))
-    start = int(back["vox_offset"])
-    voxels = np.frombuffer(data, back.get_data_dtype(), stored.size, start).reshape(stored.shape, order="F")
+    kind = (igzip.IGzipFile if igzip is not None else gzip.GzipFile) if packed else None
+    data = stored.data.cast("B")
+    try:
+        with part.open("rb") as raw, kind(fileobj=raw, mode="rb") if kind else nullcontext(raw) as stream:
+            head = stream.read(header.single_vox_offset)
+            same = head == _head(header)
+            for start in range(0, len(data), _CHUNK):
+                same = same and stream.read(min(_CHUNK, len(data) - start)) == data[start : start + _CHUNK]
+            same = same and not stream.read(1)
+    except (OSError, EOFError, zlib.error, _ISAL_BROKEN) as error:
+        raise OutputError(
+            f"does not read back as it was written ({error})", path=final, remedy="check the disk"
+        ) from error
+    back = type(header).from_fileobj(BytesIO(head)) if same else header
     scale = max(1.0, float(np.abs(affine).max()))
-    forms = (back.get_sform(), back.get_qform())
-    same = np.array_equal(voxels, stored) and all(
-        np.abs(found - affine).max() < 1e-5 * scale for found in forms
-    )
-    slope, intercept = back.get_slope_inter()
-    same = same and (slope or 1.0, intercept or 0.0) == (np.float32(form.slope), np.float32(form.intercept))
-    if not same:
+    if not same or any(np.abs(m - affine).max() > 1e-5 * scale for m in (back.get_sform(), back.get_qform())):
         raise OutputError("does not read back as it was written", path=final, remedy="check the disk")

@@ -34,12 +34,6 @@ class Written:
     sha256: dict[str, str]
 
 
-def hash_files(path: Path) -> dict[str, str]:
-    """SHA-256 of a file, or of each file of a series folder."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return {file.name: hash_file(file) for file in files}
-
-
 def hash_file(path: Path) -> str:
     """SHA-256 of one file."""
     with path.open("rb") as stream:

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 from pydicom import DataElement
+from pydicom.dataelem import RawDataElement
 from pydicom.uid import UID
 
 from medrecon.io.derivation import Derivation
@@ -37,6 +38,10 @@ class SeriesPlan:
         geometry: (4, 4) LPS affine where the grid is not the source's, else None.
         synthetic: value of SyntheticData, "" to leave it out.
         replaced: UIDs that the source lacks and that were made anew.
+        now: the time of the series.
+        image_type: of each image, once it is known.
+        shared: elements that images share, by what they depend on.
+        cleaned: sequences without private attributes, by their bytes.
         photometric: as in the source, since values are written as they were stored.
     """
 
@@ -52,8 +57,9 @@ class SeriesPlan:
     photometric: str = "MONOCHROME2"
     replaced: set[str] = field(default_factory=set)
     now: datetime = field(default_factory=lambda: _now())
-    _clean: dict[tuple[int, bytes], DataElement] = field(default_factory=dict)
-    _image_type: list[str] = field(default_factory=list)
+    image_type: tuple[str, ...] = ()
+    shared: dict[tuple[object, ...], list[RawDataElement | DataElement]] = field(default_factory=dict)
+    cleaned: dict[tuple[int, bytes], DataElement] = field(default_factory=dict)
 
     @property
     def uid(self) -> UID:

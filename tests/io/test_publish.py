@@ -286,17 +286,20 @@ def test_a_full_file_system_at_20_sizes(tmp_path, series, kind):
 
 
 def test_a_disk_that_lies_is_noticed(tmp_path, series, monkeypatch):
-    def spoil(file: Path) -> None:
+    def spoil(file: Path) -> bytes:
         data = bytearray(file.read_bytes())
         data[-40] ^= 1
         file.write_bytes(bytes(data))
+        return bytes(data)
 
     import medrecon.io.dicom_writer as dicom
     import medrecon.io.nifti_writer as nifti
 
-    check_slice, check_file = dicom._read_back, nifti._check
-    monkeypatch.setattr(dicom, "_read_back", lambda file, *rest: (spoil(file), check_slice(file, *rest)))
-    monkeypatch.setattr(nifti, "_check", lambda part, *rest: (spoil(part), check_file(part, *rest)))
+    check_file = nifti._check
+    monkeypatch.setattr(dicom, "_read_back", spoil)
+    monkeypatch.setattr(
+        nifti, "_check", lambda head, data, part, *rest: (spoil(part), check_file(head, data, part, *rest))
+    )
     for kind in ("dicom", "nifti"):
         with pytest.raises(OutputError, match="read back"):
             write(series, kind, target(kind, tmp_path))
