@@ -67,7 +67,7 @@ def test_the_deepest_layer_is_the_default() -> None:
 
 def test_an_unknown_layer_is_answered_with_near_ones() -> None:
     for result in ("level5", "level2+levl4", ["level33"]):
-        with pytest.raises(ModelError, match="there is no layer .*; did you mean .*level"):
+        with pytest.raises(ModelError, match=r"there is no layer .*; did you mean .*level"):
             build()(torch.rand(1, 1, 16, 16), result)
 
 
