@@ -19,6 +19,7 @@ from medrecon.io.series import scan_key
 from medrecon.io.voxels import check_finite, is_constant, pick_volume, rescale
 
 open_gzip: Any
+packed_errors: tuple[Any, ...]
 try:
     from isal import igzip, igzip_lib
 except ImportError:  # pragma: no cover - only where isal has no wheel
