@@ -17,7 +17,8 @@ def left_out_reason(header: Header) -> str:
         if "LOCALIZER" in types[2:3]:
             return "localizer (Image Type)"
         return ""
+    from pydicom import config
     from pydicom.uid import UID
 
-    name = UID(kind).name if kind else "no SOP class"
+    name = UID(kind, validation_mode=config.IGNORE).name if kind else "no SOP class"
     return f"not a CT, MR or PET image: {name if name != kind else 'unknown SOP class'}"

@@ -161,7 +161,10 @@ def _nrrd_affine(
         notes.append("no space is named: read as left-posterior-superior")
     affine[:3, :3] = np.transpose(spatial)
     if "space origin" in fields:
-        affine[:3, 3] = _floats(fields["space origin"].strip("()"), ",", path)
+        origin = _floats(fields["space origin"].strip("()"), ",", path)
+        if len(origin) != 3:
+            raise ScanError(f"space origin with {len(origin)} values", path=path, remedy=AGAIN)
+        affine[:3, 3] = origin
     affine = np.diag([*SPACES.get(space, (-1, -1, 1)), 1.0]) @ affine
     check_affine(affine, "space directions", path)
     kinds_text = fields.get("kinds", "").lower()

@@ -61,6 +61,7 @@ def nrrd(tmp_path: Path, data: bytes = bytes(24), **fields: str) -> Path:
 NRRD = {
     "no directions": ({"space_directions": ""}, "neither space directions nor spacings"),
     "nan direction": ({"space_directions": "(nan,0,0) (0,1,0) (0,0,2)"}, "finite numbers"),
+    "short origin": ({"space_origin": "(1,2)"}, "space origin with 2 values"),
     "flat": ({"space_directions": "(1,0,0) (1,0,0) (0,0,2)"}, "singular"),
     "sizes": ({"sizes": "4 3"}, "dimension 3 and sizes"),
     "zero size": ({"sizes": "4 0 2"}, "impossible sizes"),
