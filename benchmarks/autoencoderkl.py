@@ -1,0 +1,87 @@
+"""MONAI's AutoencoderKL on a crop of a scan: JSON on stdout. A child process of `whole_path.py`.
+
+    python benchmarks/autoencoderkl.py SCAN OUTPUT --crop 128 128 96
+
+The network of MAISI's VAE (3D, channels 64, 128, 256, four latent channels at stride 4: 1/16 value per
+voxel), with random weights: for time and memory only. The whole scan is read, by medrecon's own reader, and
+a whole volume written, by MONAI's SaveImage; the network sees the middle of it, through
+SlidingWindowInferer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Read, reconstruct the crop, write; return the seconds of each and the voxels of the crop."""
+    import torch
+    from monai.inferers import SlidingWindowInferer
+    from monai.networks.nets import AutoencoderKL
+    from monai.transforms import CenterSpatialCrop, LoadImage, SaveImage, ScaleIntensityRange
+
+    from medrecon.io import ScanReader
+
+    start = time.perf_counter()
+    whole = LoadImage(reader=ScanReader(), image_only=True, ensure_channel_first=True)(args.source)
+    read = time.perf_counter()
+    shape = whole.shape[1:]
+    crop = CenterSpatialCrop([min(n, c) for n, c in zip(shape, args.crop, strict=True)])(whole)
+    image = ScaleIntensityRange(-1024, 3071, 0, 1)(crop)[None].as_tensor().float()
+    torch.manual_seed(0)
+    network = AutoencoderKL(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=1,
+        channels=args.channels,
+        latent_channels=4,
+        num_res_blocks=[2] * len(args.channels),
+        norm_num_groups=min(32, *args.channels),
+        attention_levels=[False] * len(args.channels),
+        with_encoder_nonlocal_attn=False,
+        with_decoder_nonlocal_attn=False,
+    ).eval()
+    inferer = SlidingWindowInferer(args.roi, sw_batch_size=1, overlap=args.overlap, mode="gaussian")
+    windows = 0
+
+    def reconstruct(window: torch.Tensor) -> torch.Tensor:
+        nonlocal windows
+        windows += 1
+        return network.reconstruct(window)
+
+    begin = time.perf_counter()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
+        result = inferer(image, reconstruct)
+    end = time.perf_counter()
+    SaveImage(output_dir=args.output, output_postfix="", separate_folder=False, print_log=False)(whole)
+    return {
+        "read": read - start,
+        "network": end - begin,
+        "write": time.perf_counter() - end,
+        "shape": list(shape),
+        "voxels": math.prod(result.shape[2:]),
+        "windows": windows,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the result as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--crop", nargs=3, type=int, default=[128, 128, 96])
+    parser.add_argument("--roi", nargs=3, type=int, default=[64, 64, 64])
+    parser.add_argument("--overlap", type=float, default=0.25)
+    parser.add_argument("--channels", nargs="+", type=int, default=[64, 128, 256])
+    parser.add_argument("--bfloat16", action="store_true", help="autocast, as medrecon does")
+    print(json.dumps(run(parser.parse_args(argv))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A scan through a network on the shipped path, the linear control beside it, and what each kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import short_name
+from monai.data import MetaTensor
+
+from medrecon.bundle import Bundle
+from medrecon.evaluation import Fidelity, dct_code, fidelity
+from medrecon.io import Scan, read_scan
+from medrecon.reconstructor import INPUT, parse_layers
+from medrecon.transforms import ScanIntensity
+from medrecon.types import LayerInfo
+
+_AT_ONCE = 1 << 28  # voxels of results held at a time
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The voxels of a scan, or the middle of them, as `medrecon.io.read_scan` gives them.
+
+    Attributes:
+        name: for tables.
+        modality: "CT" for HU; else what the file says, or what was told for files that do not say.
+        units: "HU" or "".
+        values: (X, Y, Z).
+        spacing: mm.
+    """
+
+    name: str
+    modality: str
+    units: str
+    values: np.ndarray
+    spacing: tuple[float, float, float]
+
+
+def load(scan: Scan, crop: Sequence[int] | None = None, unstated: str = "MR") -> Volume:
+    """Read a scan; keep the middle of it where a crop is given."""
+    values = read_scan(scan)
+    if crop:
+        starts = [max(0, (n - c) // 2) for n, c in zip(values.shape, crop, strict=True)]
+        values = values[tuple(slice(s, s + c) for s, c in zip(starts, crop, strict=True))]
+    modality = "CT" if scan.units == "HU" else scan.modality or unstated
+    return Volume(short_name(scan.path), modality, scan.units, np.ascontiguousarray(values), scan.spacing)
+
+
+def open_network(bundle: str | Path, weights: Sequence[str] = (), device: str = "cpu") -> tuple[Any, Any]:
+    """A bundle's network with its trained weights, and the inferer that its inference.yaml names.
+
+    Args:
+        bundle: name or folder.
+        weights: BUNDLE=FILE, weights to take instead of the bundle's own.
+        device: where the network runs.
+    """
+    overrides: dict[str, Any] = {"device": device}
+    for name, _, file in (text.partition("=") for text in weights):
+        if name == Path(bundle).name:
+            overrides["weights"] = Path(file)
+    opened = Bundle.open(bundle, overrides)
+    return opened.build("network"), opened.build("inferer")
+
+
+def reconstruct(
+    volume: Volume, network: Any, inferer: Any, results: Sequence[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Each result in the scan's units; whole numbers where the scan holds no others, as in files written."""
+    intensity = ScanIntensity()
+    source = MetaTensor(torch.from_numpy(volume.values)[None], meta={"units": volume.units})
+    scaled = intensity(source)
+    group = max(1, _AT_ONCE // volume.values.size)
+    for first in range(0, len(results), group):
+        inferer.results = list(results[first : first + group])
+        with torch.inference_mode():
+            pred = inferer(scaled.as_tensor()[None], network)[0]
+            back = intensity.inverse(MetaTensor(pred).copy_meta_from(scaled)).as_tensor().numpy()
+        for name, values in zip(inferer.results, back, strict=True):
+            yield name, as_stored(values, volume)
+
+
+def as_stored(values: np.ndarray, volume: Volume) -> np.ndarray:
+    """Round to whole numbers where the source holds nothing else."""
+    return np.rint(values) if volume.values.dtype.kind in "iu" else values
+
+
+def control(volume: Volume, layers: Sequence[LayerInfo], result: str) -> np.ndarray:
+    """The linear code of as many values as a result: the lowest frequencies of blocks of its deepest stride.
+
+    A result of several layers has the sum of their values to spend; from one value per voxel on, the code is
+    exact. HU below the window count as its low end, as they do for the network.
+    """
+    known = {layer.name: layer for layer in layers}
+    given = [known[name] for name in parse_layers(result)]
+    rate = min(1.0, sum(layer.values_per_voxel for layer in given))
+    stride = max((layer.stride for layer in given), key=math.prod)
+    block = (*stride, *[1] * (3 - len(stride)))
+    values = np.maximum(volume.values, -1024) if volume.units == "HU" else volume.values
+    return as_stored(dct_code(values, rate, block), volume)
+
+
+def rate_of(layers: Sequence[LayerInfo], result: str) -> float | None:
+    """Values per voxel that a result holds; None for the control without a network."""
+    if result == INPUT:
+        return None
+    known = {layer.name: layer.values_per_voxel for layer in layers}
+    return sum(known[name] for name in parse_layers(result))
+
+
+def score(volume: Volume, recon: np.ndarray) -> Fidelity:
+    """medrecon's own measure, on the whole volume."""
+    return fidelity(volume.values, recon, units=volume.units, spacing=volume.spacing)

@@ -1,0 +1,323 @@
+"""Each benchmark runs at toy size and says what it measured; no figure is asserted but the exact ones."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a script of benchmarks/ by its name; it finds its neighbours as when it is run."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield importlib.import_module
+    for name in SCRIPTS:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def toy_bundle(tmp_path: Path) -> Callable[[str], Path]:
+    """A shipped bundle with a network of a few channels, untrained: `toy_bundle("slice_autoencoder")`."""
+
+    def make(name: str) -> Path:
+        from medrecon.bundle import Bundle
+
+        folder = tmp_path / "bundles" / name
+        (folder / "configs").mkdir(parents=True)
+        (folder / "models").mkdir()
+        for file in (ROOT / "bundles" / name / "configs").iterdir():
+            (folder / "configs" / file.name).write_text(file.read_text("utf-8"), encoding="utf-8")
+        place = folder / "configs" / "metadata.json"
+        meta = json.loads(place.read_text("utf-8"))
+        for part in (meta["network_def"]["encoder"], meta["network_def"]["inversion"]):
+            part["widths"] = [4, 4, 4]
+        meta["network_def"]["mixed_precision"] = False
+        place.write_text(json.dumps(meta), encoding="utf-8")
+        torch.save(Bundle.open(folder).architecture().state_dict(), folder / "models" / "model.pt")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def scans(tmp_path: Path, make_ct: Callable[..., np.ndarray], make_nifti: Callable[..., np.ndarray]) -> Path:
+    """A CT series, two NIfTI files (one of them a CT that cannot say so), and a series with a gap."""
+    folder = tmp_path / "scans"
+    make_ct(folder / "ct_chest", (32, 36, 6))
+    make_ct(folder / "ct_gap", (16, 16, 6), leave_out=2, seed=1)
+    make_nifti(folder / "mr_head.nii.gz", (34, 32, 18))
+    make_nifti(folder / "ct_said_by_name.nii.gz", (20, 32, 18), seed=1)
+    return folder
+
+
+def result(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def test_quality_measures_every_level_of_both_bundles(
+    benchmark: Callable[[str], ModuleType],
+    toy_bundle: Callable[[str], Path],
+    scans: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "quality.json"
+    bundles = [str(toy_bundle(name)) for name in ("volume_autoencoder", "slice_autoencoder")]
+    arguments = [str(scans), "--bundles", *bundles, "--subsets", "level3+level4", "--json", str(out)]
+    benchmark("quality").main(arguments)
+    told, content = capsys.readouterr().out, result(out)
+    assert "| level3+level4 |" in told
+    assert len(content["refused"]) == 1
+    assert "ct_gap" in content["refused"][0]
+    rows = {(row["bundle"], row["scan"], row["result"]): row for row in content["scans"]}
+    assert len(rows) == 2 * 3 * 6
+    assert {row["scan"]: row["modality"] for row in rows.values()} == {
+        "ct_chest": "CT",
+        "ct_said_by_name": "CT",
+        "mr_head": "MR",
+    }
+    for (_, scan, layers), row in rows.items():
+        assert row["units"] == ("HU" if scan.startswith("ct") else "")
+        if layers in ("input", "level1"):
+            assert row["max_error"] == 0
+            assert row["psnr"] is None  # infinite
+        elif "+" not in layers:
+            # untrained, a level is the linear control, but for the ends, which are padded in another way
+            assert abs(row["gain"]) < (0.1 if scan == "mr_head" and layers == "level2" else 3)
+    assert not any("not exact" in flag for flag in content["flags"])
+
+
+def test_quality_measures_held_out_scans_alone_and_refuses_a_pattern_that_matches_nothing(
+    benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], scans: Path, tmp_path: Path
+) -> None:
+    quality, out = benchmark("quality"), tmp_path / "quality.json"
+    bundle = str(toy_bundle("slice_autoencoder"))
+    arguments = [str(scans), "--bundles", bundle, "--crop", "16", "16", "4", "--json", str(out)]
+    quality.main([*arguments, "--held-out", "mr_*"])
+    content = result(out)
+    assert {row["scan"] for row in content["scans"]} == {"mr_head"}
+    assert {tuple(row["shape"]) for row in content["scans"]} == {(16, 16, 4)}
+    with pytest.raises(SystemExit, match=r"matches --held-out 'nothing_\*'"):
+        quality.main([*arguments, "--held-out", "nothing_*"])
+
+
+def test_quality_flags_a_level_that_keeps_more_than_the_one_above(
+    benchmark: Callable[[str], ModuleType],
+) -> None:
+    flags = benchmark("quality").flags
+    row = {"bundle": "b", "scan": "s", "units": "HU", "max_error": 1.0}
+    rows = [
+        {**row, "result": "input", "psnr": 90.0},
+        {**row, "result": "level1", "psnr": None, "gain": None},
+        {**row, "result": "level2", "psnr": 40.0, "gain": 1.0},
+        {**row, "result": "level3", "psnr": 41.0, "gain": -0.5},
+    ]
+    said = flags(rows, ["level1", "level2", "level3"])
+    assert [text.split(": ")[1] for text in said] == [
+        "input is not exact (largest error 1 HU)",
+        "level3 is 0.50 dB below the linear control",
+        "level3 keeps more than level2",
+    ]
+
+
+NAMES = [
+    "medrecon",
+    "medrecon, float32",
+    "medrecon, no network",
+    "AutoencoderKL, bfloat16",
+    "AutoencoderKL, float32",
+]
+TOY_PEER = ["--crop", "16", "16", "4", "--roi", "16", "16", "4", "--channels", "4", "4", "4"]
+
+
+def test_whole_path_compares_its_contestants(
+    benchmark: Callable[[str], ModuleType],
+    toy_bundle: Callable[[str], Path],
+    scans: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script, out = benchmark("whole_path"), tmp_path / "whole.json"
+    ran: list[list[str]] = []
+
+    def here(command: list[str | Path]) -> dict[str, Any]:
+        """Run a child in this process: five of them would take a minute to import what they need."""
+        parts = [str(part) for part in command][len(script.PYTHON) :]
+        ran.append(parts)
+        capfd.readouterr()
+        start = time.perf_counter()
+        if parts[0] == "-m":
+            from medrecon.cli import app
+
+            app(parts[2:], standalone_mode=False)
+        else:
+            benchmark(Path(parts[0]).stem).main(parts[1:])
+        told = json.loads(capfd.readouterr().out)
+        return {"wall": time.perf_counter() - start, "peak_gib": 1.0, "told": told}
+
+    ceilings = {"float32_gflops": 50.0, "bfloat16_gflops": 200.0, "copy_gbs": 10.0, "disk_mbs": 500.0}
+    machine = {"machine": benchmark("machine").describe(), "ceilings": ceilings}
+    monkeypatch.setattr(script, "measured", here)
+    monkeypatch.setattr(script, "machine_of", lambda folder, seconds: machine)
+    bundle = str(toy_bundle("volume_autoencoder"))
+    toy = [*TOY_PEER, "--patch", "32", "--rounds", "1", "--json", str(out)]
+    script.main([str(scans / "ct_chest"), "--bundle", bundle, *toy])
+    content = result(out)
+    runs = {run["name"]: run for run in content["runs"]}
+    assert list(runs) == NAMES
+    assert len(ran) == 6
+    seen = 16 * 16 * 4 / (32 * 36 * 6)
+    peer = runs["AutoencoderKL, float32"]
+    assert peer["share"] == pytest.approx(seen)
+    # the network's part is scaled by the voxels, the rest is not
+    assert peer["wall"] == pytest.approx(peer["walls"][0] + peer["network"] * (1 - seen))
+    assert content["shape"] == [32, 36, 6]
+    assert set(content["stages"]) == {"import", "find", "build", "read", "network", "write"}
+    assert content["floor"]["arithmetic"] > 0
+    assert "medrecon : AutoencoderKL, bfloat16 = " in capfd.readouterr().out
+
+
+def test_a_measured_process_tells_its_own_peak(benchmark: Callable[[str], ModuleType]) -> None:
+    measured = benchmark("whole_path").measured
+    code = "import json; block = bytearray(700 << 20); print(json.dumps(len(block)))"
+    run = measured([sys.executable, "-c", code])
+    assert run["told"] == 700 << 20
+    assert run["peak_gib"] > 0.68
+    assert run["wall"] > 0
+    with pytest.raises(SystemExit, match="exit code 3"):
+        measured([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+@pytest.mark.slow
+def test_whole_path_as_it_is_run(toy_bundle: Callable[[str], Path], scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "whole.json"
+    toy = [*TOY_PEER, "--seconds", "0.01", "--patch", "32", "--rounds", "1", "--json", str(out)]
+    command = [sys.executable, ROOT / "benchmarks" / "whole_path.py", scans / "ct_chest", *toy]
+    subprocess.run([*command, "--bundle", toy_bundle("volume_autoencoder")], check=True)
+    content = result(out)
+    assert [run["name"] for run in content["runs"]] == NAMES
+    assert all(0.1 < run["peak_gib"] < 2 for run in content["runs"])
+
+
+def test_throughput_counts_the_arithmetic(
+    benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "throughput.json"
+    bundles = [str(toy_bundle(name)) for name in ("volume_autoencoder", "slice_autoencoder")]
+    toy = ["--seconds", "0.01", "--side", "32", "--matrix", "64", "--json", str(out)]
+    benchmark("throughput").main(["--bundles", *bundles, *toy])
+    rows = result(out)["networks"]
+    assert {row["level"] for row in rows} == {"level1", "level2", "level3", "level4"}
+    assert all(row["megavoxels_per_second"] > 0 for row in rows)
+    deep = next(row for row in rows if row["level"] == "level4" and row["bundle"] == "slice_autoencoder")
+    shallow = next(row for row in rows if row["level"] == "level1" and row["bundle"] == "slice_autoencoder")
+    # level1 is an orthonormal transform of blocks of 4 pixels, and its inverse: 4 + 4 multiply-adds
+    assert shallow["flop_per_voxel"] == 16
+    assert deep["flop_per_voxel"] > 100
+
+
+def test_arithmetic_is_that_of_the_convolution(benchmark: Callable[[str], ModuleType]) -> None:
+    class Network(torch.nn.Conv2d):
+        def forward(self, image: torch.Tensor, layers: str) -> torch.Tensor:
+            return super().forward(image)
+
+    network = Network(1, 5, 3, padding=1, bias=False)
+    flops = benchmark("throughput").count_flops(network, torch.zeros(1, 1, 8, 8), "any")
+    assert flops == 2 * 5 * 9 * 64
+
+
+TRAINING = [
+    "--held-out",
+    "mr_*",
+    "--hu",
+    "ct_*",
+    "--patch",
+    "16",
+    "16",
+    "--batch",
+    "1",
+    "--crop",
+    "16",
+    "16",
+    "4",
+]
+
+
+@pytest.fixture
+def readable(scans: Path) -> Path:
+    """The scans without the one that is refused: that case has its own test."""
+    for file in (scans / "ct_gap").iterdir():
+        file.unlink()
+    return scans
+
+
+def test_subset_vs_single_trains_with_the_same_steps(
+    benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], readable: Path, tmp_path: Path
+) -> None:
+    out, bundle = tmp_path / "subset.json", toy_bundle("slice_autoencoder")
+    arguments = [str(readable), "--bundle", str(bundle), *TRAINING, "--json", str(out)]
+    script = benchmark("subset_vs_single")
+    script.main([*arguments, "--steps", "11"])
+    content = result(out)
+    assert content["scans"] == ["mr_head"]
+    assert [note.split(" steps")[0] for note in content["notes"].values()] == ["11", "11", "2"]
+    assert all(np.isfinite(values).all() for values in content["psnr"].values())
+    assert set(content["gap_db"]) == set(list(content["psnr"])[1:])
+
+    before = (bundle / "models" / "model.pt").read_bytes()
+    script.main([*arguments, "--weights", str(bundle / "models" / "model.pt"), "--minutes", "0.002"])
+    content = result(out)
+    assert content["notes"]["any subset"] == "the given weights"
+    assert list(content["gap_db"]) == ["level3 alone"]
+    assert (bundle / "models" / "model.pt").read_bytes() == before
+
+
+def test_baselines_train_for_the_same_time(
+    benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], readable: Path, tmp_path: Path
+) -> None:
+    out, bundle = tmp_path / "baselines.json", toy_bundle("slice_autoencoder")
+    arguments = [str(readable), "--bundle", str(bundle), *TRAINING, "--json", str(out), "--minutes", "0.002"]
+    benchmark("baselines").main(arguments)
+    content = result(out)
+    assert list(content["psnr"])[-1] == "linear control"
+    assert len(content["facts"]) == 3
+    assert all(fact["steps"] >= 3 and fact["seconds"] >= 0.12 for fact in content["facts"].values())
+    assert {fact["values_per_voxel"] for fact in content["facts"].values()} == {1 / 16}
+
+
+def test_a_budget_ends_with_no_learning_rate_left(benchmark: Callable[[str], ModuleType]) -> None:
+    from ignite.engine import Engine
+
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    rates: list[float] = []
+    trainer = Engine(lambda engine, batch: rates.append(optimizer.param_groups[0]["lr"]))
+    budget = benchmark("short_training").Budget(optimizer, steps=100)
+    budget.attach(trainer)
+    trainer.run(range(1000), max_epochs=5)
+    assert len(rates) == budget.spent == 100
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(0.5, rel=0.01)
+    assert rates[-1] < 0.001
+
+
+def test_the_parent_of_measured_processes_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import whole_path; print(*sorted(sys.modules))"
+    command = [sys.executable, "-c", code, str(ROOT / "benchmarks")]
+    loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert not {"torch", "monai", "numpy", "pydicom"} & set(loaded)
