@@ -144,8 +144,8 @@ def _cerebrum(scene: Scene, pia: np.ndarray) -> None:
     x, y, z = canvas.at()
     folds = canvas.noise(7, band=True) + 0.3 * canvas.noise(4.5, band=True)
     sulcus = np.abs(folds) * 5.5
-    # a sulcus is open at the surface and ends some 20 mm below it, and none reaches the middle of the brain
-    inwards = -pia
+    # a sulcus is open at the surface, also at that between the hemispheres, and ends some 20 mm below it
+    inwards = np.minimum(-pia, np.abs(x) + 2 * np.maximum(22 - z, 0))
     sulcus = sulcus + np.maximum(inwards - 17 - 4 * canvas.noise(12), 0) * 0.7
     sulcus = sulcus + np.maximum(8 - ball(canvas, (0, 2, 4), (30, 46, 22)), 0)
     fissure = np.abs(x + 0.8 * canvas.noise(20)) + np.maximum(20 - z - 0.35 * np.abs(y - 5), 0) * 0.8

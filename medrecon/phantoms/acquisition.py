@@ -48,11 +48,11 @@ def acquire_ct(
     """
     shape = image.shape
     sharp = rng.random() < 0.3
-    sigma = rng.uniform(0.2, 0.5) if sharp else rng.uniform(0.25, 0.8)
+    sigma = rng.uniform(0.2, 0.5) if sharp else rng.uniform(0.2, 0.75)
     matrix = [blur_matrix(n, sigma, rng.uniform(0.2, 0.9) if sharp else 0.0) for n in shape[:2]]
-    along = blur_matrix(shape[2], rng.uniform(0.3, 0.7)) if rng.random() < 0.5 else None
+    along = blur_matrix(shape[2], rng.uniform(0.3, 0.7)) if rng.random() < 0.4 else None
     out = separable(image, [*matrix, along])
-    level = float(np.exp(rng.normal(3.6 if sharp else 2.8, 0.6)))
+    level = float(np.exp(rng.normal(3.65 if sharp else 2.95, 0.6)))
     cutoff = rng.uniform(0.7, 1.4) if sharp else rng.uniform(0.5, 1.3)
     noise = ramp_noise(shape, cutoff, rng, low=rng.uniform(0.01, 0.1))
     if along is not None:
@@ -95,11 +95,11 @@ def acquire_mr(image: np.ndarray, rng: np.random.Generator, spacing: np.ndarray)
     filled = rng.random() < 0.4
     matrices = []
     for axis, size in enumerate(shape):
-        cutoff = rng.uniform(0.55, 1.0) if filled and axis < 2 else rng.uniform(0.85, 1.0)
+        cutoff = rng.uniform(0.55, 1.0) if filled and axis < 2 else rng.uniform(0.9, 1.05)
         skip = axis == 2 and rng.random() < 0.6
         matrices.append(None if skip else fourier_matrix(size, cutoff, rng.uniform(0.1, 0.7)))
     out = separable(out, matrices)
-    level = np.float32(np.exp(rng.normal(-3.8, 0.6)))
+    level = np.float32(np.exp(rng.normal(-3.7, 0.7)))
     real = separable(rng.standard_normal(shape, dtype=np.float32), matrices)
     scale = level / (real.std() + np.float32(1e-6))
     out += scale * real

@@ -104,6 +104,8 @@ class Canvas:
         # the change across a voxel of a distance in mm, averaged over its directions
         self.width = np.float32(0.5 * self.spacing.sum())
         self.reach = 1.5 * float(self.spacing.sum())
+        self._origin = tuple(self.origin.tolist())
+        self._rows = list(zip(self.inverse.tolist(), self.spacing.tolist(), self.shape, strict=True))
         axes = [np.arange(n, dtype=np.float32) for n in self.shape]
         self.points = []
         for row, start in zip(self.directions, self.origin, strict=True):
@@ -132,6 +134,16 @@ class Canvas:
                 return None
             sides.append(slice(low, high))
         return (sides[0], sides[1], sides[2])
+
+    def misses(self, x: float, y: float, z: float, radius: float) -> bool:
+        """Whether a ball of that radius in mm surely lies off the grid; fast, in plain floats."""
+        x, y, z = x - self._origin[0], y - self._origin[1], z - self._origin[2]
+        for (a, b, c), step, size in self._rows:
+            middle = a * x + b * y + c * z
+            reach = (radius + self.slack) / step + 1
+            if middle < -reach or middle > size + reach:
+                return True
+        return False
 
     def at(self, box: Box | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The points' x, y, z in mm, on the box only if given."""

@@ -59,7 +59,8 @@ def _brain(scene: Scene, brain: np.ndarray, radii: np.ndarray) -> None:
     folds = canvas.noise(spread, band=True) + np.float32(0.25) * canvas.noise(spread / 2, band=True)
     # the zero set of the folds is where a sulcus runs; about this many mm for a unit of the field
     sulcus = np.abs(folds) * np.float32(0.75 * spread)
-    sulcus += np.maximum(-brain - np.float32(rng.uniform(14, 24)), 0) * np.float32(0.6)
+    inwards = np.minimum(-brain, np.abs(x) + 2 * np.maximum(18 - z, 0))
+    sulcus += np.maximum(inwards - np.float32(rng.uniform(14, 24)), 0) * np.float32(0.6)
     fissure = np.abs(x) + np.maximum(-z - 5, 0) * 0.5
     sulcus = np.minimum(sulcus, fissure)
     width = rng.uniform(0.2, 1.3)

@@ -138,15 +138,17 @@ class Scene:
             u, v, w = _unit(*(h + 0.25 * spread * n for h, n in zip(heading, (a, b, c), strict=True)))
             step = r * length * (0.6 + 0.8 * stretch)
             stop = (x + step * u, y + step * v, z + step * w)
-            if wall is not None:
-                self.thread((x, y, z), stop, 1.25 * r + 0.5, 1.15 * r + 0.5, wall)
-            self.thread((x, y, z), stop, r, 0.92 * r, tissue)
+            if not self.canvas.misses(x + step * u / 2, y + step * v / 2, z + step * w / 2, step / 2 + 2 * r):
+                if wall is not None:
+                    self.thread((x, y, z), stop, 1.25 * r + 0.5, 1.15 * r + 0.5, wall)
+                self.thread((x, y, z), stop, r, 0.92 * r, tissue)
             along = d * u + e * v + f * w
             p, q, s = _unit(d - along * u, e - along * v, f - along * w)
             part = 0.25 + 0.5 * part
             for fraction, sign in ((part, spread), (1 - part, -spread)):
                 child = 0.97 * r * fraction ** (1 / 3)
-                if child >= smallest:
+                # all that can grow from here: each generation is at most 0.9 times as wide and so as long
+                if child >= smallest and not self.canvas.misses(*stop, 14 * child * length):
                     turn = (1.4 - fraction) * sign
                     queue.append((stop, (u + turn * p, v + turn * q, w + turn * s), child))
 
