@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import struct
+from io import FileIO
 
 UNDEFINED = 0xFFFFFFFF
 CHUNK = 1 << 14
@@ -26,16 +26,16 @@ class HeaderFault(Exception):
 class Window:
     """A file seen through a buffer that moves forward: no value is read that nobody asked for."""
 
-    def __init__(self, descriptor: int, size: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, stream: FileIO | None, size: int) -> None:
+        self.stream = stream
         self.size = size
         self.base = 0
-        self.buffer = b"" if descriptor < 0 else os.pread(descriptor, CHUNK, 0)
+        self.buffer = b"" if stream is None else stream.read(CHUNK) or b""
 
     @classmethod
     def of_bytes(cls, data: bytes) -> Window:
         """A window over bytes that are in memory already."""
-        window = cls(-1, len(data))
+        window = cls(None, len(data))
         window.buffer = data
         return window
 
@@ -47,10 +47,11 @@ class Window:
         """
         start = position - self.base
         if start < 0 or start + count > len(self.buffer):
-            if position < 0 or position + count > self.size or self.descriptor < 0:
+            if position < 0 or position + count > self.size or self.stream is None:
                 raise HeaderFault(f"the file ends at byte {self.size}, inside an element")
             self.base, start = position, 0
-            self.buffer = os.pread(self.descriptor, max(count, CHUNK), position)
+            self.stream.seek(position)
+            self.buffer = self.stream.read(max(count, CHUNK)) or b""
             if len(self.buffer) < count:
                 raise HeaderFault(f"the file ends at byte {position + len(self.buffer)}, inside an element")
         return self.buffer[start : start + count]

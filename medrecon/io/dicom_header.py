@@ -11,6 +11,7 @@ import os
 import stat
 import struct
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 from medrecon.io.dicom_elements import HeaderFault, Window, read_elements
@@ -188,13 +189,13 @@ def read_header(path: Path) -> Header:
         ScanError: it cannot be opened, or unpacks without end.
     """
     try:
-        with path.open("rb", buffering=0) as stream:
+        with FileIO(path) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise NotDicom("not a regular file")
             header = Header(path, status.st_size, status.st_mtime_ns)
             try:
-                _parse(Window(stream.fileno(), status.st_size), header)
+                _parse(Window(stream, status.st_size), header)
             except HeaderFault as error:
                 header.fault = str(error)
     except OSError as error:
@@ -260,7 +261,7 @@ def _looks_like_data_set(head: bytes) -> bool:
 
 def data_set_start(path: Path) -> int:
     """Where the data set begins behind the file meta information."""
-    with path.open("rb", buffering=0) as stream:
+    with FileIO(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        window = Window(stream.fileno(), size)
+        window = Window(stream, size)
         return _file_meta(window, Header(path, size, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from io import FileIO
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def _native(frames: Sequence[Frame], allocated: int, order: str) -> np.ndarray:
     """Uncompressed frames, (Z, Y, X), native byte order, unsigned."""
     first = frames[0]
     volume = np.empty((len(frames), first.rows, first.columns), f"u{allocated // 8}")
-    handle, current = -1, None
+    stream: FileIO | None = None
     try:
         for k, frame in enumerate(frames):
             if frame.syntax == DEFLATED:
@@ -61,22 +62,22 @@ def _native(frames: Sequence[Frame], allocated: int, order: str) -> np.ndarray:
                 start = frame.offset + frame.index * volume[k].nbytes
                 volume[k] = np.frombuffer(raw, volume.dtype, volume[k].size, start).reshape(volume[k].shape)
                 continue
-            if frame.path != current:
-                if handle >= 0:
-                    os.close(handle)
-                handle, current = os.open(frame.path, os.O_RDONLY), frame.path
-                unchanged(handle, frame)
+            if stream is None or frame.path != frames[k - 1].path:
+                if stream is not None:
+                    stream.close()
+                stream = FileIO(frame.path)
+                unchanged(stream.fileno(), frame)
             target = memoryview(volume[k]).cast("B")
-            got = os.preadv(handle, [target], frame.offset + frame.index * len(target))
-            if got != len(target):
+            stream.seek(frame.offset + frame.index * len(target))
+            if stream.readinto(target) != len(target):
                 raise ScanError("was cut short while it was read", path=frame.path, remedy="read it again")
     except OSError as error:
         raise ScanError(
             f"cannot be read ({error.strerror})", path=frame.path, remedy="check the file"
         ) from None
     finally:
-        if handle >= 0:
-            os.close(handle)
+        if stream is not None:
+            stream.close()
     return volume.byteswap(inplace=True) if order == ">" and allocated > 8 else volume
 
 

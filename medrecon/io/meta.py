@@ -70,7 +70,11 @@ def scan_of(meta: Mapping[str, Any]) -> Scan:
     volume = int(meta.get("volume", -1))
     options = ReadOptions.from_text(str(meta.get("scan_options", "")))
     path = Path(str(meta.get("scan_path") or meta["filename_or_obj"]))
-    return _by_key(path, str(meta["scan_key"]), vars(options), None if volume < 0 else volume)
+    scan = _by_key(path, str(meta["scan_key"]), vars(options), None if volume < 0 else volume)
+    shape = tuple(int(n) for n in np.asarray(meta.get("spatial_shape", scan.shape)).ravel())
+    if shape != scan.shape:
+        raise ScanError(f"is {scan.shape} now, {shape} was read", path=path, remedy="give the whole series")
+    return scan
 
 
 def _by_key(path: Path, key: str, options: Mapping[str, Any], volume: int | None = None) -> Scan:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,15 +21,22 @@ from medrecon.io.scan import ScanError
 BASE_SECONDS = 8.0
 SECONDS_PER_VOXEL = 2e-6
 BASE_BYTES = 768 << 20
-BOOT = (
-    "import sys, json, runpy, resource\n"
-    "limits = json.loads(sys.argv[2])\n"
-    "resource.setrlimit(resource.RLIMIT_AS, (limits['bytes'], limits['bytes']))\n"
-    "resource.setrlimit(resource.RLIMIT_CPU, (limits['seconds'], limits['seconds'] + 1))\n"
-    "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
-    "sys.path[:] = limits['path']\n"
-    "runpy.run_path(sys.argv[1], run_name='__main__')\n"
-)
+WALL_FACTOR = 4
+"""Wall time allowed for a second of CPU time: a busy machine must not refuse a good scan."""
+
+BOOT = """
+import json, runpy, sys
+limits = json.loads(sys.argv[2])
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (limits["seconds"], limits["seconds"] + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (limits["bytes"], limits["bytes"]))
+except (ImportError, ValueError):
+    pass  # not on this system, or a tighter limit is set already
+sys.path[:] = limits["path"]
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
 
 
 def run_limited(
@@ -39,27 +48,31 @@ def run_limited(
         program: the Python file, which reads a JSON job from stdin and writes a JSON answer to stdout.
         job: what it gets.
         path: the scan, for the message.
-        seconds: limit of CPU and of wall time.
+        seconds: limit of CPU time; wall time may be `WALL_FACTOR` times that.
         memory: limit of address space in bytes.
 
     Raises:
         ScanError: it crashed, ran out of time or memory, or refused the input.
     """
-    limits = {"bytes": memory, "seconds": int(seconds) + 1, "path": [p for p in sys.path if p]}
+    limits = {"bytes": memory, "seconds": max(1, int(seconds)), "path": [p for p in sys.path if p]}
     command = [sys.executable, "-I", "-c", BOOT, program, json.dumps(limits)]
-    env = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+    env = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    env |= {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR", "TEMP") if name in os.environ}
     remedy = "export it again, uncompressed if that is possible"
     try:
         done = subprocess.run(
             command,
             input=json.dumps(job).encode(),
             capture_output=True,
-            timeout=seconds,
+            timeout=WALL_FACTOR * seconds,
             env=env,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ScanError(f"decoding took more than {seconds:.0f} s", path=path, remedy=remedy) from None
+        wall = WALL_FACTOR * seconds
+        raise ScanError(f"decoding took more than {wall:.0f} s", path=path, remedy=remedy) from None
+    if done.returncode == -getattr(signal, "SIGXCPU", 0) != 0:
+        raise ScanError(f"decoding took more than {seconds:.0f} s of CPU time", path=path, remedy=remedy)
     if done.returncode < 0:
         raise ScanError(f"decoding crashed (signal {-done.returncode})", path=path, remedy=remedy)
     try:

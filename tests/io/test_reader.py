@@ -152,6 +152,14 @@ def test_moved_source_is_refused(tmp_path: Path, make_series: Make) -> None:
         scan_of(meta)
 
 
+def test_a_part_of_a_series_is_not_mistaken_for_all_of_it(tmp_path: Path, make_series: Make) -> None:
+    make_series(tmp_path / "x")
+    scan = find_one([tmp_path / "x" / name for name in ("000.dcm", "037.dcm", "074.dcm")])
+    image = ScanReader().get_data(scan)
+    with pytest.raises(ScanError, match=r"is \(14, 12, 5\) now, \(14, 12, 3\) was read"):
+        scan_of(image[1])
+
+
 def test_what_is_noticed_is_warned_of(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.ones((3, 3, 3), np.int16), np.eye(4)), tmp_path / "a.nii")
     with pytest.warns(ScanWarning, match="all voxels have the same value"):
