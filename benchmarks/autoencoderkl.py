@@ -1,6 +1,6 @@
 """MONAI's AutoencoderKL on a crop of a scan: JSON on stdout. A child process of `whole_path.py`.
 
-    python benchmarks/autoencoderkl.py SCAN OUTPUT --crop 128 128 96
+    python benchmarks/autoencoderkl.py SCAN OUTPUT --crop 112 112 64
 
 The network of MAISI's VAE (3D, channels 64, 128, 256, four latent channels at stride 4: 1/16 value per
 voxel), with random weights: for time and memory only. The whole scan is read, by medrecon's own reader, and
@@ -17,6 +17,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+
+def count_windows(shape: Sequence[int], roi: Sequence[int], overlap: float) -> int:
+    """How many windows MONAI cuts a volume into: each a share of its own side away from the one before."""
+    steps = [
+        side if side >= n else max(1, int(side * (1 - overlap))) for n, side in zip(shape, roi, strict=True)
+    ]
+    return math.prod(
+        max(0, math.ceil((n - side) / step)) + 1 for n, side, step in zip(shape, roi, steps, strict=True)
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -47,7 +57,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         with_encoder_nonlocal_attn=False,
         with_decoder_nonlocal_attn=False,
     ).eval()
-    inferer = SlidingWindowInferer(args.roi, sw_batch_size=1, overlap=args.overlap, mode="gaussian")
+    roi = [min(side, n // 4 * 4) for side, n in zip(args.roi, crop.shape[1:], strict=True)]
+    inferer = SlidingWindowInferer(roi, sw_batch_size=1, overlap=args.overlap, mode="gaussian")
     windows = 0
 
     def reconstruct(window: torch.Tensor) -> torch.Tensor:
@@ -67,6 +78,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "shape": list(shape),
         "voxels": math.prod(result.shape[2:]),
         "windows": windows,
+        "windows_whole": count_windows(shape, roi, args.overlap),
     }
 
 
@@ -75,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--crop", nargs=3, type=int, default=[128, 128, 96])
+    parser.add_argument("--crop", nargs=3, type=int, default=[112, 112, 64])
     parser.add_argument("--roi", nargs=3, type=int, default=[64, 64, 64])
     parser.add_argument("--overlap", type=float, default=0.25)
     parser.add_argument("--channels", nargs="+", type=int, default=[64, 128, 256])

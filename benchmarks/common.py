@@ -29,6 +29,10 @@ HELD_OUT = (
 """The scans that the shipped weights were not trained on."""
 
 
+LOSSLESS = 135.0
+"""dB from which on a difference is the rounding of float32: 24 bits are 144 dB, less a few operations."""
+
+
 def parser_for(doc: str, name: str) -> argparse.ArgumentParser:
     """A parser that has `--json`; its text is the script's docstring."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -110,8 +114,13 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def decibels(value: float | None) -> str:
-    """A PSNR as text; None and infinity mean that nothing was lost."""
-    return "exact" if value is None or math.isinf(value) else f"{value:.1f}"
+    """A PSNR as text; "exact" where nothing was lost, or nothing but the rounding of float32."""
+    return "exact" if is_exact(value) else f"{value:.1f}"
+
+
+def is_exact(value: float | None) -> bool:
+    """Whether a PSNR (infinite ones are None in JSON) says that nothing but rounding was lost."""
+    return value is None or value > LOSSLESS
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from common import (
     add_scan_options,
     add_weights_option,
     decibels,
+    is_exact,
     markdown,
     parser_for,
     pick_scans,
@@ -53,7 +54,7 @@ def measure(volume: Volume, bundle: str, network: Any, inferer: Any, results: Se
         if result != INPUT:
             linear = score(volume, control(volume, network.layers(), result))
             row |= {"control_psnr": linear.psnr, "control_ssim": linear.ssim, "control_mae": linear.mae}
-            row["gain"] = None if row["psnr"] is None else row["psnr"] - linear.psnr
+            row["gain"] = None if is_exact(row["psnr"]) else row["psnr"] - linear.psnr
         rows.append(row)
     return rows
 
@@ -64,13 +65,13 @@ def flags(rows: Sequence[Row], order: Sequence[str]) -> list[str]:
     by_place = {(r["bundle"], r["scan"], r["result"]): r for r in rows}
     for (bundle, scan, result), row in by_place.items():
         where = f"{bundle}, {scan}: {result}"
-        if result == INPUT and row["max_error"] != 0:
+        if result == INPUT and not is_exact(row["psnr"]):
             found.append(f"{where} is not exact (largest error {row['max_error']:g} {row['units']})")
         if result in order and row["gain"] is not None and row["gain"] < 0:
             found.append(f"{where} is {-row['gain']:.2f} dB below the linear control")
         if result in order[1:]:
             above = by_place[bundle, scan, order[order.index(result) - 1]]
-            if above["psnr"] is not None and (row["psnr"] is None or row["psnr"] > above["psnr"]):
+            if not is_exact(above["psnr"]) and (is_exact(row["psnr"]) or row["psnr"] > above["psnr"]):
                 found.append(f"{where} keeps more than {above['result']}")
     return found
 
@@ -90,7 +91,7 @@ def summary(rows: Sequence[Row], bundle: str) -> str:
         line = [result, "" if rate is None else f"{rate:.4g}"]
         for name in modalities:
             some = [row for row in ours if row["result"] == result and row["modality"] == name]
-            finite = [row["psnr"] for row in some if row["psnr"] is not None]
+            finite = [row["psnr"] for row in some if not is_exact(row["psnr"])]
             gains = [row["gain"] for row in some if row.get("gain") is not None]
             mae = [row["mae" if name == "CT" else "mae_percent"] for row in some]
             more = "> " if finite and len(finite) < len(some) else ""

@@ -6,9 +6,9 @@ Each run is a process of its own, and the contestants take turns: `medrecon reco
 precision, in float32, and without a network (reading and writing alone); AutoencoderKL in MAISI's
 configuration (see `autoencoderkl.py`) with and without bfloat16. AutoencoderKL gets a crop, since it takes
 minutes for some million voxels; its time for the whole scan is that of its process with the network's part
-scaled by the voxels, and its peak memory is that of the crop. Peak memory is the largest resident size that
-the system reports (ru_maxrss). The floor is the network's arithmetic at the faster of the machine's two
-matrix-multiply rates plus the bytes written at its disk rate.
+scaled by the number of its windows, and its peak memory is that of the crop. Peak memory is the largest
+resident size that the system reports (ru_maxrss). The floor is the network's arithmetic at the faster of
+the machine's two matrix-multiply rates plus the bytes written at its disk rate.
 """
 
 from __future__ import annotations
@@ -119,18 +119,19 @@ def compare(rounds: Sequence[dict[str, Run]]) -> list[Run]:
             network = [sum(r["network_seconds"] for r in run["told"]["results"]) for run in runs]
             row |= {"wall": statistics.median(row["walls"]), "network": statistics.median(network)}
         else:
-            seen = runs[0]["told"]["voxels"]
-            network = [run["told"]["network"] * voxels / seen for run in runs]
+            told = runs[0]["told"]
+            factor = told["windows_whole"] / told["windows"]
+            network = [run["told"]["network"] * factor for run in runs]
             whole = [r["wall"] - r["told"]["network"] + n for r, n in zip(runs, network, strict=True)]
             row |= {"wall": statistics.median(whole), "network": statistics.median(network)}
-            row |= {"share": seen / voxels, "windows": runs[0]["told"]["windows"]}
+            row |= {"share": 1 / factor, "windows": told["windows"], "windows_whole": told["windows_whole"]}
         row["megavoxels_per_second"] = voxels / row["wall"] / 1e6
         row["network_megavoxels_per_second"] = voxels / row["network"] / 1e6 if row["network"] else None
         rows.append(row)
     return rows
 
 
-def show(rows: Sequence[Run], voxels: int) -> None:
+def show(rows: Sequence[Run]) -> None:
     """Print the table of the contestants and the ratios."""
     lines = []
     for row in rows:
@@ -138,7 +139,8 @@ def show(rows: Sequence[Run], voxels: int) -> None:
         whole = row["share"] == 1
         lines.append(
             [
-                row["name"] + ("" if whole else f" (from {row['share'] * voxels / 1e6:.2f} million voxels)"),
+            row |= {"share": 1 / factor, **{key: told[key] for key in ("windows", "windows_whole")}}
+                + ("" if whole else f" (from {row['windows']} of {row['windows_whole']} windows)"),
                 f"{row['wall']:.1f}",
                 f"{row['megavoxels_per_second']:.3f}",
                 "" if rate is None or "no network" in row["name"] else f"{rate:.3f}",
@@ -169,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundle", default="volume_autoencoder")
     parser.add_argument("--patch", type=int, default=64, help="side of the block whose arithmetic is counted")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each ceiling of the machine")
-    parser.add_argument("--crop", nargs=3, type=int, default=[128, 128, 96], help="for AutoencoderKL")
+    parser.add_argument("--crop", nargs=3, type=int, default=[112, 112, 64], help="for AutoencoderKL")
     parser.add_argument("--roi", nargs=3, type=int, default=[64, 64, 64], help="its sliding window")
     parser.add_argument("--overlap", type=float, default=0.25, help="of its windows")
     parser.add_argument("--channels", nargs="+", type=int, default=[64, 128, 256], help="its widths")
@@ -195,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     what = machine["machine"]
     print(f"\n{short_name(args.scan)}, {'x'.join(map(str, shape))}, {args.layers}, {args.rounds} rounds")
     print(f"{what['cpu']}, {what['threads']} threads, load {what['load_average']}, torch {what['torch']}")
-    show(rows, voxels)
+    show(rows)
     print("\nStages of medrecon, s (a run of its own):\n")
     print(markdown(list(seconds), [[f"{value:.2f}" for value in seconds.values()]]))
     print(

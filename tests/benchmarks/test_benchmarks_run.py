@@ -182,15 +182,44 @@ def test_whole_path_compares_its_contestants(
     runs = {run["name"]: run for run in content["runs"]}
     assert list(runs) == NAMES
     assert len(ran) == 6
-    seen = 16 * 16 * 4 / (32 * 36 * 6)
     peer = runs["AutoencoderKL, float32"]
+    seen = 1 / (3 * 3 * 2)  # windows of 16 and of 4 voxels, 12 and 3 apart
     assert peer["share"] == pytest.approx(seen)
-    # the network's part is scaled by the voxels, the rest is not
+    # the network's part is scaled by the windows, the rest is not
     assert peer["wall"] == pytest.approx(peer["walls"][0] + peer["network"] * (1 - seen))
     assert content["shape"] == [32, 36, 6]
     assert set(content["stages"]) == {"import", "find", "build", "read", "network", "write"}
     assert content["floor"]["arithmetic"] > 0
     assert "medrecon : AutoencoderKL, bfloat16 = " in capfd.readouterr().out
+
+
+def test_the_float32_run_uses_the_same_weights_in_float32(
+    benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], tmp_path: Path
+) -> None:
+    from medrecon.bundle import Bundle
+
+    source = toy_bundle("volume_autoencoder")
+    place = source / "configs" / "metadata.json"
+    place.write_text(place.read_text("utf-8").replace('"mixed_precision": false', '"mixed_precision": true'))
+    assert Bundle.open(source).build("network").mixed_precision is True
+    copy = benchmark("whole_path").float32_copy(str(source), tmp_path / "copies")
+    network = Bundle.open(copy).build("network")
+    assert network.mixed_precision is False
+    expected = Bundle.open(source).build("network").state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 4), (32, 36, 6), (64, 17, 5), (29, 40, 9)])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
+def test_windows_are_counted_as_monai_cuts_them(
+    benchmark: Callable[[str], ModuleType], shape: tuple[int, int, int], overlap: float
+) -> None:
+    from monai.inferers import SlidingWindowInferer
+
+    seen = []
+    inferer = SlidingWindowInferer((16, 16, 4), sw_batch_size=1, overlap=overlap)
+    inferer(torch.zeros(1, 1, *shape), lambda window: seen.append(1) or window)
+    assert benchmark("autoencoderkl").count_windows(shape, (16, 16, 4), overlap) == len(seen)
 
 
 def test_a_measured_process_tells_its_own_peak(benchmark: Callable[[str], ModuleType]) -> None:
