@@ -16,7 +16,9 @@ from medrecon.io.nifti import nifti_scan
 from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError
 from medrecon.io.series import scan_key, series_scan
 from medrecon.io.text_volume import text_scan
+from medrecon.io.volumes import drop_copies
 
+OTHER_VOLUME = "slice of another volume of the series"
 Source = str | os.PathLike[str] | Sequence["str | os.PathLike[str]"]
 
 
@@ -57,10 +59,16 @@ def find_scans(
         if not _wanted(headers[0], series):
             continue
         try:
-            scans.append(_series(headers, volume, options, heap.broken))
+            kept, copies = drop_copies(headers)
+            scan = _series(kept, volume, options, heap.broken)
         except ScanError as error:
             refused.append(error)
             blamed |= {b.path for b in heap.broken if b.path == error.path or b.path.name in error.message}
+        else:
+            scans.append(scan)
+            used = set(scan.files)
+            heap.left_out += copies
+            heap.left_out += [LeftOut(h.path, OTHER_VOLUME) for h in kept if h.path not in used]
     for path in heap.volumes:
         try:
             scan = _volume_file(path, volume, options)

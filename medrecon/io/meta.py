@@ -52,7 +52,7 @@ def scan_meta(scan: Scan, notes: Sequence[str] = ()) -> dict[str, Any]:
         "modality": scan.modality,
         "units": scan.units,
         "scan_key": scan.key,
-        "scan_path": str(scan.path),
+        "scan_path": str(scan.path.absolute()),
         "scan_options": scan.options.to_text(),
         "series_uid": scan.series_uid,
         "description": scan.description,

@@ -15,7 +15,7 @@ from medrecon.io.notes import header_notes
 from medrecon.io.scan import ReadOptions, Scan, ScanError
 from medrecon.io.slices import Slice, common_folder, slices_of
 from medrecon.io.tilt import DicomRecipe, straight_grid
-from medrecon.io.volumes import drop_copies, split_volumes
+from medrecon.io.volumes import split_volumes
 
 SEPARATE = "separate what does not belong to the volume"
 
@@ -24,21 +24,21 @@ def series_scan(headers: Sequence[Header], volume: int | None, options: ReadOpti
     """The scan that the images of one series make.
 
     Args:
-        headers: one per file, image objects only, one series.
+        headers: one per file, image objects only, one series, no copies.
         volume: which volume of a 4D or multi-echo series.
         options: what the user allows.
 
     Raises:
         ScanError: whatever makes the volume uncertain.
     """
-    kept, notes = drop_copies(headers)
     slices: list[Slice] = []
-    for header in kept:
+    notes: list[str] = []
+    for header in headers:
         found, said = slices_of(header)
         slices += found
         notes += said
     path = common_folder(slices)
-    _check_headers(kept, path)
+    _check_headers(headers)
     _check_grids(slices)
     directions = check_orientation(slices[0].orientation, slices[0].header.path)
     spacing = check_spacing(slices[0].spacing, slices[0].header.path)
@@ -117,7 +117,7 @@ def describe(header: Header) -> str:
         return raw.decode("latin-1")
 
 
-def _check_headers(headers: Sequence[Header], path: Path) -> None:
+def _check_headers(headers: Sequence[Header]) -> None:
     """What the files of one series must share."""
     for name in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality"):
         _one([h.text(name) for h in headers], name, [h.path for h in headers])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medrecon.io.dicom_header import Header
-from medrecon.io.scan import ScanError
+from medrecon.io.scan import LeftOut, ScanError
 from medrecon.io.slices import Slice
 
 KEEP = "keep the slices of one volume only"
@@ -24,10 +24,14 @@ class Choice:
     volume: int | None
 
 
-def drop_copies(headers: Sequence[Header]) -> tuple[list[Header], list[str]]:
-    """Drop files that are byte for byte the same; refuse two different files with one SOP Instance UID."""
+def drop_copies(headers: Sequence[Header]) -> tuple[list[Header], list[LeftOut]]:
+    """Drop files that are byte for byte the same as another one.
+
+    Raises:
+        ScanError: two different files have one SOP Instance UID.
+    """
     by_uid: dict[str, Header] = {}
-    kept, notes = [], []
+    kept, copies = [], []
     for header in headers:
         uid = header.text("SOPInstanceUID")
         other = by_uid.get(uid) if uid else None
@@ -35,14 +39,14 @@ def drop_copies(headers: Sequence[Header]) -> tuple[list[Header], list[str]]:
             by_uid[uid] = header
             kept.append(header)
         elif other.size == header.size and _digest(other.path) == _digest(header.path):
-            notes.append(f"{header.path.name} is a copy of {other.path.name}: left out")
+            copies.append(LeftOut(header.path, "a copy of a slice that is used"))
         else:
             raise ScanError(
                 f"{other.path.name} and {header.path.name}: one SOP Instance UID, different contents",
                 path=header.path,
                 remedy="keep the right one",
             )
-    return kept, notes
+    return kept, copies
 
 
 def _digest(path: Path) -> bytes:

@@ -10,6 +10,8 @@ from pathlib import Path
 from medrecon.io.scan import LeftOut, ScanError
 
 MAX_FILES = 1_000_000
+LINK_INSIDE = "a link to a folder that is read anyway"
+LINK_OUTSIDE = "a link to a folder elsewhere: name that folder to read it"
 
 
 def walk(source: Path) -> Iterator[Path | LeftOut]:
@@ -31,11 +33,13 @@ def walk(source: Path) -> Iterator[Path | LeftOut]:
         return
     if not stat.S_ISDIR(mode):
         raise ScanError("is a pipe, socket or device", path=source, remedy="give a file or a folder")
-    yield from _folder(source, frozenset())
+    yield from _folder(source)
 
 
-def _folder(top: Path, _above: frozenset) -> Iterator[Path | LeftOut]:
+def _folder(top: Path) -> Iterator[Path | LeftOut]:
+    """Everything below a folder; links to folders are not followed, they may lead to the root of the disk."""
     seen: set[tuple[int, int]] = set()
+    inside = top.resolve()
     stack = [top]
     count = 0
     while stack:
@@ -43,7 +47,7 @@ def _folder(top: Path, _above: frozenset) -> Iterator[Path | LeftOut]:
         try:
             status = folder.stat()
             if (status.st_dev, status.st_ino) in seen:
-                yield LeftOut(folder, "a link to a folder that was read already")
+                yield LeftOut(folder, "a folder that was read already")
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
@@ -63,7 +67,10 @@ def _folder(top: Path, _above: frozenset) -> Iterator[Path | LeftOut]:
                 kind = "a link to nowhere" if entry.is_symlink() else f"cannot be opened ({error.strerror})"
                 yield LeftOut(path, kind)
                 continue
-            if stat.S_ISDIR(mode):
+            if stat.S_ISDIR(mode) and entry.is_symlink():
+                here = path.resolve().is_relative_to(inside)
+                yield LeftOut(path, LINK_INSIDE if here else LINK_OUTSIDE)
+            elif stat.S_ISDIR(mode):
                 below.append(path)
             elif stat.S_ISREG(mode):
                 yield path

@@ -235,8 +235,8 @@ SAID = {
     "empty file": (add_empty, r"1 file\(s\) left out: is empty"),
     "report": (add_report, r"left out: not a CT, MR or PET image: Basic Text SR"),
     "localizer": (add_localizer, r"left out: localizer"),
-    "copy": (add_copy, r"copy\.dcm is a copy of 074\.dcm|074\.dcm is a copy of copy\.dcm"),
-    "loop": (add_loop, r"left out: a link to a folder that was read already"),
+    "copy": (add_copy, r"1 file\(s\) left out: a copy of a slice"),
+    "loop": (add_loop, r"left out: a link to a folder that is read anyway"),
     "pipe": (add_pipe, r"left out: a pipe"),
     "program": (put_program, r"preamble holds a program's header"),
     "no preamble": (drop_preamble, r"no preamble"),
@@ -259,6 +259,29 @@ def test_reads_and_says(oddity: str, tmp_path: Path, make_series: Make) -> None:
     scan = find_one(tmp_path / "ct")
     assert np.array_equal(read_scan(scan)[..., :2], true[..., :2])
     assert re.search(note, "\n".join(scan.notes)), scan.notes
+
+
+def test_links_to_other_folders_are_listed_not_followed(tmp_path: Path, make_series: Make) -> None:
+    make_series(tmp_path / "in" / "ct")
+    make_series(tmp_path / "out", "MR", intercept=0)
+    (tmp_path / "in" / "more").symlink_to(tmp_path / "out")
+    (tmp_path / "in" / "root").symlink_to("/")
+    found = find_scans(tmp_path / "in")
+    assert [s.modality for s in found.scans] == ["CT"]
+    assert {i.path.name for i in found.left_out if "a link to a folder elsewhere" in i.reason} == {
+        "more",
+        "root",
+    }
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    assert find_one(tmp_path / "link").modality == "MR"
+
+
+def test_linked_files_are_read(tmp_path: Path, make_series: Make) -> None:
+    true = make_series(tmp_path / "ct")
+    (tmp_path / "links").mkdir()
+    for path in (tmp_path / "ct").iterdir():
+        (tmp_path / "links" / path.name).symlink_to(path)
+    assert np.array_equal(read_scan(find_one(tmp_path / "links")), true)
 
 
 @pytest.mark.parametrize("order", ["reversed", "none", "some"])

@@ -56,6 +56,9 @@ def test_each_volume_is_read_alone(marks: list, name: str, tmp_path: Path, make_
         scan = find_one(tmp_path / "mr", volume=v)
         assert scan.volume == v
         assert len(scan.files) == 5
+        left_out = find_scans(tmp_path / "mr", volume=v).left_out
+        assert len(left_out) == 5 * (len(marks) - 1)
+        assert {item.reason for item in left_out} == {"slice of another volume of the series"}
         assert np.array_equal(read_scan(scan), true), v
         keys.add(scan.key)
     assert len(keys) == len(marks)
