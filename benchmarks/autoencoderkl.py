@@ -21,12 +21,11 @@ from typing import Any
 
 def count_windows(shape: Sequence[int], roi: Sequence[int], overlap: float) -> int:
     """How many windows MONAI cuts a volume into: each a share of its own side away from the one before."""
-    steps = [
-        side if side >= n else max(1, int(side * (1 - overlap))) for n, side in zip(shape, roi, strict=True)
-    ]
-    return math.prod(
-        max(0, math.ceil((n - side) / step)) + 1 for n, side, step in zip(shape, roi, steps, strict=True)
-    )
+    counts = []
+    for n, side in zip(shape, roi, strict=True):
+        step = max(1, int(side * (1 - overlap)))
+        counts.append(1 + max(0, math.ceil((n - side) / step)))
+    return math.prod(counts)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

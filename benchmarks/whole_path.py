@@ -139,7 +139,7 @@ def show(rows: Sequence[Run]) -> None:
         whole = row["share"] == 1
         lines.append(
             [
-            row |= {"share": 1 / factor, **{key: told[key] for key in ("windows", "windows_whole")}}
+                row["name"]
                 + ("" if whole else f" (from {row['windows']} of {row['windows_whole']} windows)"),
                 f"{row['wall']:.1f}",
                 f"{row['megavoxels_per_second']:.3f}",
