@@ -1,4 +1,4 @@
-"""152 good, odd, bad and hostile images of a generator that is no part of the project, where it is at hand."""
+"""Good, odd, bad and hostile images of a generator that is no part of the project, where it is at hand."""
 
 from __future__ import annotations
 
