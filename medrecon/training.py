@@ -233,6 +233,19 @@ def keep_checkpoints(
         _log.info("going on from %s", written[-1].name)
         cpu: Any = "cpu"  # MONAI's annotation knows mappings only
         CheckpointLoader(str(written[-1]), everything, map_location=cpu).attach(trainer)
+        trainer.add_event_handler(Events.STARTED, _wake, [*parts.values()])
+
+
+def _wake(engine: Engine, parts: Sequence[Any]) -> None:
+    """Give each parameter that an optimizer has moved before a gradient of zero.
+
+    MONAI's trainers set gradients to zero, not to None: layers that a step leaves out still move by their
+    momentum, once they were used. Without this they would rest after a resume until they are used again.
+    """
+    for optimizer in (part for part in parts if isinstance(part, torch.optim.Optimizer)):
+        for parameter in optimizer.state:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
 
 def image_is_target(

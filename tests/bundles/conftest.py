@@ -1,0 +1,117 @@
+"""The bundles as they are, but with a network small enough for tests, in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+NAMES = ["volume_autoencoder", "slice_autoencoder"]
+DIMS = {"volume_autoencoder": 3, "slice_autoencoder": 2}
+SMALL = {"widths": [4, 4, 4]}
+
+
+@pytest.fixture(autouse=True)
+def import_path() -> Iterator[None]:
+    """MONAI leaves the root of each bundle that it runs on `sys.path`."""
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
+
+
+@pytest.fixture
+def small_bundle(tmp_path: Path, repo: Path) -> Callable[[str], Path]:
+    """`small_bundle(name)` -> a copy of that bundle whose network and weights are small."""
+    return lambda name: write_small_bundle(repo / "bundles" / name, tmp_path / "elsewhere" / name)
+
+
+def write_small_bundle(source: Path, target: Path) -> Path:
+    """Copy a bundle's configurations, shrink its network and give it weights."""
+    shutil.copytree(source / "configs", target / "configs")
+    meta_file = target / "configs" / "metadata.json"
+    meta = json.loads(meta_file.read_text())
+    meta["network_def"]["encoder"].update(SMALL)
+    meta["network_def"]["inversion"].update(SMALL, depth=1)
+    meta["network_def"]["mixed_precision"] = False
+    meta_file.write_text(json.dumps(meta))
+    torch.manual_seed(0)
+    network: Any = ConfigParser({"_meta_": meta}).get_parsed_content("_meta_#network_def")
+    for name, parameter in network.named_parameters():
+        if "heads" in name or name.endswith("out.weight"):
+            torch.nn.init.normal_(parameter, std=0.01)
+    (target / "models").mkdir()
+    state = {key: value.half() for key, value in network.state_dict().items()}
+    torch.save(state, target / "models" / "model.pt")
+    return target
+
+
+@pytest.fixture
+def scans(tmp_path: Path, make_ct: Callable[..., Any], make_nifti: Callable[..., Any]) -> dict[str, Any]:
+    """A folder with an oblique CT series and an oblique MR-like NIfTI: {"folder", "ct", "mr"} (values)."""
+    folder = tmp_path / "scans"
+    ct = make_ct(folder / "series", (36, 30, 9))
+    return {"folder": folder, "ct": ct, "mr": smooth_nifti(folder / "mr.nii.gz")}
+
+
+def smooth_nifti(path: Path) -> np.ndarray:
+    """Write an int16 NIfTI that looks more like an image than noise does."""
+    import nibabel as nib
+
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in (33, 28, 17)), indexing="ij")
+    values = (800 * np.exp(-2 * (x**2 + y**2 + z**2)) + 60 * np.sin(9 * x * y)).round().astype(np.int16)
+    affine = np.array([[0.9, 0.1, 0, -8], [-0.1, 0.9, 0, 4], [0, 0, 2.0, 20], [0, 0, 0, 1]])
+    nib.save(nib.Nifti1Image(values, affine), path)
+    return values
+
+
+@pytest.fixture
+def short_training(scans: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+    """`short_training(name, output_dir, **options)` -> overrides that make train.yaml a matter of seconds."""
+    return lambda name, output_dir, **options: {
+        **training_overrides(DIMS[name], scans["folder"], output_dir),
+        **options,
+    }
+
+
+def training_overrides(dims: int, dataset_dir: Path, output_dir: Path) -> dict[str, Any]:
+    """Few steps on small patches."""
+    return {
+        "dataset_dir": str(dataset_dir),
+        "output_dir": str(output_dir),
+        "max_epochs": 3,
+        "iterations_per_epoch": 2,
+        "batch_size": 1,
+        "patch_size": [16] * dims,
+        "val_interval": 2,
+        "validate#dataset#length": 2,
+        "device": "cpu",
+    }
+
+
+@pytest.fixture
+def workflow() -> Callable[..., ConfigWorkflow]:
+    """`workflow(bundle, *configs, kind=..., **overrides)` -> their workflow, initialized."""
+    return open_workflow
+
+
+def open_workflow(bundle: Path, *configs: str, kind: str = "train", **overrides: Any) -> ConfigWorkflow:
+    """The workflow of one or several configuration files of a bundle, initialized."""
+    files = [str(bundle / "configs" / config) for config in configs]
+    made = ConfigWorkflow(config_file=files, workflow_type=kind, logging_file=False, **overrides)
+    made.initialize()
+    return made
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> dict[str, str]:
+    """The environment of a subprocess: one thread, so that sums are made in one order, and no GPU."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
