@@ -231,6 +231,28 @@ def test_kills_at_random_moments(tmp_path, series, kind):
     assert died >= KILLS // 2
 
 
+@pytest.mark.parametrize("kind", ["dicom", "nifti"])
+def test_kills_while_an_old_output_is_replaced(tmp_path, series, kind):
+    """The final name holds the old one or the new one, always whole."""
+    final = target(kind, tmp_path / "o")
+    start = time.perf_counter()
+    write(series, kind, final)
+    usual = 1.2 * (time.perf_counter() - start) + 0.01
+    rng = np.random.default_rng(1)
+    values = read_scan(series)
+    for number in range(max(2, KILLS // 2)):
+        process = FORK.Process(target=write, args=(series, kind, final, True, number))
+        process.start()
+        time.sleep(float(rng.uniform(0.5, 1) * usual))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        offset = read_scan(find_one(final)).astype(np.int32) - values
+        assert offset.min() == offset.max()
+        with publish(tmp_path / "o" / "after", overwrite=True) as part:
+            part.write_text("")
+        assert entries(tmp_path / "o") == sorted(["after", final.name])
+
+
 def limited(scan, kind: str, folder: Path, size: int, answer) -> None:
     """Write with a limit on the size of each file: the same error path as a full disk, without root."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
