@@ -7,6 +7,7 @@ import importlib
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from medrecon.errors import OutputError
-from medrecon.io import DicomSeriesWriter, NiftiWriter, find_one, publish, read_scan
+from medrecon.io import DicomSeriesWriter, NiftiWriter, find_one, find_scans, publish, read_scan
 from medrecon.io.lock import FolderLock, put_aside, working_folder
 from medrecon.io.scan import ScanError
 
@@ -168,6 +169,17 @@ def test_leftovers_of_dead_runs_are_swept(tmp_path):
     with publish(tmp_path / "another") as part:
         part.write_text("")
     assert entries(tmp_path) == ["another"]
+
+
+def test_what_is_not_finished_is_not_read(tmp_path, series):
+    write(series, "dicom", tmp_path / "all" / "done")
+    lock = FolderLock(working_folder(tmp_path / "all" / "out"), tmp_path / "all" / "out")
+    lock.acquire()
+    shutil.copytree(series.path, lock.folder / "new")
+    found = find_scans(tmp_path / "all")
+    lock.release()
+    assert len(found.scans) == 1
+    assert [item.path.name for item in found.left_out] == [".out.medrecon-part"]
 
 
 def test_an_old_series_comes_back_when_the_run_died_between_two_renames(tmp_path, series):
