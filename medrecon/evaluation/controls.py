@@ -40,9 +40,10 @@ def dct_code(
     keep = np.moveaxis(keep, first, 0)
     recon = np.empty_like(moved, dtype=np.float32)
     axes = tuple(range(1, 2 * volume.ndim, 2))
+    mirrored = np.pad(np.arange(len(moved)), (0, -len(moved) % sizes[0]), "symmetric")
     for start in range(0, len(moved), sizes[0]):
-        layer = np.asarray(moved[start : start + sizes[0]], dtype=np.float32)
-        inner = tuple(slice(0, n) for n in layer.shape)
+        layer = np.asarray(moved[mirrored[start : start + sizes[0]]], dtype=np.float32)
+        inner = (slice(0, len(moved) - start), *(slice(0, n) for n in layer.shape[1:]))
         layer = np.pad(layer, [(0, -n % b) for n, b in zip(layer.shape, sizes, strict=True)], "symmetric")
         cut = [n for size, b in zip(layer.shape, sizes, strict=True) for n in (size // b, b)]
         code = dctn(layer.reshape(cut), axes=axes, norm="ortho", workers=-1)

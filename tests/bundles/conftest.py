@@ -104,9 +104,13 @@ def workflow() -> Callable[..., ConfigWorkflow]:
 
 
 def open_workflow(bundle: Path, *configs: str, kind: str = "train", **overrides: Any) -> ConfigWorkflow:
-    """The workflow of one or several configuration files of a bundle, initialized."""
+    """The workflow of one or several configuration files of a bundle, initialized.
+
+    A bundle that has the name of one that comes along is found by MONAI only once it runs: name its root.
+    """
     files = [str(bundle / "configs" / config) for config in configs]
-    made = ConfigWorkflow(config_file=files, workflow_type=kind, logging_file=False, **overrides)
+    options = {"workflow_type": kind, "logging_file": False, "bundle_root": str(bundle)}
+    made = ConfigWorkflow(config_file=files, **options, **overrides)
     made.initialize()
     return made
 

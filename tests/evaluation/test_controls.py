@@ -67,3 +67,11 @@ def test_mean_image() -> None:
     found = mean_image(volume())
     assert found.shape == volume().shape
     np.testing.assert_allclose(found, volume().mean(), rtol=1e-6)
+
+
+def test_memory_layout_makes_no_difference() -> None:
+    volume = np.random.default_rng(0).random((33, 21, 18), dtype=np.float32)
+    expected = dct_code(volume)
+    for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0), (2, 1, 0)):
+        stored = np.ascontiguousarray(volume.transpose(order)).transpose(np.argsort(order))
+        np.testing.assert_allclose(dct_code(stored), expected, atol=1e-5)

@@ -1,0 +1,131 @@
+"""evaluate.yaml: figures of each scan and result beside two controls, alone or after inference.yaml."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medrecon.evaluation import dct_code, fidelity
+from medrecon.evaluation.table import COLUMNS
+from medrecon.io import find_scans, read_scan
+
+NAMES = ["volume_autoencoder", "slice_autoencoder"]
+RESULTS = ["input", "level1", "level2", "level3", "level4", "level3+level4", "dct"]
+
+
+def evaluate(made: Any, folder: Path) -> dict[str, Any]:
+    made.run()
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_scan_and_result_beside_its_controls(
+    name: str,
+    tmp_path: Path,
+    scans: dict[str, Any],
+    small_bundle: Callable[[str], Path],
+    one_thread: dict[str, str],
+) -> None:
+    """The command on top of the file, in a process of its own, from another directory."""
+    bundle = small_bundle(name)
+    config = bundle / "configs" / "evaluate.yaml"
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", str(config)]
+    done = subprocess.run(
+        [*command, "--dataset_dir", "scans", "--output_dir", "out"],
+        cwd=tmp_path,
+        env=one_thread,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["metrics.csv", "metrics.json"]
+    table = json.loads((out / "metrics.json").read_text())
+    assert (table["model"], table["version"]) == (name, "0.1.0")
+    weights = (bundle / "models" / "model.pt").read_bytes()
+    assert table["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+    rows = table["results"]
+    sources = {scan.key: scan for scan in find_scans(scans["folder"]).scans}
+    assert [(row["scan"][-8:], row["result"]) for row in rows] == [(k, r) for k in sources for r in RESULTS]
+    for row in rows:
+        source = sources[row["scan"][-8:]]
+        values = read_scan(source)
+        if row["result"] in ("input", "level1"):
+            assert (row["mae"], row["psnr"], row["ssim"]) == (0, None, 1), row
+        if row["result"] == "dct":
+            block = 16 if name == "volume_autoencoder" else (16, 16, 1)
+            control = np.rint(dct_code(np.maximum(values, -1024), 1 / 16, block))
+            expected = fidelity(values, control, units=source.units).psnr
+            assert row["psnr"] == pytest.approx(expected, abs=1e-2)  # rounding may fall either way
+        assert row["modality"] == source.modality
+        assert row["units"] == source.units
+        assert row["voxels"] == values.size
+    rates = {row["result"]: row["values_per_voxel"] for row in rows}
+    assert rates == {
+        "input": None,
+        "level1": 1,
+        "level2": 1 / 2,
+        "level3": 3 / 16,
+        "level4": 1 / 16,
+        "level3+level4": 1 / 4,
+        "dct": 1 / 16,
+    }
+    with (out / "metrics.csv").open(newline="") as stream:
+        read = list(csv.DictReader(stream))
+    assert list(read[0]) == list(COLUMNS)
+    for line, row in zip(read, rows, strict=True):
+        assert line == {key: "" if row[key] is None else str(row[key]) for key in COLUMNS}
+    (level4,) = [line for line in table["summary"] if line["result"] == "level4"]
+    worst = min(row["psnr"] for row in rows if row["result"] == "level4")
+    assert (level4["scans"], level4["psnr_worst"]) == (2, worst)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_merged_after_inference_it_is_the_same(
+    name: str,
+    tmp_path: Path,
+    scans: dict[str, Any],
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+) -> None:
+    bundle = small_bundle(name)
+    options = {"dataset_dir": str(scans["folder"]), "layers": ["level2"], "device": "cpu"}
+    found = []
+    for number, configs in enumerate([("evaluate.yaml",), ("inference.yaml", "evaluate.yaml")]):
+        folder = tmp_path / f"out{number}"
+        made = workflow(bundle, *configs, kind="inference", output_dir=str(folder), **options)
+        assert made.check_properties() == []
+        found.append(evaluate(made, folder))
+        assert len(list(folder.iterdir())) == 2, "no reconstruction is written"
+    assert found[0] == found[1]
+    assert [row["result"] for row in found[0]["results"]] == ["level2", "dct"] * 2
+
+
+def test_a_table_of_a_run_before_is_not_replaced(
+    tmp_path: Path, scans: dict[str, Any], small_bundle: Callable[[str], Path], workflow: Callable[..., Any]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "metrics.json").write_text("mine")
+    options = {
+        "dataset_dir": str(scans["folder"] / "mr.nii.gz"),
+        "output_dir": str(out),
+        "layers": ["input"],
+        "device": "cpu",
+    }
+    bundle = small_bundle(NAMES[0])
+    with pytest.raises(RuntimeError):
+        workflow(bundle, "evaluate.yaml", kind="inference", **options).run()
+    assert (out / "metrics.json").read_text() == "mine"
+    table = evaluate(workflow(bundle, "evaluate.yaml", kind="inference", overwrite=True, **options), out)
+    assert len(table["results"]) == 2

@@ -1,0 +1,179 @@
+"""inference.yaml, from another directory: every scan, every result, in its source's geometry and units."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from medrecon.evaluation import compare_geometry, fidelity
+from medrecon.io import Scan, find_one, find_scans, read_scan
+from medrecon.workflow import load_network
+
+NAMES = ["volume_autoencoder", "slice_autoencoder"]
+LAYERS = ["level3", "level2+level4", "input"]
+bundles = pytest.mark.parametrize("name", NAMES)
+
+
+def sources(folder: Path) -> dict[str, Scan]:
+    return {scan.format: scan for scan in find_scans(folder).scans}
+
+
+def check_outputs(source: Scan, outputs: dict[str, Path], hu: bool) -> None:
+    """Each output is where it belongs, on the source's grid, near it, and `input` is it."""
+    values = read_scan(source)
+    for result, path in outputs.items():
+        made = find_one(path)
+        assert made.format == source.format
+        assert compare_geometry(source.affine, source.shape, made.affine, made.shape, 1e-6) == []
+        recon = read_scan(made)
+        measured = fidelity(values, recon, units=source.units)
+        assert measured.units == ("HU" if hu else "")
+        if result == "input":
+            assert recon.dtype == values.dtype
+            assert np.array_equal(recon, values)
+        else:
+            assert 0 < measured.mae < 60, result
+            assert measured.psnr > 25, result
+
+
+@bundles
+def test_a_folder_of_a_series_and_a_file(
+    name: str,
+    tmp_path: Path,
+    scans: dict[str, Any],
+    small_bundle: Callable[[str], Path],
+    one_thread: dict[str, str],
+) -> None:
+    """The command on top of the file, in a process of its own."""
+    config = small_bundle(name) / "configs" / "inference.yaml"
+    (tmp_path / "work").mkdir()
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", str(config)]
+    done = subprocess.run(
+        [*command, "--dataset_dir", "../scans", "--output_dir", "out", "--layers", str(LAYERS)],
+        cwd=tmp_path / "work",
+        env=one_thread,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    out = tmp_path / "work" / "out"
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["out"]
+    assert len(list(out.iterdir())) == 6
+    for source in sources(scans["folder"]).values():
+        ending = "" if source.format == "dicom" else ".nii.gz"
+        outputs = {}
+        for result in LAYERS:
+            (outputs[result],) = [
+                path
+                for path in out.iterdir()
+                if source.key in path.name
+                and path.name.endswith(ending)
+                and f"_{result}" in path.name
+                and (result != "level3" or "+" not in path.name)
+            ]
+        check_outputs(source, outputs, hu=source.format == "dicom")
+
+
+@bundles
+@pytest.mark.parametrize("kind", ["dicom", "nifti"])
+def test_one_scan_and_one_result_is_the_output_itself(
+    name: str,
+    kind: str,
+    tmp_path: Path,
+    scans: dict[str, Any],
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+) -> None:
+    source = sources(scans["folder"])[kind]
+    output = tmp_path / "out" / ("series" if kind == "dicom" else "recon.nii.gz")
+    made = workflow(
+        small_bundle(name),
+        "inference.yaml",
+        kind="inference",
+        dataset_dir=str(source.path),
+        output_dir=str(output),
+        layers=["level1"],
+        device="cpu",
+    )
+    assert made.check_properties() == []
+    made.run()
+    assert np.array_equal(read_scan(find_one(output)), read_scan(source)), "level1 holds everything"
+    assert compare_geometry(*grid(source), *grid(find_one(output)), 1e-6) == []
+
+
+def grid(scan: Scan) -> tuple[np.ndarray, tuple[int, ...]]:
+    return scan.affine, scan.shape
+
+
+@bundles
+def test_results_are_those_of_the_network(
+    name: str,
+    tmp_path: Path,
+    scans: dict[str, Any],
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+) -> None:
+    """What is written is what the network with the bundle's weights gives for the image mapped to [0, 1]."""
+    source = sources(scans["folder"])["dicom"]
+    bundle = small_bundle(name)
+    made = workflow(
+        bundle,
+        "inference.yaml",
+        kind="inference",
+        dataset_dir=str(source.path),
+        output_dir=str(tmp_path / "out"),
+        layers=["level4"],
+        device="cpu",
+    )
+    made.run()
+    network = made.parser.get_parsed_content("network_def")
+    load_network(network, bundle / "models" / "model.pt")
+    image = (torch.from_numpy(read_scan(source)).float() + 1024) / 4095
+    with torch.no_grad():
+        if name == "volume_autoencoder":
+            expected = network(image[None, None])[0, 0]
+        else:
+            expected = network(image.permute(2, 0, 1)[:, None])[:, 0].permute(1, 2, 0)
+    got = read_scan(find_one(tmp_path / "out"))
+    assert np.abs(got - (expected * 4095 - 1024).numpy()).max() < 0.51, "rounded to whole HU, no more"
+
+
+@bundles
+def test_the_weights_that_come_along_fit(name: str, repo: Path, workflow: Callable[..., Any]) -> None:
+    bundle = repo / "bundles" / name
+    made = workflow(bundle, "inference.yaml", kind="inference", device="cpu")
+    network = made.parser.get_parsed_content("network_def")
+    load_network(network, bundle / "models" / "model.pt")
+    assert (bundle / "models" / "model.pt").stat().st_size <= 24 << 20
+    assert network.inversion.out.weight.any(), "these weights were never trained"
+
+
+@bundles
+def test_weights_of_another_network_are_refused(
+    name: str, tmp_path: Path, scans: dict[str, Any], small_bundle: Callable[[str], Path], workflow: Any
+) -> None:
+    other = small_bundle(next(n for n in NAMES if n != name)) / "models" / "model.pt"
+    made = workflow(
+        small_bundle(name),
+        "inference.yaml",
+        kind="inference",
+        dataset_dir=str(scans["folder"]),
+        output_dir=str(tmp_path / "out"),
+        weights=str(other),
+        device="cpu",
+    )
+    with pytest.raises(RuntimeError) as refused:
+        made.run()
+    error: BaseException | None = refused.value
+    while error is not None and "do not fit" not in str(error):
+        error = error.__cause__
+    assert error is not None
+    assert not (tmp_path / "out").exists()
