@@ -9,6 +9,7 @@ from pathlib import Path
 from medrecon.io.dicom_header import Header, NotDicom, read_header
 from medrecon.io.kinds import left_out_reason
 from medrecon.io.scan import LeftOut, ScanError
+from medrecon.io.series import identity
 from medrecon.io.walk import walk
 
 VOLUME_NAME = re.compile(r"\.(nii|nii\.gz|hdr|hdr\.gz|nrrd|nhdr|mha|mhd)$")
@@ -110,7 +111,7 @@ def _dicom(path: Path, heap: Heap, named: bool) -> None:
     if reason:
         heap.left_out.append(LeftOut(path, reason))
         return
-    heap.series.setdefault(uid or f"{path.parent}|{header.text('SeriesNumber')}", []).append(header)
+    heap.series.setdefault(identity(header), []).append(header)
 
 
 def unreadable(path: Path, error: OSError) -> ScanError:

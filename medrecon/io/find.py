@@ -14,7 +14,7 @@ from medrecon.io.collect import Broken, Heap, collect, unreadable
 from medrecon.io.dicom_header import Header
 from medrecon.io.nifti import nifti_scan
 from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError
-from medrecon.io.series import scan_key, series_scan
+from medrecon.io.series import describe, identity, scan_key, series_scan
 from medrecon.io.text_volume import text_scan
 from medrecon.io.volumes import drop_copies
 
@@ -56,7 +56,7 @@ def find_scans(
     refused: list[ScanError] = []
     blamed: set[Path] = set()
     for headers in heap.series.values():
-        if not _wanted(headers[0], series):
+        if not _wanted(headers[0], series, volume):
             continue
         try:
             kept, copies = drop_copies(headers)
@@ -125,11 +125,11 @@ def paths_of(source: Source) -> list[Path]:
     return paths
 
 
-def _wanted(header: Header, series: str | None) -> bool:
+def _wanted(header: Header, series: str | None, volume: int | None) -> bool:
     if series is None:
         return True
-    uid = header.text("SeriesInstanceUID")
-    return series in (uid, header.text("SeriesNumber"), header.text("SeriesDescription"), scan_key(uid, None))
+    names = (header.text("SeriesInstanceUID"), header.text("SeriesNumber"), describe(header))
+    return series in (*names, scan_key(identity(header), None), scan_key(identity(header), volume))
 
 
 def _series(

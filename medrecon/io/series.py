@@ -80,7 +80,6 @@ def _scan(
         tilt, shape, affine = straight_grid(lined, shape)
         notes += ("gantry tilt: resampled linearly onto a straight grid",)
     modality = first.text("Modality")
-    identity = first.text("SeriesInstanceUID") or f"{first.path.parent}|{first.text('SeriesNumber')}"
     kind = slices[0].units.upper()
     return Scan(
         path=path,
@@ -90,13 +89,20 @@ def _scan(
         affine=affine,
         modality=modality,
         units=("HU" if kind in ("", "HU") else kind) if modality == "CT" else first.text("Units"),
-        key=scan_key(identity, volume),
+        key=scan_key(identity(first), volume),
         description=describe(first),
         series_uid=first.text("SeriesInstanceUID"),
         volume=volume,
         notes=notes,
         options=options,
         recipe=DicomRecipe(tuple(s.frame for s in slices), tilt),
+    )
+
+
+def identity(header: Header) -> str:
+    """What makes a series one: its UID, or where it lies and its number."""
+    return (
+        header.text("SeriesInstanceUID") or f"{header.path.parent.absolute()}|{header.text('SeriesNumber')}"
     )
 
 

@@ -324,6 +324,20 @@ def test_two_series_ask_which_one(tmp_path: Path, make_series: Make) -> None:
         find_one(tmp_path / "a", series="x")
 
 
+def test_series_by_number_description_and_without_uid(tmp_path: Path, make_series: Make) -> None:
+    def nameless(ds: Dataset, index: int) -> None:
+        ds.SeriesInstanceUID, ds.SeriesNumber = "", "12"
+
+    make_series(tmp_path / "a")
+    make_series(tmp_path / "b", "MR", intercept=0, change=nameless)
+    for name, modality in (("7", "CT"), ("12", "MR")):
+        scan = find_one(tmp_path, series=name)
+        assert scan.modality == modality
+        assert find_one(tmp_path, series=scan.key) == scan
+    with pytest.raises(ScanError, match="holds 2 scans"):
+        find_one(tmp_path, series="Thorax für 1,5 mm")
+
+
 def test_a_list_of_files_is_a_series(tmp_path: Path, make_series: Make) -> None:
     true = make_series(tmp_path / "ct")
     files = sorted((tmp_path / "ct").iterdir())

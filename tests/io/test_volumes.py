@@ -61,6 +61,7 @@ def test_each_volume_is_read_alone(marks: list, name: str, tmp_path: Path, make_
         assert {item.reason for item in left_out} == {"slice of another volume of the series"}
         assert np.array_equal(read_scan(scan), true), v
         keys.add(scan.key)
+        assert find_one(tmp_path / "mr", series=scan.key, volume=v) == scan
     assert len(keys) == len(marks)
     with pytest.raises(ScanError, match="holds"):
         find_one(tmp_path / "mr", volume=len(marks))
