@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -94,7 +95,8 @@ def write_manifest(
         "warnings": list(warnings),
         "outputs": [_output(item) for item in outputs],
     }
-    text = json.dumps(_scrub(record, words, roots), indent=2, ensure_ascii=False, default=str) + "\n"
+    clean = {name: _scrub(value, words, roots, keys=name == "config") for name, value in record.items()}
+    text = json.dumps(clean, indent=2, ensure_ascii=False, default=str) + "\n"
     path = Path(path)
     with publish(path, overwrite) as part:
         part.write_text(text, encoding="utf-8")
@@ -152,12 +154,15 @@ def _roots(scans: Sequence[Scan], left_out: Sequence[LeftOut], refused: Sequence
     return sorted((f for f in folders if len(f) > 1), key=len, reverse=True)
 
 
-def _scrub(value: Any, words: Sequence[str], roots: Sequence[str]) -> Any:
-    """Take folders of sources and identities out of each text, in keys and values."""
+def _scrub(value: Any, words: Sequence[str], roots: Sequence[str], *, keys: bool = False) -> Any:
+    """Take folders of sources and identities out of each text; out of `keys` too where they are a user's."""
     if isinstance(value, Mapping):
-        return {_scrub(str(k), words, roots): _scrub(v, words, roots) for k, v in value.items()}
+        return {
+            _scrub(str(k), words, roots) if keys else str(k): _scrub(v, words, roots, keys=keys)
+            for k, v in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [_scrub(v, words, roots) for v in value]
+        return [_scrub(v, words, roots, keys=keys) for v in value]
     if isinstance(value, Path):
         value = str(value)
     if not isinstance(value, str):
@@ -173,8 +178,6 @@ def _scrub(value: Any, words: Sequence[str], roots: Sequence[str]) -> Any:
 
 
 def _replace(text: str, word: str) -> str:
-    import re
-
     return re.sub(
         rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", "[removed]", text, flags=re.IGNORECASE
     )

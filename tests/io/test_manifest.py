@@ -47,7 +47,7 @@ def record(path: Path, run, **more) -> dict:
         left_out=[LeftOut(folder / "report_Doe.pdf", f"{folder}/report_Doe.pdf is no image of ID-4711")],
         refused=[ScanError("truncated", path=folder / "broken.dcm")],
         derivation={"level3": LEVEL3},
-        config={"dataset_dir": str(folder), "patient": "DOE", "tile": [64, 64]},
+        config={"dataset_dir": str(folder), "patient": "DOE", "Jane": 1, "tile": [64, 64]},
         device="cpu",
         seeds={"torch": 0},
         layers=["level3"],
@@ -97,3 +97,14 @@ def test_whole_or_not_at_all(run, tmp_path):
         record(path, run, overwrite=False)
     record(path, run)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["Doe^Jane", "manifest.json", "out"]
+
+
+def test_a_patient_called_like_a_field_does_not_break_it(tmp_path, make_series):
+    def name(image, index):
+        image.PatientName, image.PatientID = "Seeds^Inputs", "device"
+
+    make_series(tmp_path / "ct", change=name)
+    path = write_manifest(tmp_path / "m.json", scans=[find_one(tmp_path / "ct")], device="cpu")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert found["device"] == "cpu"
+    assert len(found["inputs"]) == 1
