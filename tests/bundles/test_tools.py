@@ -1,0 +1,198 @@
+"""MONAI's own tools accept both bundles as they are: properties, metadata, network, exports."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.bundle import ConfigParser, ckpt_export, verify_metadata, verify_net_in_out
+
+NAMES = ["volume_autoencoder", "slice_autoencoder"]
+DIMS = {"volume_autoencoder": 3, "slice_autoencoder": 2}
+bundles = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture
+def schema(repo: Path, tmp_path: Path) -> Path:
+    """A copy of the schema: `verify_metadata` takes a file that is there for one that it has downloaded."""
+    return Path(shutil.copy(repo / "tests" / "bundles" / "meta_schema.json", tmp_path / "meta_schema.json"))
+
+
+@bundles
+def test_metadata_is_as_the_specification_says(name: str, repo: Path, schema: Path) -> None:
+    meta = repo / "bundles" / name / "configs" / "metadata.json"
+    verify_metadata(meta_file=str(meta), filepath=str(schema))
+    content = json.loads(meta.read_text())
+    assert content["name"] == name
+    assert content["version"] in content["changelog"]
+    shape = content["network_data_format"]["inputs"]["image"]["spatial_shape"]
+    assert len(shape) == DIMS[name]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("version", "one"),
+        ("copyright", None),
+        ("network_data_format#inputs#image#num_channels", "1"),
+        ("network_data_format#inputs#image#spatial_shape", ["?"]),
+        ("network_data_format#outputs#pred", None),
+        ("network_dat_format", {}),
+        ("changelog", {"0.1.0": 3}),
+    ],
+)
+def test_the_schema_finds_what_is_wrong(
+    key: str, value: Any, repo: Path, schema: Path, tmp_path: Path
+) -> None:
+    content = json.loads((repo / "bundles" / NAMES[0] / "configs" / "metadata.json").read_text())
+    *path, last = key.split("#")
+    place = content
+    for step in path:
+        place = place[step]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    (tmp_path / "metadata.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="Failed validating"):
+        verify_metadata(meta_file=str(tmp_path / "metadata.json"), filepath=str(schema))
+
+
+@bundles
+@pytest.mark.parametrize("config", ["inference.yaml", "train.yaml", "evaluate.yaml"])
+@pytest.mark.parametrize("size", [1, 17, 32])
+def test_network_takes_and_gives_what_metadata_says(name: str, config: str, size: int, repo: Path) -> None:
+    configs = repo / "bundles" / name / "configs"
+    verify_net_in_out(
+        "network_def",
+        meta_file=str(configs / "metadata.json"),
+        config_file=str(configs / config),
+        device="cpu",
+        n=2,
+        p=3,
+        any=size,
+    )
+
+
+def test_a_network_that_gives_something_else_is_found(repo: Path) -> None:
+    configs = repo / "bundles" / NAMES[1] / "configs"
+    with pytest.raises(ValueError, match="output channel number"):
+        verify_net_in_out(
+            "network_def",
+            meta_file=str(configs / "metadata.json"),
+            config_file=str(configs / "inference.yaml"),
+            device="cpu",
+            **{"_meta_#network_data_format#outputs#pred#num_channels": 2},
+        )
+
+
+@bundles
+def test_nothing_is_missing(
+    name: str,
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+    short_training: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    bundle, training = small_bundle(name), short_training(name, tmp_path / "run")
+    folder = training["dataset_dir"]
+    for number, overlays in enumerate([(), ("adversarial.yaml",)]):
+        options = {**training, "output_dir": str(tmp_path / f"run{number}")}
+        assert workflow(bundle, "train.yaml", *overlays, **options).check_properties() == []
+    for config in ("inference.yaml", "evaluate.yaml"):
+        options = {"dataset_dir": folder, "output_dir": str(tmp_path / config), "device": "cpu"}
+        made = workflow(bundle, config, kind="inference", **options)
+        assert made.check_properties() == []
+        assert made.version == "0.1.0"
+        assert len(made.dataset_data) == 2
+
+
+@bundles
+def test_every_configuration_opens_with_its_command(name: str, repo: Path) -> None:
+    """And the command names the file itself."""
+    configs = repo / "bundles" / name / "configs"
+    found = sorted(configs.glob("*.yaml"))
+    assert [path.stem for path in found] == ["adversarial", "evaluate", "inference", "multi_gpu", "train"]
+    for path in found:
+        first = path.read_text().splitlines()[0]
+        assert first.startswith(
+            "# torchrun " if path.stem == "multi_gpu" else "# python -m monai.bundle run "
+        )
+        assert f"bundles/{name}/configs/{path.name}" in first
+        assert "--dataset_dir" in first
+        assert "--output_dir" in first
+
+
+def network_of(bundle: Path) -> torch.nn.Module:
+    meta = json.loads((bundle / "configs" / "metadata.json").read_text())
+    network: Any = ConfigParser({"_meta_": meta}).get_parsed_content("_meta_#network_def")
+    network.load_state_dict(torch.load(bundle / "models" / "model.pt", weights_only=True))
+    return network.eval()
+
+
+@bundles
+def test_torchscript(name: str, tmp_path: Path, small_bundle: Callable[[str], Path]) -> None:
+    """Traced once, the network takes any size that is a multiple of 16, and carries its metadata."""
+    bundle, dims = small_bundle(name), DIMS[name]
+    configs, target = bundle / "configs", tmp_path / "model.ts"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ckpt_export(
+            "network_def",
+            filepath=str(target),
+            ckpt_file=str(bundle / "models" / "model.pt"),
+            meta_file=str(configs / "metadata.json"),
+            config_file=str(configs / "inference.yaml"),
+            use_trace=True,
+            input_shape=[1, 1, *[64] * dims],
+        )
+        extra = {"metadata.json": "", "inference.json": ""}
+        exported = torch.jit.load(target, _extra_files=extra)
+    assert json.loads(extra["metadata.json"])["name"] == name
+    assert "inferer" in json.loads(extra["inference.json"])
+    network = network_of(bundle)
+    for shape in ([64] * dims, [32, 80, 48][:dims]):
+        image = torch.rand(2, 1, *shape)
+        with torch.no_grad():
+            torch.testing.assert_close(exported(image), network(image), rtol=0, atol=1e-5)
+
+
+def test_torchscript_from_the_command_line(
+    tmp_path: Path, small_bundle: Callable[[str], Path], one_thread: dict[str, str]
+) -> None:
+    bundle = small_bundle(NAMES[1])
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "ckpt_export", "network_def"]
+    done = subprocess.run(
+        [
+            *command,
+            *("--filepath", "model.ts", "--ckpt_file", str(bundle / "models" / "model.pt")),
+            *("--meta_file", str(bundle / "configs" / "metadata.json")),
+            *("--config_file", str(bundle / "configs" / "inference.yaml")),
+            *("--use_trace", "true", "--input_shape", "[1,1,64,64]"),
+        ],
+        cwd=tmp_path,
+        env=one_thread,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "model.ts").is_file()
+
+
+@bundles
+def test_torch_export(name: str, tmp_path: Path, small_bundle: Callable[[str], Path]) -> None:
+    network, dims = network_of(small_bundle(name)), DIMS[name]
+    image = torch.rand(1, 1, *[64] * dims)
+    torch.export.save(torch.export.export(network, (image,)), tmp_path / "model.pt2")
+    exported = torch.export.load(tmp_path / "model.pt2").module()
+    with torch.no_grad():
+        torch.testing.assert_close(exported(image), network(image), rtol=0, atol=1e-5)
