@@ -14,6 +14,7 @@ from torch import nn
 
 from medrecon import __version__
 from medrecon.bundle import find_bundle
+from medrecon.choices import refuse_mixed
 from medrecon.encoders.weights import digest, fit_weights, read_weights
 from medrecon.io import Derivation, Scan, find_scans
 from medrecon.io.names import scan_label
@@ -42,16 +43,20 @@ def locate(name: str) -> str:
     return str(find_bundle(name))
 
 
-def all_scans(source: str | Path) -> tuple[Scan, ...]:
+def all_scans(source: str | Path, all_series: bool = False) -> tuple[Scan, ...]:
     """Every scan of a folder, a file or a list.
 
+    Args:
+        source: a series folder, a folder of series or files, one file.
+        all_series: take series that lie side by side in one folder; else they are refused as a mistake.
+
     Raises:
-        ScanError: a scan is there but refused: none is dropped in silence.
+        ScanError: a scan is there but refused, or series are mixed: none is dropped in silence.
     """
     found = find_scans(source)
     if found.refused:
         raise found.refused[0]
-    return found.scans
+    return (found if all_series else refuse_mixed(found)).scans
 
 
 def load_network(network: Network, weights: str | Path, device: str | torch.device = "cpu") -> Network:
