@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from io import FileIO
 
@@ -14,6 +13,7 @@ from medrecon.io.frames import Frame
 from medrecon.io.inflate import inflate_file
 from medrecon.io.sandbox import decode_frames
 from medrecon.io.scan import ScanError
+from medrecon.io.stamp import check_unchanged
 from medrecon.io.voxels import integer_kind, rescale
 
 
@@ -58,6 +58,7 @@ def _native(frames: Sequence[Frame], allocated: int, order: str) -> np.ndarray:
     try:
         for k, frame in enumerate(frames):
             if frame.syntax == DEFLATED:
+                check_unchanged(frame.path, (frame.size, frame.mtime_ns))
                 raw = inflate_file(frame.path)
                 start = frame.offset + frame.index * volume[k].nbytes
                 volume[k] = np.frombuffer(raw, volume.dtype, volume[k].size, start).reshape(volume[k].shape)
@@ -66,7 +67,7 @@ def _native(frames: Sequence[Frame], allocated: int, order: str) -> np.ndarray:
                 if stream is not None:
                     stream.close()
                 stream = FileIO(frame.path)
-                unchanged(stream.fileno(), frame)
+                check_unchanged(frame.path, (frame.size, frame.mtime_ns), stream.fileno())
             target = memoryview(volume[k]).cast("B")
             stream.seek(frame.offset + frame.index * len(target))
             if stream.readinto(target) != len(target):
@@ -79,13 +80,6 @@ def _native(frames: Sequence[Frame], allocated: int, order: str) -> np.ndarray:
         if stream is not None:
             stream.close()
     return volume.byteswap(inplace=True) if order == ">" and allocated > 8 else volume
-
-
-def unchanged(handle: int, frame: Frame) -> None:
-    """Refuse a file that is not the one whose header was checked."""
-    status = os.fstat(handle)
-    if (status.st_size, status.st_mtime_ns) != (frame.size, frame.mtime_ns):
-        raise ScanError("changed while it was read", path=frame.path, remedy="wait until it is complete")
 
 
 def _rescale_each(slices: Sequence[np.ndarray], frames: Sequence[Frame]) -> np.ndarray:

@@ -16,6 +16,7 @@ from medrecon.io.inflate import FREE_BYTES, MAX_RATIO
 from medrecon.io.nifti_header import EXPORT, NiftiHeader, parse
 from medrecon.io.scan import ReadOptions, Scan, ScanError
 from medrecon.io.series import scan_key
+from medrecon.io.stamp import Stamp, check_unchanged, stamp_of
 from medrecon.io.voxels import check_finite, is_constant, pick_volume, rescale
 
 open_gzip: Any
@@ -33,10 +34,11 @@ MAX_TAIL = 1 << 20
 
 @dataclass(frozen=True)
 class NiftiRecipe:
-    """How the voxels are read: the header, the file that holds them, and which volume."""
+    """How the voxels are read: the header, the file that holds them and its stamp, and which volume."""
 
     header: NiftiHeader
     data_path: Path
+    stamp: Stamp
     volume: int
 
 
@@ -84,7 +86,7 @@ def nifti_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
         volume=volume if len(header.shape) > 3 else None,
         notes=header.notes,
         options=options,
-        recipe=NiftiRecipe(header, data_path, chosen),
+        recipe=NiftiRecipe(header, data_path, stamp_of(data_path), chosen),
     )
 
 
@@ -100,6 +102,7 @@ def read_nifti(scan: Scan) -> tuple[np.ndarray, list[str]]:
     start = header.offset + recipe.volume * count * header.dtype.itemsize
     total = header.offset + int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
     values = np.empty(count, header.dtype)
+    check_unchanged(recipe.data_path, recipe.stamp)
     try:
         with _open(recipe.data_path) as stream:
             _skip(stream, start)

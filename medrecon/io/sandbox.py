@@ -17,6 +17,7 @@ import numpy as np
 from medrecon.io import decode
 from medrecon.io.frames import Frame
 from medrecon.io.scan import ScanError
+from medrecon.io.stamp import check_unchanged
 
 BASE_SECONDS = 8.0
 SECONDS_PER_VOXEL = 2e-6
@@ -104,6 +105,7 @@ def decode_frames(frames: Sequence[Frame]) -> np.ndarray:
         if files and files[-1][0] == str(frame.path):
             files[-1][-1].append(frame.index)
             continue
+        check_unchanged(frame.path, (frame.size, frame.mtime_ns))
         files.append(
             [
                 *(str(frame.path), frame.offset, frame.size, frame.order, frame.count, frame.syntax),

@@ -11,6 +11,7 @@ import numpy as np
 from medrecon.io.inflate import FREE_BYTES, MAX_RATIO
 from medrecon.io.scan import ReadOptions, Scan, ScanError
 from medrecon.io.series import scan_key
+from medrecon.io.stamp import Stamp, check_unchanged, stamp_of
 from medrecon.io.text_header import AGAIN, TextHeader, parse_meta, parse_nrrd
 from medrecon.io.voxels import check_finite, is_constant, narrow, pick_volume
 
@@ -20,6 +21,7 @@ class TextRecipe:
     """How the voxels are read."""
 
     header: TextHeader
+    stamp: Stamp
     volume: int
 
 
@@ -50,7 +52,7 @@ def text_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
         volume=chosen if several else None,
         notes=header.notes,
         options=options,
-        recipe=TextRecipe(header, chosen),
+        recipe=TextRecipe(header, stamp_of(header.data_path), chosen),
     )
 
 
@@ -82,6 +84,7 @@ def read_text(scan: Scan) -> tuple[np.ndarray, list[str]]:
     recipe: TextRecipe = scan.recipe
     header = recipe.header
     need = int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
+    check_unchanged(header.data_path, recipe.stamp)
     try:
         with header.data_path.open("rb") as stream:
             stream.seek(header.offset)

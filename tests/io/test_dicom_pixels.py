@@ -15,7 +15,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from medrecon.io import ScanError, find_one, read_scan
 from medrecon.io.decode import split_frames, to_stored
@@ -202,8 +202,9 @@ def test_unknown_syntax_is_named(tmp_path: Path, make_series: Make) -> None:
         read_scan(find_one(tmp_path / "ct"))
 
 
-def test_a_file_that_changes_is_refused(tmp_path: Path, make_series: Make) -> None:
-    make_series(tmp_path / "ct")
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, DeflatedExplicitVRLittleEndian])
+def test_a_file_that_changes_is_refused(syntax: str, tmp_path: Path, make_series: Make) -> None:
+    make_series(tmp_path / "ct", syntax=syntax)
     scan = find_one(tmp_path / "ct")
     with scan.files[2].open("ab") as stream:
         stream.write(b"\0\0")

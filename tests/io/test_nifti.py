@@ -306,6 +306,18 @@ def test_wrong_names(tmp_path: Path) -> None:
         find_one(tmp_path / "c.nii")
 
 
+@pytest.mark.parametrize("change", ["replaced", "gone"])
+def test_a_file_that_changes_is_refused(change: str, tmp_path: Path) -> None:
+    save(tmp_path / "a.nii", volume())
+    scan = find_one(tmp_path / "a.nii")
+    if change == "gone":
+        (tmp_path / "a.nii").unlink()
+    else:
+        save(tmp_path / "a.nii", volume("u1", (7, 6, 5)))
+    with pytest.raises(ScanError, match=r"a\.nii: (changed while it was read|cannot be opened)"):
+        read_scan(scan)
+
+
 def test_limit_of_size(tmp_path: Path) -> None:
     save(tmp_path / "a.nii", volume())
     with pytest.raises(ScanError, match=r"the limit is 0 MiB.*max_bytes"):
