@@ -177,6 +177,7 @@ def test_torchscript_from_the_command_line(
             *("--meta_file", str(bundle / "configs" / "metadata.json")),
             *("--config_file", str(bundle / "configs" / "inference.yaml")),
             *("--use_trace", "true", "--input_shape", "[1,1,64,64]"),
+            *("--_meta_#network_def#layers", "level3"),
         ],
         cwd=tmp_path,
         env=one_thread,
@@ -185,7 +186,10 @@ def test_torchscript_from_the_command_line(
         timeout=240,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "model.ts").is_file()
+    image = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        expected = network_of(bundle)(image, "level3")
+        torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(image), expected, rtol=0, atol=1e-5)
 
 
 @bundles
