@@ -10,6 +10,7 @@ import json
 import struct
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -148,33 +149,38 @@ def to_stored(image: np.ndarray, stored: int, allocated: int, signed: bool) -> n
     return values
 
 
+def decode_file(task: list[Any]) -> list[bytes]:
+    """The wanted frames of one file as raw little-endian unsigned integers.
+
+    Raises:
+        Broken: they do not decode.
+    """
+    path, offset, size, order, count, syntax, rows, columns, allocated, wanted = task
+    try:
+        with Path(path).open("rb") as stream:
+            items = list(fragments(stream, offset, size, order))
+        parts = split_frames(items, count, frozenset((b"\xff\xd9",)))
+        images = (decode_frame(parts[index], syntax, rows, columns, allocated) for index in wanted)
+        return [np.ascontiguousarray(image).astype(f"<u{allocated // 8}").tobytes() for image in images]
+    except (ValueError, RuntimeError, IndexError, MemoryError, struct.error, OSError, TypeError) as error:
+        raise Broken(path, f"{type(error).__name__}: {error}"[:300]) from None
+
+
+class Broken(Exception):
+    """A file that does not decode: its path and why."""
+
+
 def main(job: dict[str, Any]) -> None:
-    """Decode the frames of a job into one raw file of unsigned integers, frame after frame."""
-    out = Path(job["output"]).open("wb")  # noqa: SIM115
-    with out:
-        for path, offset, size, order, count, syntax, rows, columns, allocated, wanted in job["files"]:
-            try:
-                with Path(path).open("rb") as stream:
-                    items = list(fragments(stream, offset, size, order))
-                ends = frozenset((b"\xff\xd9",))
-                parts = split_frames(items, count, ends)
-                for index in wanted:
-                    image = decode_frame(parts[index], syntax, rows, columns, allocated)
-                    out.write(np.ascontiguousarray(image).astype(f"<u{allocated // 8}").tobytes())
-            except (
-                ValueError,
-                RuntimeError,
-                IndexError,
-                MemoryError,
-                struct.error,
-                OSError,
-                TypeError,
-            ) as error:
-                sys.stdout.write(
-                    json.dumps({"path": path, "error": f"{type(error).__name__}: {error}"[:300]})
-                )
-                return
-    sys.stdout.write(json.dumps({"done": True}))
+    """Decode the frames of a job into one raw file, in order; the codecs run in threads."""
+    answer: dict[str, Any] = {"done": True}
+    with Path(job["output"]).open("wb") as out, ThreadPoolExecutor(job["threads"]) as pool:
+        try:
+            for frames in pool.map(decode_file, job["files"]):
+                out.writelines(frames)
+        except Broken as error:
+            pool.shutdown(cancel_futures=True)
+            answer = {"path": error.args[0], "error": error.args[1]}
+    sys.stdout.write(json.dumps(answer))
 
 
 if __name__ == "__main__":

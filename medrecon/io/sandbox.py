@@ -22,6 +22,7 @@ from medrecon.io.stamp import check_unchanged
 BASE_SECONDS = 8.0
 SECONDS_PER_VOXEL = 2e-6
 BASE_BYTES = 768 << 20
+MAX_THREADS = 4
 WALL_FACTOR = 4
 """Wall time allowed for a second of CPU time: a busy machine must not refuse a good scan."""
 
@@ -57,7 +58,7 @@ def run_limited(
     """
     limits = {"bytes": memory, "seconds": max(1, int(seconds)), "path": [p for p in sys.path if p]}
     command = [sys.executable, "-I", "-c", BOOT, program, json.dumps(limits)]
-    env = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    env = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
     env |= {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR", "TEMP") if name in os.environ}
     remedy = "export it again, uncompressed if that is possible"
     try:
@@ -99,7 +100,7 @@ def decode_frames(frames: Sequence[Frame]) -> np.ndarray:
                 path=frame.path,
                 remedy="export it uncompressed",
             )
-    first = frames[0]
+    first, largest = frames[0], max(frame.size for frame in frames)
     files: list[list[Any]] = []
     for frame in frames:
         if files and files[-1][0] == str(frame.path):
@@ -118,9 +119,9 @@ def decode_frames(frames: Sequence[Frame]) -> np.ndarray:
         output = Path(folder) / "frames.raw"
         run_limited(
             decode.__file__,
-            {"output": str(output), "files": files},
+            {"output": str(output), "files": files, "threads": min(MAX_THREADS, os.cpu_count() or 1)},
             path=first.path,
             seconds=BASE_SECONDS + SECONDS_PER_VOXEL * voxels,
-            memory=BASE_BYTES + 32 * first.rows * first.columns + 2 * first.size,
+            memory=BASE_BYTES + MAX_THREADS * (32 * first.rows * first.columns + 2 * largest),
         )
         return np.fromfile(output, f"<u{first.allocated // 8}", voxels).reshape(shape)
