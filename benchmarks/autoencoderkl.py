@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from monai.inferers import SlidingWindowInferer
     from monai.networks.nets import AutoencoderKL
     from monai.transforms import CenterSpatialCrop, LoadImage, SaveImage, ScaleIntensityRange
+    from monai.utils import convert_to_tensor
 
     from medrecon.io import ScanReader
 
@@ -42,7 +43,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     read = time.perf_counter()
     shape = whole.shape[1:]
     crop = CenterSpatialCrop([min(n, c) for n, c in zip(shape, args.crop, strict=True)])(whole)
-    image = ScaleIntensityRange(-1024, 3071, 0, 1)(crop)[None].as_tensor().float()
+    scaled = convert_to_tensor(ScaleIntensityRange(-1024, 3071, 0, 1)(crop), track_meta=False)
+    image = scaled[None].float()
     torch.manual_seed(0)
     network = AutoencoderKL(
         spatial_dims=3,
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     begin = time.perf_counter()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
-        result = inferer(image, reconstruct)
+        inferer(image, reconstruct)
     end = time.perf_counter()
     SaveImage(output_dir=args.output, output_postfix="", separate_folder=False, print_log=False)(whole)
     return {
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "network": end - begin,
         "write": time.perf_counter() - end,
         "shape": list(shape),
-        "voxels": math.prod(result.shape[2:]),
+        "voxels": image.numel(),
         "windows": windows,
         "windows_whole": count_windows(shape, roi, args.overlap),
     }

@@ -93,12 +93,12 @@ def summary(rows: Sequence[Row], bundle: str) -> str:
             some = [row for row in ours if row["result"] == result and row["modality"] == name]
             finite = [row["psnr"] for row in some if not is_exact(row["psnr"])]
             gains = [row["gain"] for row in some if row.get("gain") is not None]
-            mae = [row["mae" if name == "CT" else "mae_percent"] for row in some]
+            errors = [row["mae" if name == "CT" else "mae_percent"] for row in some]
             more = "> " if finite and len(finite) < len(some) else ""
             mean, least = (statistics.mean(finite), min(finite)) if finite else (None, None)
             line.append("exact" if mean is None else f"{more}{mean:.1f} ({decibels(least)})")
             line.append(f"{statistics.mean(row['ssim'] for row in some):.4f}")
-            line.append(f"{statistics.mean(mae):.2f}")
+            line.append(f"{statistics.mean(errors):.2f}")
             line.append(f"{statistics.mean(gains):+.1f} ({min(gains):+.1f})" if gains and not more else "")
         lines.append(line)
     return markdown(head, lines)

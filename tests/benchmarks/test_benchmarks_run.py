@@ -307,13 +307,14 @@ def test_subset_vs_single_trains_with_the_same_steps(
     assert content["scans"] == ["mr_head"]
     assert [note.split(" steps")[0] for note in content["notes"].values()] == ["11", "11", "2"]
     assert all(np.isfinite(values).all() for values in content["psnr"].values())
-    assert set(content["gap_db"]) == set(list(content["psnr"])[1:])
+    assert list(content["gap_db"]) == [f"any subset - {name}" for name in list(content["psnr"])[1:]]
 
     before = (bundle / "models" / "model.pt").read_bytes()
     script.main([*arguments, "--weights", str(bundle / "models" / "model.pt"), "--minutes", "0.002"])
     content = result(out)
     assert content["notes"]["any subset"] == "the given weights"
-    assert list(content["gap_db"]) == ["level3 alone"]
+    assert list(content["psnr"]) == ["any subset", "any subset, trained on", "level3 alone"]
+    assert list(content["gap_db"]) == ["any subset - level3 alone", "any subset, trained on - level3 alone"]
     assert (bundle / "models" / "model.pt").read_bytes() == before
 
 
