@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import monai.bundle
 import numpy as np
 import pytest
 import torch
@@ -113,6 +115,30 @@ def open_workflow(bundle: Path, *configs: str, kind: str = "train", **overrides:
     made = ConfigWorkflow(config_file=files, **options, **overrides)
     made.initialize()
     return made
+
+
+@pytest.fixture
+def run_config(
+    one_thread: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path, Path, dict[str, str]], None]:
+    """`run_config(config, cwd, options)`: what `python -m monai.bundle run` does, from another directory.
+
+    For the bundle of volumes in a process of its own, as a user would; for the other here, which is quicker.
+    """
+
+    def run(config: Path, cwd: Path, options: dict[str, Any]) -> None:
+        if config.parents[1].name == "slice_autoencoder":
+            monkeypatch.chdir(cwd)
+            monai.bundle.run(config_file=str(config), logging_file=False, **options)
+            return
+        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+        command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", str(config)]
+        done = subprocess.run(
+            [*command, *words], cwd=cwd, env=one_thread, capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return run
 
 
 @pytest.fixture(scope="session")

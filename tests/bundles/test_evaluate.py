@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,21 +31,12 @@ def test_each_scan_and_result_beside_its_controls(
     tmp_path: Path,
     scans: dict[str, Any],
     small_bundle: Callable[[str], Path],
-    one_thread: dict[str, str],
+    run_config: Callable[..., None],
 ) -> None:
-    """The command on top of the file, in a process of its own, from another directory."""
+    """The command on top of the file, from another directory."""
     bundle = small_bundle(name)
-    config = bundle / "configs" / "evaluate.yaml"
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", str(config)]
-    done = subprocess.run(
-        [*command, "--dataset_dir", "scans", "--output_dir", "out"],
-        cwd=tmp_path,
-        env=one_thread,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    options = {"dataset_dir": "scans", "output_dir": "out"}
+    run_config(bundle / "configs" / "evaluate.yaml", tmp_path, options)
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == ["metrics.csv", "metrics.json"]
     table = json.loads((out / "metrics.json").read_text())

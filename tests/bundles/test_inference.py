@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,21 +47,12 @@ def test_a_folder_of_a_series_and_a_file(
     tmp_path: Path,
     scans: dict[str, Any],
     small_bundle: Callable[[str], Path],
-    one_thread: dict[str, str],
+    run_config: Callable[..., None],
 ) -> None:
-    """The command on top of the file, in a process of its own."""
-    config = small_bundle(name) / "configs" / "inference.yaml"
+    """The command on top of the file, from another directory."""
     (tmp_path / "work").mkdir()
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", str(config)]
-    done = subprocess.run(
-        [*command, "--dataset_dir", "../scans", "--output_dir", "out", "--layers", str(LAYERS)],
-        cwd=tmp_path / "work",
-        env=one_thread,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    options = {"dataset_dir": "../scans", "output_dir": "out", "layers": LAYERS}
+    run_config(small_bundle(name) / "configs" / "inference.yaml", tmp_path / "work", options)
     out = tmp_path / "work" / "out"
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["out"]
     assert len(list(out.iterdir())) == 6

@@ -252,7 +252,10 @@ made.finalize()
 """
 
 
-@pytest.mark.parametrize(("name", "overlays"), [(NAMES[0], []), (NAMES[1], ["adversarial.yaml"])])
+@pytest.mark.parametrize(
+    ("name", "overlays"),
+    [(NAMES[0], []), pytest.param(NAMES[1], ["adversarial.yaml"], marks=pytest.mark.slow)],
+)
 def test_two_processes_draw_differently_and_end_alike(
     name: str,
     overlays: list[str],
