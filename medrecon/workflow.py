@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,9 +15,11 @@ from torch import nn
 
 from medrecon import __version__
 from medrecon.bundle import find_bundle
-from medrecon.choices import refuse_mixed
+from medrecon.choices import refuse_mixed, with_hu
 from medrecon.encoders.weights import digest, fit_weights, read_weights
+from medrecon.errors import UsageError
 from medrecon.io import Derivation, Scan, find_scans
+from medrecon.io.meta import remember
 from medrecon.io.names import scan_label
 from medrecon.reconstructor import INPUT, Reconstructor, parse_layers
 
@@ -57,6 +60,28 @@ def all_scans(source: str | Path, all_series: bool = False) -> tuple[Scan, ...]:
     if found.refused:
         raise found.refused[0]
     return (found if all_series else refuse_mixed(found)).scans
+
+
+def take_as_hu(scans: Sequence[Scan], patterns: Sequence[str]) -> tuple[Scan, ...]:
+    """The same scans; those whose file name matches a pattern are taken for CT in HU (`medrecon.choices`).
+
+    Args:
+        scans: as `all_scans` gives them.
+        patterns: of file names (`*` and `?`), for NIfTI, NRRD and MHA, which cannot say what their units are.
+
+    Raises:
+        UsageError: a pattern matches nothing, or a file that says otherwise.
+    """
+    for pattern in patterns:
+        if not any(fnmatch(scan.path.name, pattern) for scan in scans):
+            raise UsageError(f"no scan matches '{pattern}'", remedy="mend hu")
+    taken = tuple(
+        with_hu(scan) if any(fnmatch(scan.path.name, pattern) for pattern in patterns) else scan
+        for scan in scans
+    )
+    for scan in taken:
+        remember(scan)
+    return taken
 
 
 def load_network(network: Network, weights: str | Path, device: str | torch.device = "cpu") -> Network:

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.transforms import LoadImage
 
 from medrecon import __version__
 from medrecon.bundle import find_bundle
 from medrecon.encoders import ConvEncoder
-from medrecon.errors import ModelError
+from medrecon.errors import ModelError, UsageError
 from medrecon.inversion import PyramidDecoder
-from medrecon.io import ScanError
+from medrecon.io import ScanError, ScanReader
 from medrecon.reconstructor import Reconstructor
 from medrecon.workflow import (
     all_scans,
@@ -26,6 +27,7 @@ from medrecon.workflow import (
     locate,
     rates_of,
     scan_labels,
+    take_as_hu,
 )
 
 
@@ -66,6 +68,25 @@ def test_no_scan_is_dropped_in_silence(tmp_path: Path, make_ct: Callable[..., np
     make_ct(tmp_path / "gap", description="Gap", seed=2, leave_out=3)
     with pytest.raises(ScanError, match="gap"):
         all_scans(tmp_path)
+
+
+def test_only_files_that_cannot_say_so_are_taken_as_hu(
+    tmp_path: Path, make_ct: Callable[..., np.ndarray], make_nifti: Callable[..., np.ndarray]
+) -> None:
+    make_ct(tmp_path / "series")
+    make_nifti(tmp_path / "ct_a.nii.gz")
+    make_nifti(tmp_path / "mr_b.nii.gz", seed=1)
+    scans = all_scans(tmp_path)
+    taken = take_as_hu(scans, ["ct_*", "series"])
+    assert {scan.path.name: (scan.modality, scan.units) for scan in taken} == {
+        "series": ("CT", "HU"),
+        "ct_a.nii.gz": ("CT", "HU"),
+        "mr_b.nii.gz": ("", ""),
+    }
+    (ct,) = [scan for scan in taken if scan.path.name == "ct_a.nii.gz"]
+    assert LoadImage(reader=ScanReader())(ct).meta["units"] == "HU", "the reader knows, too"
+    with pytest.raises(UsageError, match="no scan matches 'cta'"):
+        take_as_hu(scans, ["ct_*", "cta"])
 
 
 def test_labels_tell_scans_apart_and_nobody_who_the_patient_is(

@@ -118,3 +118,26 @@ def test_a_table_of_a_run_before_is_not_replaced(
     assert (out / "metrics.json").read_text() == "mine"
     table = evaluate(workflow(bundle, "evaluate.yaml", kind="inference", overwrite=True, **options), out)
     assert len(table["results"]) == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_that_are_ct_can_be_said_to_be(
+    name: str,
+    tmp_path: Path,
+    scans: dict[str, Any],
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+) -> None:
+    options = {"dataset_dir": str(scans["folder"]), "layers": ["level1"], "controls": {}, "device": "cpu"}
+    made = workflow(
+        small_bundle(name),
+        "evaluate.yaml",
+        kind="inference",
+        output_dir=str(tmp_path / "out"),
+        hu=["m?.nii.gz"],
+        **options,
+    )
+    rows = evaluate(made, tmp_path / "out")["results"]
+    assert [(row["modality"], row["units"], row["low"], row["high"]) for row in rows] == [
+        ("CT", "HU", -1024, 3071)
+    ] * 2
