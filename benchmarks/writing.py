@@ -85,6 +85,24 @@ def sitk_slices(volume: np.ndarray, path: Path) -> None:
         writer.Execute(image)
 
 
+def sitk_copy(volume: np.ndarray, path: Path, scan: Scan) -> None:
+    """SimpleITK with all attributes of the source copied, as a derived series needs."""
+    path.mkdir()
+    slices = np.ascontiguousarray(volume.transpose(2, 1, 0))
+    reader, writer = sitk.ImageFileReader(), sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for index, (file, pixels) in enumerate(zip(scan.files, slices, strict=True)):
+        reader.SetFileName(str(file))
+        reader.ReadImageInformation()
+        image = sitk.GetImageFromArray(pixels)
+        for key in reader.GetMetaDataKeys():
+            image.SetMetaData(key, reader.GetMetaData(key))
+        image.SetMetaData("0020|000e", f"1.2.3.{index // slices.shape[0]}")
+        image.SetMetaData("0008|0018", f"1.2.3.4.{index}")
+        writer.SetFileName(str(path / f"{index:04d}.dcm"))
+        writer.Execute(image)
+
+
 def bare(volume: np.ndarray, path: Path, scan: Scan) -> None:
     """Our writer's files, without flushing, reading back and hashing."""
     writer = DicomSeriesWriter(LEVEL3)
@@ -128,7 +146,8 @@ def main() -> None:
             "DICOM: ours, bare": lambda path: bare(volume, path, scan),
             "DICOM: ours": lambda path: ours(volume, path, scan),
             "DICOM: ours from float32": lambda path: ours(real, path, scan),
-            "DICOM: SimpleITK per slice": lambda path: sitk_slices(volume, path),
+            "DICOM: SimpleITK, 3 tags": lambda path: sitk_slices(volume, path),
+            "DICOM: SimpleITK, all tags": lambda path: sitk_copy(volume, path, scan),
             "headers of the source": lambda path: (source_slices(scan), None)[1],
             ".nii.gz: ours": lambda path: ours(volume, path.with_suffix(".nii.gz"), scan),
             ".nii.gz: nibabel": lambda path: nibabel_save(volume, path.with_suffix(".nii.gz"), scan),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import struct
 import warnings
-from io import BytesIO
 
 import numpy as np
-import pydicom
 from pydicom import DataElement, Dataset
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 
@@ -36,8 +36,11 @@ def derived_file(source: SourceSlice, index: int, plan: SeriesPlan) -> tuple[byt
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the source's attributes get wrong is kept as it is
         image = derive(source, index, plan)
-        buffer = BytesIO()
-        pydicom.dcmwrite(buffer, image, implicit_vr=False, little_endian=True, enforce_file_format=True)
+        buffer = DicomBytesIO()
+        buffer.write(b"\0" * 128 + b"DICM")
+        write_file_meta_info(buffer, image.file_meta)
+        buffer.is_little_endian, buffer.is_implicit_VR = True, False
+        write_dataset(buffer, image)
     pixels = plan.encoded.stored[index]
     data = memoryview(pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)).cast("B")
     padded = memoryview(bytes(data) + b"\0") if len(data) % 2 else data
@@ -139,4 +142,3 @@ def _file_meta(header: Dataset) -> None:
     meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     header.file_meta = meta
-    header.preamble = b"\0" * 128
