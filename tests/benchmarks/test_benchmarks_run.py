@@ -2,66 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports a script of benchmarks/ by its name; it finds its neighbours as when it is run."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    yield importlib.import_module
-    for name in SCRIPTS:
-        sys.modules.pop(name, None)
-
-
-@pytest.fixture
-def toy_bundle(tmp_path: Path) -> Callable[[str], Path]:
-    """A shipped bundle with a network of a few channels, untrained: `toy_bundle("slice_autoencoder")`."""
-
-    def make(name: str) -> Path:
-        from medrecon.bundle import Bundle
-
-        folder = tmp_path / "bundles" / name
-        (folder / "configs").mkdir(parents=True)
-        (folder / "models").mkdir()
-        for file in (ROOT / "bundles" / name / "configs").iterdir():
-            (folder / "configs" / file.name).write_text(file.read_text("utf-8"), encoding="utf-8")
-        place = folder / "configs" / "metadata.json"
-        meta = json.loads(place.read_text("utf-8"))
-        for part in (meta["network_def"]["encoder"], meta["network_def"]["inversion"]):
-            part["widths"] = [4, 4, 4]
-        meta["network_def"]["mixed_precision"] = False
-        place.write_text(json.dumps(meta), encoding="utf-8")
-        torch.save(Bundle.open(folder).architecture().state_dict(), folder / "models" / "model.pt")
-        return folder
-
-    return make
-
-
-@pytest.fixture
-def scans(tmp_path: Path, make_ct: Callable[..., np.ndarray], make_nifti: Callable[..., np.ndarray]) -> Path:
-    """A CT series, two NIfTI files (one of them a CT that cannot say so), and a series with a gap."""
-    folder = tmp_path / "scans"
-    make_ct(folder / "ct_chest", (32, 36, 6))
-    make_ct(folder / "ct_gap", (16, 16, 6), leave_out=2, seed=1)
-    make_nifti(folder / "mr_head.nii.gz", (34, 32, 18))
-    make_nifti(folder / "ct_said_by_name.nii.gz", (20, 32, 18), seed=1)
-    return folder
 
 
 def result(path: Path) -> dict[str, Any]:
@@ -269,81 +222,6 @@ def test_arithmetic_is_that_of_the_convolution(benchmark: Callable[[str], Module
     network = Network(1, 5, 3, padding=1, bias=False)
     flops = benchmark("throughput").count_flops(network, torch.zeros(1, 1, 8, 8), "any")
     assert flops == 2 * 5 * 9 * 64
-
-
-TRAINING = [
-    "--held-out",
-    "mr_*",
-    "--hu",
-    "ct_*",
-    "--patch",
-    "16",
-    "16",
-    "--batch",
-    "1",
-    "--crop",
-    "16",
-    "16",
-    "4",
-]
-
-
-@pytest.fixture
-def readable(scans: Path) -> Path:
-    """The scans without the one that is refused: that case has its own test."""
-    for file in (scans / "ct_gap").iterdir():
-        file.unlink()
-    return scans
-
-
-def test_subset_vs_single_trains_with_the_same_steps(
-    benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], readable: Path, tmp_path: Path
-) -> None:
-    out, bundle = tmp_path / "subset.json", toy_bundle("slice_autoencoder")
-    arguments = [str(readable), "--bundle", str(bundle), *TRAINING, "--json", str(out)]
-    script = benchmark("subset_vs_single")
-    script.main([*arguments, "--steps", "11"])
-    content = result(out)
-    assert content["scans"] == ["mr_head"]
-    assert [note.split(" steps")[0] for note in content["notes"].values()] == ["11", "11", "2"]
-    assert all(np.isfinite(values).all() for values in content["psnr"].values())
-    assert list(content["gap_db"]) == [f"any subset - {name}" for name in list(content["psnr"])[1:]]
-
-    before = (bundle / "models" / "model.pt").read_bytes()
-    script.main([*arguments, "--weights", str(bundle / "models" / "model.pt"), "--minutes", "0.002"])
-    content = result(out)
-    assert content["notes"]["any subset"] == "the given weights"
-    assert list(content["psnr"]) == ["any subset", "any subset, trained on", "level3 alone"]
-    assert list(content["gap_db"]) == ["any subset - level3 alone", "any subset, trained on - level3 alone"]
-    assert (bundle / "models" / "model.pt").read_bytes() == before
-
-
-def test_baselines_train_for_the_same_time(
-    benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], readable: Path, tmp_path: Path
-) -> None:
-    out, bundle = tmp_path / "baselines.json", toy_bundle("slice_autoencoder")
-    arguments = [str(readable), "--bundle", str(bundle), *TRAINING, "--json", str(out), "--minutes", "0.002"]
-    benchmark("baselines").main(arguments)
-    content = result(out)
-    assert list(content["psnr"])[-1] == "linear control"
-    assert len(content["facts"]) == 3
-    assert all(fact["steps"] >= 3 and fact["seconds"] >= 0.12 for fact in content["facts"].values())
-    assert {fact["values_per_voxel"] for fact in content["facts"].values()} == {1 / 16}
-
-
-def test_a_budget_ends_with_no_learning_rate_left(benchmark: Callable[[str], ModuleType]) -> None:
-    from ignite.engine import Engine
-
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
-    rates: list[float] = []
-    trainer = Engine(lambda engine, batch: rates.append(optimizer.param_groups[0]["lr"]))
-    budget = benchmark("short_training").Budget(optimizer, steps=100)
-    budget.attach(trainer)
-    trainer.run(range(1000), max_epochs=5)
-    assert len(rates) == budget.spent == 100
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == pytest.approx(0.5, rel=0.01)
-    assert rates[-1] < 0.001
 
 
 def test_the_parent_of_measured_processes_imports_nothing_heavy(tmp_path: Path) -> None:
