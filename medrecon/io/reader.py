@@ -71,7 +71,13 @@ class ScanReader(ImageReader):
             raise ScanError(
                 f"cannot be read ({type(img).__name__}: {img})", remedy="check the input"
             ) from img
-        volume, notes = load(img)
+        try:
+            volume, notes = load(img)
+        except ScanError:
+            raise
+        except Exception as error:
+            why = f"cannot be read ({type(error).__name__}: {error})"
+            raise ScanError(why, path=img.path, remedy="check the input") from error
         for note in notes:
             warnings.warn(f"{img.path}: {note}", ScanWarning, stacklevel=2)
         return contiguous(volume), scan_meta(img, notes)
@@ -87,6 +93,11 @@ def contiguous(volume: np.ndarray) -> torch.Tensor:
     if source.is_contiguous():
         return source
     turned = torch.from_numpy(np.empty(source.shape, source.numpy().dtype))  # numpy asks for huge pages
-    for y in range(source.shape[1]):
-        turned[:, y, :] = source[:, y, :].t().contiguous().t().contiguous()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a plane is too little work to share: waking threads costs ten times the copy
+    try:
+        for y in range(source.shape[1]):
+            turned[:, y, :] = source[:, y, :].t().contiguous().t().contiguous()
+    finally:
+        torch.set_num_threads(threads)
     return turned

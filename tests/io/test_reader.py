@@ -141,6 +141,17 @@ def test_refusals_are_not_bypassed(fault: str, tmp_path: Path, make_series: Make
     assert isinstance(caught_d.value, ScanError) or isinstance(caught_d.value.__cause__, ScanError)
 
 
+def test_an_unexpected_fault_is_a_refusal_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nib.save(nib.Nifti1Image(np.eye(3, dtype=np.int16)[None], np.eye(4)), tmp_path / "a.nii")
+
+    def fail(_: object) -> None:
+        raise KeyError("inside")
+
+    monkeypatch.setattr("medrecon.io.reader.load", fail)
+    with pytest.raises(ScanError, match=r"a\.nii: cannot be read \(KeyError: 'inside'\)"):
+        LoadImage(reader=ScanReader())(tmp_path / "a.nii")
+
+
 def test_moved_source_is_refused(tmp_path: Path, make_series: Make) -> None:
     make_series(tmp_path / "x")
     meta = load()({"image": tmp_path / "x"})["image"].meta
@@ -170,8 +181,10 @@ def test_what_is_noticed_is_warned_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.int64, np.float32, np.float64])
 def test_contiguous(dtype: type) -> None:
     values = np.random.default_rng(0).integers(0, 200, (4, 5, 6)).astype(dtype)
+    threads = torch.get_num_threads()
     for view in (values, values.transpose(2, 1, 0), np.asfortranarray(values)):
         turned = contiguous(view)
         assert turned.is_contiguous()
         assert np.array_equal(turned.numpy(), view)
+        assert torch.get_num_threads() == threads
     assert contiguous(np.full((2, 2, 2), 65535, np.uint16)).max() == 65535

@@ -82,7 +82,18 @@ def raw(name: str, value: bytes) -> Callable[[Path], None]:
     return change
 
 
+def cut_last_header(folder: Path) -> None:
+    os.truncate(file(folder, 4), 700)
+
+
+def link_last_to_nowhere(folder: Path) -> None:
+    file(folder, 4).unlink()
+    file(folder, 4).symlink_to(folder / "nowhere")
+
+
 REFUSED = {
+    "cut header of the last": (cut_last_header, r"047\.dcm: a slice may be lost: broken DICOM header"),
+    "last is a link to nowhere": (link_last_to_nowhere, r"047\.dcm: a slice may be lost: a link to nowhere"),
     "gap": (lose_a_slice, r"1 slice\(s\) missing after slice 2 of 4 \(037\.dcm\): 5\.000 mm .*2\.500 mm"),
     "empty file": (lose_a_slice_and_keep_its_empty_file, r"missing after slice 2.*074\.dcm is empty"),
     "link to nowhere": (lose_a_slice_and_keep_its_link, r"missing after slice 2.*074\.dcm a link to nowhere"),
