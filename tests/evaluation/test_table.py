@@ -81,6 +81,20 @@ def test_a_failing_disk_leaves_the_table_as_it_was(tmp_path: Path, monkeypatch: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "metrics.json"]
 
 
+def test_it_is_replaced_in_one_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = FidelityTable(tmp_path)
+    table.add([row("a", "level4")])
+    before = table.json.read_text()
+
+    def killed(self: Path, target: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(OutputError, match="Input/output error"):
+        table.add([row("b", "level4")])
+    assert table.json.read_text() == before
+
+
 def test_what_json_cannot_hold_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         FidelityTable(tmp_path).add([row("a", "level4", float("nan"))])
