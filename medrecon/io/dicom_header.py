@@ -259,9 +259,13 @@ def _looks_like_data_set(head: bytes) -> bool:
     return head[:2] == b"\x08\0" and int.from_bytes(head[4:8], "little") < 1024
 
 
-def data_set_start(path: Path) -> int:
-    """Where the data set begins behind the file meta information."""
+def inflate_file(path: Path) -> bytes:
+    """The inflated data set of a deflated DICOM file, without its file meta information.
+
+    Raises:
+        ScanError: the stream is broken, cut short, or a decompression bomb.
+    """
     with FileIO(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        window = Window(stream, size)
-        return _file_meta(window, Header(path, size, 0))
+        start = _file_meta(Window(stream, size), Header(path, size, 0))
+    return inflate(path.read_bytes()[start:], path)

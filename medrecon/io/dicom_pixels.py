@@ -8,9 +8,8 @@ from io import FileIO
 import numpy as np
 
 from medrecon.io.decode import to_stored
-from medrecon.io.dicom_header import DEFLATED, NATIVE
+from medrecon.io.dicom_header import DEFLATED, NATIVE, inflate_file
 from medrecon.io.frames import Frame
-from medrecon.io.inflate import inflate_file
 from medrecon.io.sandbox import decode_frames
 from medrecon.io.scan import ScanError
 from medrecon.io.stamp import check_unchanged

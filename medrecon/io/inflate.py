@@ -39,11 +39,3 @@ def inflate(data: bytes, path: Path, bits: int = -15) -> bytes:
             f"broken deflated data ({error})", path=path, remedy="export the series again"
         ) from None
     return b"".join(parts)
-
-
-def inflate_file(path: Path) -> bytes:
-    """The inflated data set of a deflated DICOM file, without its file meta information."""
-    from medrecon.io.dicom_header import data_set_start
-
-    raw = path.read_bytes()
-    return inflate(raw[data_set_start(path) :], path)
