@@ -189,4 +189,45 @@ def check_affine(affine: np.ndarray, name: str, path: object) -> None:
         raise ScanError(f"the {name} is singular: axes fall together", path=path, remedy=CONVERT)  # type: ignore[arg-type]
 
 
+def straighten(
+    affine: np.ndarray, shape: Sequence[int], name: str, path: object
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The affine with axes at right angles, as DICOM, ITK and a qform need them, and what must be said.
+
+    Axes that are off by no more than rounding stay as they are. Others are turned to the nearest right angles
+    about the centre of the scan (orthogonal Procrustes), if that moves no corner by more than a tenth of the
+    smallest voxel.
+
+    Args:
+        affine: (4, 4), voxel index -> mm, not singular.
+        shape: (3,) voxels along each axis.
+        name: of the form that holds it.
+        path: the scan, for the message.
+
+    Raises:
+        ScanError: sheared by more.
+    """
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    directions = affine[:3, :3] / sizes
+    if np.abs(directions.T @ directions - np.eye(3)).max() <= _SQUARE:
+        return affine, ()
+    left, _, right = np.linalg.svd(directions)
+    straight = affine.copy()
+    straight[:3, :3] = (left @ right) * sizes
+    centre = (np.asarray(shape) - 1) / 2
+    straight[:3, 3] += (affine - straight)[:3, :3] @ centre
+    corners = np.stack(np.meshgrid(*((0, n - 1) for n in shape), indexing="ij")).reshape(3, -1)
+    moved = (affine - straight)[:3, :3] @ (corners - centre[:, None])
+    off = float(np.linalg.norm(moved, axis=0).max())
+    if off > 0.1 * sizes.min():
+        raise ScanError(
+            f"the {name} is sheared: its corners are {off:.2f} mm off a straight grid, and neither DICOM nor "
+            "ITK knows others",
+            path=path,  # type: ignore[arg-type]
+            remedy="resample it onto a straight grid first (nibabel.processing.resample_to_output)",
+        )
+    return straight, (f"the {name} is slightly sheared: made straight, corners move by {off:.2g} mm",)
+
+
 CONVERT = "convert the original images again"
+_SQUARE = 1e-5  # cosine; ITK takes up to 5e-5

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medrecon.io.geometry import check_affine
+from medrecon.io.geometry import check_affine, straighten
 from medrecon.io.scan import ReadOptions, ScanError
 
 DTYPES = {
@@ -167,12 +167,11 @@ def _affine(
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if np.any(np.abs(sizes - steps) > 0.01 * sizes + 1e-3) and np.all(steps > 0):
         notes.append(f"pixdim says {_mm(steps)}, the {wanted} {_mm(sizes)}: the {wanted} decides")
-    directions = affine[:3, :3] / sizes
-    if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
-        notes.append(f"the {wanted} is sheared: neither DICOM nor ITK can say that")
     if scale != 1.0:
         notes.append("units are not mm: converted")
         affine = np.diag([scale] * 3 + [1.0]) @ affine
+    affine, said = straighten(affine, shape[:3], wanted, path)
+    notes.extend(said)
     return affine
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medrecon.io.geometry import straighten
 from medrecon.io.inflate import FREE_BYTES, MAX_RATIO
 from medrecon.io.scan import ReadOptions, Scan, ScanError
 from medrecon.io.series import scan_key
@@ -41,16 +42,17 @@ def text_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
     _check_size(header, path, options)
     chosen = pick_volume((*shape, *lists), volume, path)
     several = bool(lists) and lists[0] > 1
+    affine, said = straighten(header.affine, shape, "grid", path)
     return Scan(
         path=path,
         format="nrrd" if nrrd else "mha",
         files=(path,),
         shape=shape,
-        affine=header.affine,
+        affine=affine,
         key=scan_key(str(path.resolve()), volume if several else None),
         description=path.stem,
         volume=chosen if several else None,
-        notes=header.notes,
+        notes=(*header.notes, *said),
         options=options,
         recipe=TextRecipe(header, stamp_of(header.data_path), chosen),
     )

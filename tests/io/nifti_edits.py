@@ -47,4 +47,4 @@ def field(offset: int, kind: str, *values: float) -> Callable[[Path], None]:
 
 def flip(path: Path) -> None:
     patch(path, 252, struct.pack("<2h", 1, 1))
-    patch(path, 280, struct.pack("<4f", 0.6, 0, 0, 4))
+    patch(path, 280, struct.pack("<12f", 0.6, 0, 0, 4, 0, 0.75, 0, -7, 0, 0, 2.5, 9))

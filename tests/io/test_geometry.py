@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from medrecon.io import ScanError, find_one, read_scan
-from medrecon.io.geometry import check_affine, stack
+from medrecon.io.geometry import check_affine, stack, straighten
 
 Make = Callable[..., np.ndarray]
 NAMES = [f"slice{k}" for k in range(40)]
@@ -114,3 +114,38 @@ def test_tilted_stack_is_resampled_where_it_is(tmp_path: Path, make_series: Make
         index = np.linalg.inv(scan.affine) @ np.c_[world * [-1, -1, 1], np.ones(3)].T
         found = map_coordinates(values.astype(float), index[:3], order=1)
         assert np.allclose(found, smooth(*world.T), atol=6)
+
+
+def tilted(shear: float) -> np.ndarray:
+    """An oblique, mirrored affine whose third axis leans towards the second by the sine `shear`."""
+    _, directions, normal = grid()
+    axes = np.stack([-directions[0], directions[1], normal + shear * directions[1]], axis=1)
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = axes * (0.7, 0.8, 2.5), (-20, 30, 4)
+    return affine
+
+
+def test_rounding_is_no_shear() -> None:
+    affine = tilted(5e-6)
+    straight, said = straighten(affine, (30, 20, 10), "sform", "a.nii")
+    assert np.array_equal(straight, affine)
+    assert not said
+
+
+def test_a_slight_shear_is_made_straight_about_the_centre() -> None:
+    shape, affine = (30, 20, 10), tilted(4e-3)
+    straight, (said,) = straighten(affine, shape, "sform", "a.nii")
+    axes = straight[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    assert np.allclose(axes.T @ axes, np.eye(3), atol=1e-12)
+    assert np.linalg.det(axes) == pytest.approx(-1), "a mirrored grid stays one"
+    centre = [*(np.array(shape) - 1) / 2, 1]
+    assert np.allclose(straight @ centre, affine @ centre, atol=1e-12)
+    corners = [np.array([x, y, z, 1]) for x in (0, 29) for y in (0, 19) for z in (0, 9)]
+    moved = max(float(np.linalg.norm((straight - affine) @ corner)) for corner in corners)
+    assert 0.01 < moved < 0.07
+    assert f"corners move by {moved:.2g} mm" in said
+
+
+def test_more_shear_than_a_tenth_of_a_voxel_is_refused() -> None:
+    with pytest.raises(ScanError, match=r"a\.nii: the sform is sheared: .*; resample it"):
+        straighten(tilted(0.02), (30, 20, 10), "sform", "a.nii")

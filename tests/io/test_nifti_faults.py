@@ -36,6 +36,11 @@ def singular(path: Path) -> None:
     patch(path, 280, struct.pack("<12f", 1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0))
 
 
+def sheared(path: Path) -> None:
+    patch(path, 252, struct.pack("<2h", 0, 1))
+    patch(path, 280, struct.pack("<12f", 0.6, 0, 0, 4, 0, 0.75, 0.8, -7, 0, 0, 2.5, 9))
+
+
 def five(path: Path) -> None:
     save(path, volume("f4", (3, 3, 3, 1, 3)))
 
@@ -64,6 +69,7 @@ HEADER = {
     "extension": (extension, "extension claims"),
     "nan form": (field(280, "f", np.nan), "sform holds NaN"),
     "singular": (singular, "sform is singular"),
+    "sheared": (sheared, r"sform is sheared: its corners are 0\.90 mm off a straight grid"),
     "two forms": (flip, r"qform and sform disagree by up to \d.* --nifti-form"),
     "no form": (no_forms, "no sform, no qform"),
     "five dimensions": (five, "5 dimensions"),

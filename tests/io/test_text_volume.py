@@ -178,3 +178,12 @@ def test_rubbish(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ScanError, match=name):
         find_one(tmp_path / name)
+
+
+def test_sheared_grid(tmp_path: Path) -> None:
+    path = nrrd(tmp_path, space_directions="(1,0,0) (0,1,0) (0,0.9,2)")
+    with pytest.raises(ScanError, match=r"b\.nrrd: the grid is sheared: .*; resample it"):
+        find_one(path)
+    path = nrrd(tmp_path, space_directions="(1,0,0) (0,1,0) (0,0.02,2)")
+    (said,) = (note for note in find_one(path).notes if "sheared" in note)
+    assert "made straight" in said
