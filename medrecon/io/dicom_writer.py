@@ -120,7 +120,7 @@ class DicomSeriesWriter(ImageWriter):
     def _plan(self, scan: Scan, volume: np.ndarray) -> tuple[SeriesPlan, list[SourceSlice]]:
         slices = source_slices(scan)
         form = stored_form(slices)
-        encoded = encode(volume, form)
+        encoded = encode(volume, form, shift=scan.modality != "PT")
         first = slices[0].header
         plan = SeriesPlan(
             derivation=self.derivation,
@@ -229,6 +229,10 @@ def _said(plan: SeriesPlan, slices: list[SourceSlice], scan: Scan) -> list[str]:
     said = []
     if plan.encoded.clipped:
         said.append(f"{plan.encoded.clipped} of {plan.encoded.stored.size} voxels clipped to 16 bits")
+    if plan.encoded.coarse:
+        said.append(
+            f"stored in steps of {plan.encoded.form.slopes[0]:g}: the values do not fit 16 bits otherwise"
+        )
     if slices[0].frame:
         said.append(f"written as {len(slices)} single-frame images, the source is one enhanced object")
     if plan.replaced:

@@ -53,12 +53,14 @@ class Encoded:
         form: what they mean.
         as_source: whether that is the source's own form.
         clipped: number of voxels that did not fit and were set to the nearest value that does.
+        coarse: whether the steps are coarser than the source's.
     """
 
     stored: np.ndarray = field(repr=False)
     form: StoredForm
     as_source: bool
     clipped: int = 0
+    coarse: bool = False
 
     def values(self, index: int) -> np.ndarray:
         """The values of one slice that a reader will get, (rows, columns) float64."""
@@ -66,15 +68,17 @@ class Encoded:
         return self.stored[index] * slope + intercept
 
 
-def encode(volume: np.ndarray, source: StoredForm) -> Encoded:
+def encode(volume: np.ndarray, source: StoredForm, *, shift: bool = True) -> Encoded:
     """Store a volume as its source is stored where the values fit, else as int16.
 
     In this order: the source's form; where the source counts in whole units, int16 (or uint16) with slope 1
-    and intercept 0; the same with up to 1 % of the voxels clipped; int16 with one slope for the series.
+    and intercept 0; uint16 with slope 1 and the smallest value as intercept; the first again with up to 1 %
+    of the voxels clipped; int16 with one slope for the series.
 
     Args:
         volume: (X, Y, Z) values in the source's units, any real dtype.
         source: how the source stores them; as many slopes as there are slices.
+        shift: whether a new intercept may be other than 0 (PET forbids it, PS3.3 C.8.9.4).
 
     Raises:
         OutputError: values are not finite.
@@ -91,6 +95,8 @@ def encode(volume: np.ndarray, source: StoredForm) -> Encoded:
     whole = bool(np.all(source.slopes == 1) and np.all(source.intercepts == np.rint(source.intercepts)))
     if whole:
         plain = [_form(16, True, 1.0, len(low)), _form(16, False, 1.0, len(low))]
+        if shift:
+            plain.append(_form(16, False, 1.0, len(low), float(np.rint(low.min()))))
         for form in plain:
             if form.holds(low, high):
                 return Encoded(_store(volume, form), form, False)
@@ -101,11 +107,12 @@ def encode(volume: np.ndarray, source: StoredForm) -> Encoded:
             return Encoded(_store(np.clip(volume, first, last), form), form, False, outside)
     largest: float = max(-float(low.min()) / 32768, float(high.max()) / 32767, 1e-30)
     form = _form(16, True, _round_up(largest), len(low))
-    return Encoded(_store(volume, form), form, False)
+    coarse = bool(form.slopes[0] > np.abs(source.slopes).max())
+    return Encoded(_store(volume, form), form, False, coarse=coarse)
 
 
-def _form(bits: int, signed: bool, slope: float, count: int) -> StoredForm:
-    return StoredForm(bits, signed, np.full(count, slope), np.zeros(count))
+def _form(bits: int, signed: bool, slope: float, count: int, intercept: float = 0.0) -> StoredForm:
+    return StoredForm(bits, signed, np.full(count, slope), np.full(count, intercept))
 
 
 def _round_up(slope: float) -> float:
@@ -130,10 +137,12 @@ def _store(volume: np.ndarray, form: StoredForm) -> np.ndarray:
 
 def _shifted(part: np.ndarray, intercepts: np.ndarray) -> np.ndarray:
     """Values (X, Y, Z) less whole-numbered intercepts, rounded, in a type that holds both."""
+    large = np.abs(intercepts).max(initial=0) >= 1 << 23  # float32 cannot count further
     if part.dtype.kind not in "iu":
-        part = np.rint(part, dtype=np.float64 if part.itemsize > 4 else np.float32)
+        part = np.rint(part, dtype=np.float64 if part.itemsize > 4 or large else np.float32)
     if not intercepts.any():
         return part
     if part.dtype.kind in "iu":
-        return part.astype(np.int64 if part.itemsize > 2 else np.int32) - intercepts.astype(np.int32)
+        wide = np.int64 if part.itemsize > 2 or large else np.int32
+        return part.astype(wide) - intercepts.astype(wide)
     return part - intercepts.astype(part.dtype)

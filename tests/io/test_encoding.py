@@ -110,3 +110,24 @@ def test_memory_order_does_not_matter():
     other = encode(np.asfortranarray(values), form())
     assert np.array_equal(one.stored, other.stored)
     assert other.stored.flags.c_contiguous
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.float64])
+@pytest.mark.parametrize("start", [(1 << 24) + 1, 3_000_000_001])
+def test_a_narrow_range_far_from_zero_is_exact(start: int, dtype: type):
+    values = (
+        min(start, np.iinfo(np.int32).max - 60_000 if dtype is np.int32 else start)
+        + np.arange(60).reshape(4, 5, 3) * 1000
+    ).astype(dtype)
+    encoded = encode(values, form(32, False, 1, 0))
+    assert (encoded.form.slopes[0], encoded.clipped, encoded.coarse) == (1, 0, False)
+    assert np.array_equal(decoded(encoded), values)
+    assert set(encode(values, form(32, False, 1, 0), shift=False).form.intercepts) == {0}, "as in PET"
+
+
+def test_a_range_wider_than_16_bits_is_stored_in_coarser_steps_and_said_so():
+    values = volume(0, 1e6, np.float64)
+    encoded = encode(values, form(32, False, 1, 0))
+    assert encoded.coarse
+    assert np.abs(decoded(encoded) - values).max() <= encoded.form.slopes[0] / 2 + 1e-6
+    assert not encode(volume(0, 1, np.float64), form(12, False, 0.5, 0)).coarse
