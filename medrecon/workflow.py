@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -24,6 +25,7 @@ from medrecon.io.names import scan_label
 from medrecon.reconstructor import INPUT, Reconstructor, parse_layers
 
 Network = TypeVar("Network", bound=nn.Module)
+_log = logging.getLogger("medrecon")
 
 
 def locate(name: str) -> str:
@@ -47,7 +49,7 @@ def locate(name: str) -> str:
 
 
 def all_scans(source: str | Path, all_series: bool = False) -> tuple[Scan, ...]:
-    """Every scan of a folder, a file or a list.
+    """Every scan of a folder, a file or a list; what must be said of them is logged.
 
     Args:
         source: a series folder, a folder of series or files, one file.
@@ -59,7 +61,22 @@ def all_scans(source: str | Path, all_series: bool = False) -> tuple[Scan, ...]:
     found = find_scans(source)
     if found.refused:
         raise found.refused[0]
-    return (found if all_series else refuse_mixed(found)).scans
+    scans = (found if all_series else refuse_mixed(found)).scans
+    for scan in scans:
+        for note in scan.notes:
+            _warn(f"note: {scan.path}: {note}")
+    if found.left_out:
+        first = found.left_out[0]
+        _warn(
+            f"left out: {len(found.left_out)} file(s) that are no part of a scan, such as "
+            f"{first.path}: {first.reason}"
+        )
+    return scans
+
+
+def _warn(text: str) -> None:
+    """Log a line that a terminal can show as it is, whatever a file is called."""
+    _log.warning("%s", "".join(char if char.isprintable() else "?" for char in text))
 
 
 def take_as_hu(scans: Sequence[Scan], patterns: Sequence[str]) -> tuple[Scan, ...]:

@@ -89,6 +89,19 @@ def test_only_files_that_cannot_say_so_are_taken_as_hu(
         take_as_hu(scans, ["ct_*", "cta"])
 
 
+def test_what_is_left_out_or_odd_is_said(
+    tmp_path: Path, make_ct: Callable[..., np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    make_ct(tmp_path / "ct", shape=(8, 8, 1))
+    (tmp_path / "ct" / "read\x1bme.txt").write_text("not a scan")
+    all_scans(tmp_path / "ct")
+    note, left_out = caplog.messages
+    assert note.startswith("note: ")
+    assert ": a single slice: " in note
+    start = "left out: 1 file(s) that are no part of a scan, such as "
+    assert left_out.startswith(f"{start}{tmp_path / 'ct' / 'read?me.txt'}: ")
+
+
 def test_labels_tell_scans_apart_and_nobody_who_the_patient_is(
     tmp_path: Path, make_ct: Callable[..., np.ndarray]
 ) -> None:
