@@ -8,25 +8,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from medrecon.io.derivation import Derivation
+from medrecon.io.dicom.parametric_map import write_error_map
 from medrecon.io.find import find_one, find_scans
 from medrecon.io.manifest import manifest_path, write_manifest
 from medrecon.io.meta import scan_of
 from medrecon.io.outputs import Written
-from medrecon.io.parametric_map import write_error_map
 from medrecon.io.plan import plan_outputs
 from medrecon.io.publish import publish
 from medrecon.io.read import ScanWarning, read_scan
 from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError
 
 if TYPE_CHECKING:
-    from medrecon.io.dicom_writer import DicomSeriesWriter
-    from medrecon.io.nifti_writer import NiftiWriter
+    from medrecon.io.dicom.writer import DicomSeriesWriter
+    from medrecon.io.nifti.writer import NiftiWriter
     from medrecon.io.reader import ScanReader
     from medrecon.io.save import SaveReconstructiond
 
 _LATER = {
-    "DicomSeriesWriter": "dicom_writer",
-    "NiftiWriter": "nifti_writer",
+    "DicomSeriesWriter": "dicom.writer",
+    "NiftiWriter": "nifti.writer",
     "SaveReconstructiond": "save",
     "ScanReader": "reader",
 }

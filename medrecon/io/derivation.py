@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from pydicom.uid import UID, generate_uid
 
+from medrecon import __version__
+
 
 @dataclass(frozen=True)
 class Derivation:
@@ -63,3 +65,8 @@ class Derivation:
         return generate_uid(
             entropy_srcs=["medrecon", *source, self.model, self.version, self.weights_sha256, self.layers]
         )
+
+
+def identity_derivation() -> Derivation:
+    """The derivation of voxels that went through no network."""
+    return Derivation("none", __version__, "", "input", lossy=False)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.io.collect import Broken, Heap, collect, unreadable
-from medrecon.io.dicom_header import Header
-from medrecon.io.nifti import nifti_scan
-from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError
-from medrecon.io.series import describe, identity, scan_key, series_scan
-from medrecon.io.text_volume import text_scan
-from medrecon.io.volumes import drop_copies
+from medrecon.io.dicom.header import Header
+from medrecon.io.dicom.series import describe, identity, series_scan
+from medrecon.io.dicom.volumes import drop_copies
+from medrecon.io.nifti.volume import nifti_scan
+from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError, scan_key
+from medrecon.io.text.volume import text_scan
 
 OTHER_VOLUME = "slice of another volume of the series"
 Source = str | os.PathLike[str] | Sequence["str | os.PathLike[str]"]

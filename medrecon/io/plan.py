@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medrecon.errors import OutputError, UsageError
-from medrecon.io.dicom_source import check_derivable
+from medrecon.io.dicom.source import check_derivable
 from medrecon.io.names import result_names, scan_label
 from medrecon.io.publish import check_free
 from medrecon.io.scan import Scan

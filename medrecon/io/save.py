@@ -12,8 +12,8 @@ from monai.transforms import MapTransform
 
 from medrecon.errors import OutputError
 from medrecon.io.derivation import Derivation
-from medrecon.io.dicom_writer import DicomSeriesWriter
-from medrecon.io.nifti_writer import NiftiWriter
+from medrecon.io.dicom.writer import DicomSeriesWriter
+from medrecon.io.nifti.writer import NiftiWriter
 from medrecon.io.outputs import Written
 from medrecon.io.plan import NIFTI_ENDINGS
 from medrecon.io.read import read_scan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -113,3 +114,8 @@ class Found:
     scans: tuple[Scan, ...]
     left_out: tuple[LeftOut, ...] = ()
     refused: tuple[ScanError, ...] = ()
+
+
+def scan_key(identity: str, volume: int | None) -> str:
+    """Eight hexadecimal digits for a series or file and a volume of it."""
+    return hashlib.sha256(f"{identity}|{volume}".encode(errors="surrogateescape")).hexdigest()[:8]

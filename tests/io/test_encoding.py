@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medrecon.errors import OutputError
-from medrecon.io.encoding import StoredForm, encode
+from medrecon.io.dicom.encoding import StoredForm, encode
 
 
 def form(

@@ -326,8 +326,8 @@ def test_a_disk_that_lies_is_noticed(tmp_path, series, monkeypatch):
         file.write_bytes(bytes(data))
         return bytes(data)
 
-    import medrecon.io.dicom_writer as dicom
-    import medrecon.io.nifti_writer as nifti
+    import medrecon.io.dicom.writer as dicom
+    import medrecon.io.nifti.writer as nifti
 
     check_file = nifti._check
     monkeypatch.setattr(dicom, "_read_back", spoil)

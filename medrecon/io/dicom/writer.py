@@ -14,17 +14,17 @@ from monai.utils import convert_data_type
 from pydicom import Dataset
 
 from medrecon.errors import OutputError
-from medrecon.io.derivation import Derivation
-from medrecon.io.derived import derived_file
-from medrecon.io.dicom_source import SourceSlice, source_slices, stored_form
-from medrecon.io.encoding import Encoded, encode
+from medrecon.io.derivation import Derivation, identity_derivation
+from medrecon.io.dicom.derived import derived_file
+from medrecon.io.dicom.encoding import Encoded, encode
+from medrecon.io.dicom.series_plan import SeriesPlan
+from medrecon.io.dicom.source import SourceSlice, source_slices, stored_form
 from medrecon.io.find import find_one
 from medrecon.io.outputs import LOG, Written
 from medrecon.io.publish import publish
 from medrecon.io.read import read_scan
 from medrecon.io.reader import scan_of
 from medrecon.io.scan import Scan, ScanError
-from medrecon.io.series_plan import SeriesPlan
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MOVED = 0.25  # share of a voxel by which a slice may be off the grid before the grid counts as another one
@@ -135,13 +135,6 @@ class DicomSeriesWriter(ImageWriter):
             photometric=str(first.get("PhotometricInterpretation", "MONOCHROME2")),
         )
         return plan, slices
-
-
-def identity_derivation() -> Derivation:
-    """The derivation of voxels that went through no network."""
-    from medrecon import __version__
-
-    return Derivation("none", __version__, "", "input", lossy=False)
 
 
 def _write(file: Path, head: bytes, pixels: memoryview, final: Path) -> str:

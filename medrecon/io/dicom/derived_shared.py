@@ -17,10 +17,10 @@ from pydicom.tag import Tag
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 from pydicom.valuerep import format_number_as_ds
 
-from medrecon.io.body_parts import UNPAIRED
-from medrecon.io.dicom_source import CLASSIC, SourceSlice
-from medrecon.io.provenance import contributing_equipment, derivation_codes
-from medrecon.io.series_plan import SeriesPlan
+from medrecon.io.dicom.body_parts import UNPAIRED
+from medrecon.io.dicom.provenance import contributing_equipment, derivation_codes
+from medrecon.io.dicom.series_plan import SeriesPlan
+from medrecon.io.dicom.source import CLASSIC, SourceSlice
 
 _DEPENDS_ON = """
     SeriesNumber SeriesDescription StudyInstanceUID FrameOfReferenceUID Modality TimezoneOffsetFromUTC

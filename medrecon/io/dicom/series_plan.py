@@ -12,7 +12,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.uid import UID
 
 from medrecon.io.derivation import Derivation
-from medrecon.io.encoding import Encoded
+from medrecon.io.dicom.encoding import Encoded
 
 
 def _now() -> datetime:

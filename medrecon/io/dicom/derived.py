@@ -13,12 +13,12 @@ from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 
-from medrecon.io.derived_shared import DEPENDS_ON, drop_private, shared_elements
-from medrecon.io.dicom_source import SourceSlice
-from medrecon.io.modules import KEPT
-from medrecon.io.provenance import source_references
+from medrecon.io.dicom.derived_shared import DEPENDS_ON, drop_private, shared_elements
+from medrecon.io.dicom.modules import KEPT
+from medrecon.io.dicom.provenance import source_references
+from medrecon.io.dicom.series_plan import SeriesPlan
+from medrecon.io.dicom.source import SourceSlice
 from medrecon.io.publish import IMPLEMENTATION_VERSION
-from medrecon.io.series_plan import SeriesPlan
 
 IMPLEMENTATION_UID = "2.25.329800735698586698629295641978511506172918"
 _PATIENT = (0x0010, 0x0012)  # whole groups: retired attributes too must agree within a patient

@@ -8,7 +8,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from medrecon.io.derivation import Derivation
-from medrecon.io.dicom_source import SourceSlice
+from medrecon.io.dicom.source import SourceSlice
 
 _SCHEME = "99MEDRECON"
 

@@ -10,10 +10,9 @@ import numpy as np
 
 from medrecon.io.geometry import straighten
 from medrecon.io.inflate import FREE_BYTES, MAX_RATIO
-from medrecon.io.scan import ReadOptions, Scan, ScanError
-from medrecon.io.series import scan_key
+from medrecon.io.scan import ReadOptions, Scan, ScanError, scan_key
 from medrecon.io.stamp import Stamp, check_unchanged, stamp_of
-from medrecon.io.text_header import AGAIN, TextHeader, parse_meta, parse_nrrd
+from medrecon.io.text.header import AGAIN, TextHeader, parse_meta, parse_nrrd
 from medrecon.io.voxels import check_finite, is_constant, narrow, pick_volume
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medrecon.io.frames import Frame
+from medrecon.io.dicom.frames import Frame
 from medrecon.io.geometry import Stack
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from medrecon.io.dicom_header import MODALITY_LUT, NATIVE, REPAIR, UNDEFINED, Header
+from medrecon.io.dicom.header import MODALITY_LUT, NATIVE, REPAIR, UNDEFINED, Header
 from medrecon.io.scan import ScanError
 
 MAX_SIDE = 1 << 15

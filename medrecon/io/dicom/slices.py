@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrecon.io.dicom_header import PER_FRAME, REPAIR, Header
-from medrecon.io.frames import Frame, first_frame
+from medrecon.io.dicom.frames import Frame, first_frame
+from medrecon.io.dicom.header import PER_FRAME, REPAIR, Header
 from medrecon.io.scan import ScanError
 
 if TYPE_CHECKING:

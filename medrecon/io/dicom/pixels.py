@@ -7,10 +7,10 @@ from io import FileIO
 
 import numpy as np
 
-from medrecon.io.decode import to_stored
-from medrecon.io.dicom_header import DEFLATED, NATIVE, inflate_file
-from medrecon.io.frames import Frame
-from medrecon.io.sandbox import decode_frames
+from medrecon.io.dicom.decode import to_stored
+from medrecon.io.dicom.frames import Frame
+from medrecon.io.dicom.header import DEFLATED, NATIVE, inflate_file
+from medrecon.io.dicom.sandbox import decode_frames
 from medrecon.io.scan import ScanError
 from medrecon.io.stamp import check_unchanged
 from medrecon.io.voxels import integer_kind, rescale

@@ -15,8 +15,8 @@ from pydicom.valuerep import format_number_as_ds
 
 from medrecon.errors import OutputError, UsageError
 from medrecon.io.derivation import Derivation
-from medrecon.io.dicom_source import SourceSlice, source_slices
-from medrecon.io.provenance import code
+from medrecon.io.dicom.provenance import code
+from medrecon.io.dicom.source import SourceSlice, source_slices
 from medrecon.io.publish import IMPLEMENTATION_VERSION, publish
 from medrecon.io.scan import Scan
 

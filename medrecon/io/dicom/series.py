@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from medrecon.io.dicom_header import REPAIR, Header
+from medrecon.io.dicom.header import REPAIR, Header
+from medrecon.io.dicom.notes import header_notes
+from medrecon.io.dicom.slices import Slice, common_folder, slices_of
+from medrecon.io.dicom.tilt import DicomRecipe, straight_grid
+from medrecon.io.dicom.volumes import split_volumes
 from medrecon.io.geometry import Stack, check_orientation, check_spacing, stack
-from medrecon.io.notes import header_notes
-from medrecon.io.scan import ReadOptions, Scan, ScanError
-from medrecon.io.slices import Slice, common_folder, slices_of
-from medrecon.io.tilt import DicomRecipe, straight_grid
-from medrecon.io.volumes import split_volumes
+from medrecon.io.scan import ReadOptions, Scan, ScanError, scan_key
 
 SEPARATE = "separate what does not belong to the volume"
 
@@ -104,11 +103,6 @@ def identity(header: Header) -> str:
     return (
         header.text("SeriesInstanceUID") or f"{header.path.parent.absolute()}|{header.text('SeriesNumber')}"
     )
-
-
-def scan_key(identity: str, volume: int | None) -> str:
-    """Eight hexadecimal digits for a series or file and a volume of it."""
-    return hashlib.sha256(f"{identity}|{volume}".encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 def describe(header: Header) -> str:

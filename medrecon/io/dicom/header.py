@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 
-from medrecon.io.dicom_elements import HeaderFault, Window, read_elements
+from medrecon.io.dicom.elements import HeaderFault, Window, read_elements
 from medrecon.io.inflate import inflate
 from medrecon.io.scan import ScanError
 

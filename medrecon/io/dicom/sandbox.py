@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from medrecon.io import decode
-from medrecon.io.frames import Frame
+from medrecon.io.dicom import decode
+from medrecon.io.dicom.frames import Frame
 from medrecon.io.scan import ScanError
 from medrecon.io.stamp import check_unchanged
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medrecon.io.dicom_header import Header
+from medrecon.io.dicom.header import Header
+from medrecon.io.dicom.slices import Slice
 from medrecon.io.scan import LeftOut, ScanError
-from medrecon.io.slices import Slice
 
 KEEP = "keep the slices of one volume only"
 

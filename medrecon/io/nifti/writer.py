@@ -17,9 +17,8 @@ from monai.data import ImageWriter
 from monai.utils import convert_data_type
 
 from medrecon.errors import OutputError
-from medrecon.io.derivation import Derivation
-from medrecon.io.dicom_writer import identity_derivation
-from medrecon.io.nifti_form import NiftiForm, choose_form, source_header
+from medrecon.io.derivation import Derivation, identity_derivation
+from medrecon.io.nifti.form import NiftiForm, choose_form, source_header
 from medrecon.io.outputs import LOG, Written, hash_file
 from medrecon.io.publish import publish
 from medrecon.io.reader import scan_of

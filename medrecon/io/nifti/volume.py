@@ -1,4 +1,4 @@
-"""NIfTI files as scans: headers by `nifti_header`, voxels with the gzip check sum verified."""
+"""NIfTI files as scans: headers by `nifti.header`, voxels with the gzip check sum verified."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from typing import IO, Any
 import numpy as np
 
 from medrecon.io.inflate import FREE_BYTES, MAX_RATIO
-from medrecon.io.nifti_header import EXPORT, NiftiHeader, parse
-from medrecon.io.scan import ReadOptions, Scan, ScanError
-from medrecon.io.series import scan_key
+from medrecon.io.nifti.header import EXPORT, NiftiHeader, parse
+from medrecon.io.scan import ReadOptions, Scan, ScanError, scan_key
 from medrecon.io.stamp import Stamp, check_unchanged, stamp_of
 from medrecon.io.voxels import check_finite, is_constant, pick_volume, rescale
 

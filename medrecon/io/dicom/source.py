@@ -23,8 +23,8 @@ from pydicom.uid import (
 )
 
 from medrecon.errors import UsageError
-from medrecon.io.dicom_enhanced import Frames
-from medrecon.io.encoding import StoredForm
+from medrecon.io.dicom.encoding import StoredForm
+from medrecon.io.dicom.enhanced import Frames
 from medrecon.io.scan import Scan, ScanError
 
 CLASSIC = {

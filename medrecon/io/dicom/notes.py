@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medrecon.io.dicom_header import Header
-from medrecon.io.slices import Slice
+from medrecon.io.dicom.header import Header
+from medrecon.io.dicom.slices import Slice
 
 TEXTS = (("PatientName", 0x00100010), ("SeriesDescription", 0x0008103E), ("StudyDescription", 0x00081030))
 

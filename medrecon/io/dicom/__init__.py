@@ -1,0 +1,1 @@
+"""DICOM: series found and checked from headers, voxels decoded, derived series written."""

@@ -1,0 +1,1 @@
+"""NIfTI: headers checked, voxels read, volumes written."""

@@ -1,0 +1,1 @@
+"""NRRD and MetaImage: text headers checked, voxels read."""
