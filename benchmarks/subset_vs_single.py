@@ -6,9 +6,9 @@
 Without --weights: from the same start, on the same patches, by the bundle's train.yaml, three networks: one
 for any subset (`training_results` as configured), one for the single level with as many steps in all, and
 one with as many steps as the first spent on that level alone. The second has the easier task by far. With
---weights: the given network; one that goes on from the same weights for some minutes as it was trained; and two
-that go on for as many minutes with that level alone, one in its decoder, one in encoder and decoder. Compared is
-PSNR at that level on scans that none of them saw; aim: within 0.5 dB.
+--weights: the given network; one that goes on from the same weights for some minutes as it was trained; and
+two that go on as long with that level alone, one in its decoder, one in encoder and decoder.
+Compared is PSNR at that level on scans that none of them saw; aim: within 0.5 dB.
 """
 
 from __future__ import annotations
