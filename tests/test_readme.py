@@ -112,4 +112,12 @@ def test_the_options_exist() -> None:
         assert option in helps, option
 
 
-_OF_OTHER_PROGRAMS = {"--config_file", "--config", "--dataset_dir", "--output_dir", "--dataset", "--output"}
+_OF_OTHER_PROGRAMS = {
+    "--resume",
+    "--config_file",
+    "--config",
+    "--dataset_dir",
+    "--output_dir",
+    "--dataset",
+    "--output",
+}

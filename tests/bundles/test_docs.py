@@ -44,7 +44,7 @@ def test_the_python_example_runs(
 @bundles
 def test_files_and_options_of_the_commands_exist(name: str, repo: Path) -> None:
     commands = [line for block in blocks(name, repo, "bash") for line in block.splitlines() if line]
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         words = shlex.split(command)
         assert words[:3] == ["python", "-m", "monai.bundle"]
