@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +14,7 @@ from medrecon.errors import ModelError
 from medrecon.types import Features, LayerInfo
 
 
-class SingleLayerDecoder(nn.Module):
+class SingleLayerDecoder(ABC, nn.Module):
     """Inverts one layer: stages that undo its stride, a convolution to one channel, a sigmoid.
 
     A stage multiplies each axis by a prime factor of that axis' stride, so any stride works, other than
@@ -51,9 +52,9 @@ class SingleLayerDecoder(nn.Module):
             last = channels
         self.out = Convolution(self.spatial_dims, last, 1, conv_only=True)
 
+    @abstractmethod
     def stage(self, in_channels: int, out_channels: int, scale: tuple[int, ...]) -> nn.Module:
         """One step up: (B, in_channels, *size) -> (B, out_channels, *(size * scale))."""
-        raise NotImplementedError
 
     def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
         """The image behind the features of this decoder's layer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -12,7 +13,7 @@ from medrecon.losses.slices import slice_batches
 from medrecon.types import LayerInfo
 
 
-class FeatureLoss(nn.Module):
+class FeatureLoss(ABC, nn.Module):
     """Weighted mean over layers of a distance between the features of two images.
 
     A 2D encoder sees a volume by slices along all three axes: random ones while training, evenly spaced ones
@@ -55,9 +56,9 @@ class FeatureLoss(nn.Module):
         self.encoder.eval()
         return self
 
+    @abstractmethod
     def distance(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Scalar distance of two feature maps (B, C, *positions), float32."""
-        raise NotImplementedError
 
     def forward(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Scalar loss of two images (B, C, *spatial) of one shape; gradients flow to `pred` only.
