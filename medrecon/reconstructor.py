@@ -112,10 +112,22 @@ class Reconstructor(nn.Module):
     def halo(self) -> int | None:
         """Voxels around a block of the deepest stride that its reconstruction can depend on.
 
-        None where the inversion does not say its `reach`: then only the whole image gives the right result.
+        None where the inversion does not say its `reach`, or a layer sees the whole image: then only the whole
+        image (or the encoder's `window`) gives the right result.
         """
         reach = getattr(self.inversion, "reach", None)
-        if reach is None:
+        layers = self.layers()
+        if reach is None or any(layer.receptive_field is None for layer in layers):
             return None
-        sides = [(f - s) / 2 for x in self.layers() for f, s in zip(x.receptive_field, x.stride, strict=True)]
-        return math.ceil(max(sides)) + int(reach)
+        sides = [
+            (field - step) / 2
+            for layer in layers
+            for field, step in zip(layer.receptive_field or (), layer.stride, strict=True)
+        ]
+        return max(0, math.ceil(max(sides))) + int(reach)
+
+    @property
+    def window(self) -> tuple[int, ...] | None:
+        """The spatial size that the encoder must be given; None where any size will do."""
+        window: tuple[int, ...] | None = getattr(self.encoder, "window", None)
+        return window

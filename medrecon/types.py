@@ -18,13 +18,14 @@ class LayerInfo:
         name: the name by which the layer is chosen.
         channels: number of feature maps.
         stride: input voxels per feature position, along each axis.
-        receptive_field: input voxels that one feature value sees, along each axis.
+        receptive_field: input voxels that one feature value sees, along each axis; None where it is the whole
+            image or unknown (norms over space, attention).
     """
 
     name: str
     channels: int
     stride: tuple[int, ...]
-    receptive_field: tuple[int, ...]
+    receptive_field: tuple[int, ...] | None = None
 
     @property
     def values_per_voxel(self) -> float:

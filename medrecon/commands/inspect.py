@@ -32,7 +32,7 @@ def list_layers(bundle: str) -> Outcome:
             "channels": layer.channels,
             "stride": list(layer.stride),
             "values_per_voxel": layer.values_per_voxel,
-            "receptive_field": list(layer.receptive_field),
+            "receptive_field": None if layer.receptive_field is None else list(layer.receptive_field),
         }
         for layer in layers_of(opened)
     ]
@@ -46,7 +46,10 @@ def list_layers(bundle: str) -> Outcome:
 
 
 def _layer_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    stride, field = ("x".join(str(step) for step in row[key]) for key in ("stride", "receptive_field"))
+    stride, field = (
+        "x".join(str(step) for step in row[key]) if row[key] else "whole image"
+        for key in ("stride", "receptive_field")
+    )
     return row["name"], str(row["channels"]), stride, f"{row['values_per_voxel']:.4g}", field
 
 
