@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -10,6 +11,13 @@ import typer
 _BUNDLE_HELP = (
     "Name of a bundle that comes with medrecon (volume_autoencoder, slice_autoencoder) or a bundle's folder. "
     "A bundle's configuration can run code: name only bundles that you trust."
+)
+
+_ENCODER_HELP = (
+    "The network to look into: a short name (vgg16, vgg19, resnet18, resnet34, resnet50, medicalnet10, "
+    "medicalnet18, medicalnet34, medicalnet50, deepbet), the dotted path of a class or function "
+    "(monai.networks.nets.SegResNet, torchvision.models.resnet18, timm.create_model) or the folder of a MONAI "
+    "bundle. Dotted paths and bundles run code: name only those that you trust."
 )
 
 
@@ -25,6 +33,30 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
 ]
 Bundle = Annotated[str, typer.Option("--bundle", "-b", metavar="NAME|DIR", help=_BUNDLE_HELP)]
+Encoder = Annotated[
+    Optional[str],  # noqa: UP045 - typer evaluates this at run time, also on Python 3.10
+    typer.Option("--encoder", "-e", metavar="NAME|PATH|DIR", help=_ENCODER_HELP),
+]
+EncoderWeights = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--encoder-weights",
+        "--weights",
+        "-w",
+        metavar="FILE",
+        help="The encoder's weights: safetensors, or a torch checkpoint that is read without running code. "
+        "Without them they are random (a bundle brings its own).",
+    ),
+]
+EncoderArguments = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--encoder-arguments",
+        metavar="JSON",
+        help="Arguments of the encoder's class, as JSON, such as "
+        '\'{"spatial_dims": 3, "in_channels": 1, "out_channels": 2}\'.',
+    ),
+]
 Device = Annotated[
     str, typer.Option("--device", "-d", metavar="auto|cpu|cuda[:N]", help="Where the network runs.")
 ]
