@@ -1,0 +1,234 @@
+"""What an atlas says of one scan: the figures of each layer, and the volumes that they were measured on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+FORMAT = "medrecon-atlas-1"
+"""Name of the JSON that `to_json` writes."""
+
+
+@dataclass(frozen=True)
+class RegionError:
+    """Errors over one region, in source units.
+
+    Attributes:
+        voxels: how many it holds.
+        mae: mean absolute error.
+        rmse: root of the mean squared error.
+        bias: mean of reconstruction - source.
+    """
+
+    voxels: int
+    mae: float
+    rmse: float
+    bias: float
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Error by spatial frequency, radial, in the patient.
+
+    Attributes:
+        frequencies: centres of the bands, line pairs per mm.
+        error: error power over source power in each band: 0 kept, 1 as bad as leaving the band out.
+        limit: line pairs per mm from which on error power exceeds half of the source's; None where it never
+            does.
+    """
+
+    frequencies: tuple[float, ...]
+    error: tuple[float, ...]
+    limit: float | None
+
+
+@dataclass(frozen=True)
+class Control:
+    """A reconstruction that shows what a score is worth.
+
+    Attributes:
+        name: "mean image", "shuffled features", "random weights", "linear code" or "identity".
+        psnr: dB, over the layer's data range.
+        ssim: 3D.
+        mae: source units.
+    """
+
+    name: str
+    psnr: float
+    ssim: float
+    mae: float
+
+
+@dataclass(frozen=True)
+class LayerScore:
+    """What one layer, or one set of layers, kept of a scan.
+
+    Attributes:
+        layer: "level3", "level2+level4".
+        channels: feature maps; None for a set of layers.
+        stride: voxels per feature position, along each axis; None for a set of layers.
+        values_per_voxel: feature values kept per voxel; None for the image itself.
+        bits_per_voxel: of the features at 8 bits, entropy coded; None for the image itself.
+        mae: mean absolute error, source units.
+        rmse: root of the mean squared error, source units.
+        bias: mean of reconstruction - source, source units.
+        psnr: dB over `data_range`; infinite where nothing was lost.
+        ssim: mean structural similarity in 3D.
+        ms_ssim: multi-scale structural similarity in 3D; NaN where the scan is too small for it.
+        normalised_error: length of the error over that of the source about its mean.
+        data_range: width of the range that PSNR and SSIM refer to, source units.
+        regions: name -> errors there.
+        spectrum: error by spatial frequency.
+        controls: what costs nothing or means nothing.
+        codecs: codec -> bits per voxel at the same PSNR; None where it is out of the codec's reach.
+        consistency: re-encoded distance, 0 for the same features, 1 as far as features of zero; None where it
+            was not measured.
+        coverage: share of held-out voxels inside the stated 90 % interval; None without an interval.
+        interval: mean half width of that interval, source units.
+        seconds: wall time of the reconstruction and its evaluation.
+    """
+
+    layer: str
+    channels: int | None
+    stride: tuple[int, ...] | None
+    values_per_voxel: float | None
+    bits_per_voxel: float | None
+    mae: float
+    rmse: float
+    bias: float
+    psnr: float
+    ssim: float
+    ms_ssim: float
+    normalised_error: float
+    data_range: float
+    regions: dict[str, RegionError]
+    spectrum: Spectrum
+    controls: tuple[Control, ...]
+    codecs: dict[str, float | None]
+    consistency: float | None
+    coverage: float | None
+    interval: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ScanScores:
+    """Everything that an atlas measured on one scan; nothing in it names a patient.
+
+    Attributes:
+        key: the scan's stable key, a hash.
+        label: what to call it, without an identity.
+        modality: "CT", "MR", "".
+        units: "HU", or the source's ("" where arbitrary).
+        shape: (X, Y, Z) voxels.
+        spacing: mm along X, Y, Z.
+        window: (low, high) for display, source units.
+        layers: in the order asked for.
+        codec_curves: codec -> (bits per voxel, PSNR) points, by rising rate.
+        facts: model, version, weights_sha256, device and how figures were made.
+        warnings: what must be said.
+    """
+
+    key: str
+    label: str
+    modality: str
+    units: str
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    window: tuple[float, float]
+    layers: tuple[LayerScore, ...]
+    codec_curves: dict[str, tuple[tuple[float, float], ...]]
+    facts: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class AtlasVolumes:
+    """The volumes of one scan on its own grid, source units, (X, Y, Z) each.
+
+    Attributes:
+        source: the scan.
+        affine: (4, 4), voxel index -> RAS mm.
+        reconstructions: layer -> reconstruction.
+        uncertainty: layer -> half width of the 90 % interval at each voxel, or None.
+        invented: layer -> by how much the decoder's detail lies outside its interval, or None
+            (`medrecon.evaluation.invented`).
+    """
+
+    source: np.ndarray
+    affine: np.ndarray
+    reconstructions: dict[str, np.ndarray] = field(default_factory=dict)
+    uncertainty: dict[str, np.ndarray | None] = field(default_factory=dict)
+    invented: dict[str, np.ndarray | None] = field(default_factory=dict)
+
+
+def to_json(scores: ScanScores) -> dict[str, Any]:
+    """Plain values for `json.dump(..., allow_nan=False)`.
+
+    JSON has neither infinity nor NaN: both become null. `from_json` reads a null PSNR as infinite (nothing
+    was lost) and any other null that is not optional as NaN.
+    """
+    content: dict[str, Any] = _plain(asdict(scores))
+    return {"format": FORMAT, **content}
+
+
+def from_json(data: Mapping[str, Any]) -> ScanScores:
+    """Undo `to_json`.
+
+    Raises:
+        ValueError: not what `to_json` writes; the message names the field.
+    """
+    if data.get("format") != FORMAT:
+        raise ValueError(f"format is {data.get('format')!r}, not {FORMAT!r}")
+    try:
+        values = {**data, "layers": tuple(_layer(layer) for layer in data["layers"])}
+        values["codec_curves"] = {
+            name: tuple((rate, _psnr(psnr)) for rate, psnr in curve)
+            for name, curve in data["codec_curves"].items()
+        }
+        return _make(ScanScores, values)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not the scores of a scan: {error}") from error
+
+
+def _layer(data: Mapping[str, Any]) -> LayerScore:
+    controls = tuple(_make(Control, c) for c in data["controls"])
+    regions = {name: _make(RegionError, region) for name, region in data["regions"].items()}
+    spectrum = _make(Spectrum, {**data["spectrum"], "error": [_nan(v) for v in data["spectrum"]["error"]]})
+    return _make(LayerScore, {**data, "regions": regions, "spectrum": spectrum, "controls": controls})
+
+
+def _make(kind: Any, data: Mapping[str, Any]) -> Any:
+    values = {}
+    for item in fields(kind):
+        value = data[item.name]
+        if item.name == "psnr":
+            value = _psnr(value)
+        elif item.type == "float":
+            value = _nan(value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[item.name] = value
+    return kind(**values)
+
+
+def _psnr(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
