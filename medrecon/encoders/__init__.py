@@ -1,6 +1,7 @@
 """Networks that turn an image into features: `layers()` says which, `forward(image, names)` computes them."""
 
 from medrecon.encoders.conv import ConvEncoder
+from medrecon.encoders.deepbet import DeepbetEncoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.plain import PlainEncoder
@@ -9,6 +10,7 @@ from medrecon.encoders.weights import fit_weights, read_weights
 
 __all__ = [
     "ConvEncoder",
+    "DeepbetEncoder",
     "Frozen",
     "FrozenEncoder",
     "PlainEncoder",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from medrecon.encoders import FrozenEncoder, PlainEncoder, VGGEncoder
+from medrecon.encoders import DeepbetEncoder, FrozenEncoder, PlainEncoder, VGGEncoder
 from medrecon.encoders.conv import ConvEncoder
 from medrecon.errors import ModelError
 
@@ -21,8 +21,9 @@ ENCODERS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "frozen3d": (lambda: FrozenEncoder(PlainEncoder(3, channels=(4, 4))), ["level1", "level2"]),
     "vgg16": (lambda: VGGEncoder(16), ["relu1_1", "relu1_2", "relu2_2", "relu3_3"]),
     "vgg19": (lambda: VGGEncoder(19), ["relu2_2"]),
+    "deepbet": (DeepbetEncoder, []),
 }
-OWN = [name for name in ENCODERS if not name.startswith("vgg")]
+OWN = ["plain2d", "plain3d", "conv2d", "conv3d", "frozen3d"]
 
 
 def build(name: str) -> nn.Module:
@@ -56,7 +57,7 @@ def test_layers_are_declared_as_they_are(name: str) -> None:
     )
     assert len(set(features)) == len(infos)
     for info in infos:
-        shape = tuple(side // step for side, step in zip(image.shape[2:], info.stride, strict=True))
+        shape = tuple(-(-side // step) for side, step in zip(image.shape[2:], info.stride, strict=True))
         assert features[info.name].shape == (2, info.channels, *shape), info.name
         assert torch.isfinite(features[info.name]).all()
     volumes = [torch.tensor(info.stride).prod().item() for info in infos]
