@@ -6,7 +6,7 @@ from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.plain import PlainEncoder
 from medrecon.encoders.vgg import VGGEncoder
-from medrecon.encoders.weights import fit_weights, read_weights
+from medrecon.encoders.weights import fingerprint, fit_weights, read_weights
 
 __all__ = [
     "ConvEncoder",
@@ -15,6 +15,7 @@ __all__ = [
     "FrozenEncoder",
     "PlainEncoder",
     "VGGEncoder",
+    "fingerprint",
     "fit_weights",
     "read_weights",
     "resolve_layers",

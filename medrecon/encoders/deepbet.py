@@ -25,8 +25,9 @@ class DeepbetEncoder(StagedEncoder):
     deepbet: Fisch et al., "deepbet: Fast brain extraction of T1-weighted MRI using convolutional neural
     networks", Computers in Biology and Medicine 179, 2024; package deepbet, MIT licence. A 3D ResNet-18 of
     16 to 128 channels with instance norms, so every layer depends on the whole image: no receptive field is
-    declared. It was trained on whole heads resized to 128 x 128 x 128 voxels, axes left to right, posterior to
-    anterior, inferior to superior (RAS+). Any other size runs, and is another distribution.
+    declared. It was trained on whole heads resized to 128 x 128 x 128 voxels (nearest neighbour), axes left
+    to right, posterior to anterior, inferior to superior (RAS+). Any other size runs, and is another
+    distribution; where a layer has one position left, it is zero.
 
     It owns its normalisation: the robust range of the scan (0.5 to 99.5 percentile, which comes in as 0 to 1)
     is clipped, the volume brought to zero mean and unit standard deviation, then to 0.226 x + 0.449.

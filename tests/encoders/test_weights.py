@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from medrecon.encoders import fit_weights, read_weights
+from medrecon.encoders import fingerprint, fit_weights, read_weights
 from medrecon.errors import ModelError
 
 
@@ -98,3 +99,34 @@ def test_nothing_is_copied_unless_all_fits(state: dict, fault, words: str) -> No
 
 def test_known_parts_may_be_left_over(state: dict[str, torch.Tensor]) -> None:
     fit_weights(network(), state | {"classifier.0.weight": torch.ones(4)}, "w.pt", unused=("classifier.",))
+
+
+class Tiny(nn.Module):
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.b = nn.Parameter(torch.tensor([[1.5, -2.0, 0.25]], dtype=dtype))
+        self.register_buffer("a", torch.tensor(7))
+
+
+def test_fingerprint_is_what_its_docstring_says() -> None:
+    content = b"a\0torch.int64\0scalar\0" + (7).to_bytes(8, "little")
+    content += b"b\0torch.float32\x001x3\0" + struct.pack("<3f", 1.5, -2.0, 0.25)
+    assert fingerprint(Tiny()) == hashlib.sha256(content).hexdigest()
+
+
+def test_fingerprint_follows_the_weights_and_nothing_else(tmp_path: Path) -> None:
+    first, other = network(), network()
+    torch.save(first.state_dict(), tmp_path / "w.pt")
+    fit_weights(other, read_weights(tmp_path / "w.pt"), tmp_path / "w.pt")
+    assert fingerprint(first) == fingerprint(other.train().requires_grad_(False))
+    strided = network()
+    strided[0].weight.data = strided[0].weight.data.to(memory_format=torch.channels_last)
+    assert fingerprint(strided) == fingerprint(first)
+    seen = {fingerprint(first), fingerprint(Tiny()), fingerprint(Tiny(torch.bfloat16))}
+    with torch.no_grad():
+        other[2].bias[1] = torch.nextafter(other[2].bias[1], torch.tensor(9.0))
+    assert len(seen | {fingerprint(other)}) == 4
+    with torch.no_grad():
+        other[2].bias.copy_(first[2].bias)
+        other[0].weight.copy_(first[0].weight.flip(-1))
+    assert fingerprint(other) != fingerprint(first)
