@@ -1,4 +1,4 @@
-"""Building blocks that the own encoder and the own decoder share: no bias, no statistics over the window."""
+"""Building blocks that the own encoder and the decoders share: no statistics over the window."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from medrecon.dct import analyse, block_basis
 class ResidualBlock(nn.Module):
     """x + mix(relu(conv(x))): one spatial convolution, so that the receptive field grows by one position."""
 
-    def __init__(self, spatial_dims: int, channels: int, kernel_size: int = 3) -> None:
+    def __init__(self, spatial_dims: int, channels: int, kernel_size: int = 3, bias: bool = False) -> None:
         super().__init__()
         conv = Conv[Conv.CONV, spatial_dims]
-        self.conv = conv(channels, channels, kernel_size, padding=kernel_size // 2, bias=False)
-        self.mix = conv(channels, channels, 1, bias=False)
+        self.conv = conv(channels, channels, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.mix = conv(channels, channels, 1, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, *S) -> (B, C, *S)."""

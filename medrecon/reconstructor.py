@@ -61,8 +61,9 @@ class Reconstructor(nn.Module):
         self.mixed_precision = mixed_precision
 
     def layers(self) -> list[LayerInfo]:
-        """The layers that can be named, shallow to deep."""
-        return list(self.encoder.layers())
+        """The layers that can be named, shallow to deep: those of the encoder that the inversion is for."""
+        names = getattr(self.inversion, "names", None)
+        return [layer for layer in self.encoder.layers() if names is None or layer.name in names]
 
     def forward(self, image: torch.Tensor, layers: str | Sequence[str] | None = None) -> torch.Tensor:
         """Reconstruct an image from layers.
@@ -112,8 +113,8 @@ class Reconstructor(nn.Module):
     def halo(self) -> int | None:
         """Voxels around a block of the deepest stride that its reconstruction can depend on.
 
-        None where the inversion does not say its `reach`, or a layer sees the whole image: then only the whole
-        image (or the encoder's `window`) gives the right result.
+        None where the inversion does not say its `reach`, or a layer sees the whole image: then only the
+        whole image (or the encoder's `window`) gives the right result.
         """
         reach = getattr(self.inversion, "reach", None)
         layers = self.layers()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from monai.utils import AdversarialIterationEvents
 
 from medrecon.errors import ModelError
 from medrecon.io import find_scans
-from medrecon.reconstructor import parse_layers
+from medrecon.reconstructor import Reconstructor, parse_layers
 
 _log = logging.getLogger("medrecon")
 
@@ -192,6 +193,29 @@ class SaveWhole:
         partial = self.folder / f".model.{os.getpid()}.pt"
         torch.save({key: value.half() for key, value in network.state_dict().items()}, partial)
         partial.replace(self.folder / "model.pt")
+
+
+def measure_features(
+    network: Reconstructor,
+    batches: Iterable[Mapping[str, torch.Tensor]],
+    device: torch.device,
+    count: int = 8,
+) -> None:
+    """Tell a decoder the usual mean and deviation of the features that it will be given.
+
+    Args:
+        network: over a frozen encoder; its inversion has `measure` and `names`.
+        batches: training batches with an `image`, of which the first `count` are looked at.
+        device: where the network is.
+        count: batches to look at.
+    """
+    inversion: Any = network.inversion
+    with torch.inference_mode():
+        seen = [
+            network.encoder(batch["image"].to(device), inversion.names)
+            for batch in itertools.islice(batches, count)
+        ]
+        inversion.measure(seen)
 
 
 def keep_checkpoints(

@@ -18,7 +18,8 @@ from medrecon import __version__
 from medrecon.bundle import find_bundle
 from medrecon.choices import refuse_mixed, with_hu
 from medrecon.encoders.weights import digest, fit_weights, read_weights
-from medrecon.errors import UsageError
+from medrecon.encoders.weights import fingerprint as fingerprint_of
+from medrecon.errors import ModelError, UsageError
 from medrecon.io import Derivation, Scan, find_scans
 from medrecon.io.meta import remember
 from medrecon.io.names import scan_label
@@ -113,6 +114,55 @@ def load_network(network: Network, weights: str | Path, device: str | torch.devi
         ModelError: the file is missing or unsafe, or a tensor does not fit.
     """
     fit_weights(network, read_weights(weights), weights)
+    return channels_last(network.to(device)).eval()
+
+
+def require_encoder(
+    network: Reconstructor, encoder_weights: str | Path | None, fingerprint: str | None = None
+) -> Reconstructor:
+    """Refuse to look into an encoder that was not given its weights, or was given others than expected.
+
+    Args:
+        network: over a frozen encoder.
+        encoder_weights: the file that its weights came from.
+        fingerprint: of the weights that the decoders were trained for (`medrecon.encoders.fingerprint`);
+            None for any.
+
+    Returns:
+        What was given.
+
+    Raises:
+        ModelError: no file, or other weights.
+    """
+    if encoder_weights is None:
+        raise ModelError(
+            "the bundle does not hold the weights of the network that it looks into",
+            remedy="name their file with --encoder-weights (monai.bundle: --encoder_weights); the bundle's "
+            "docs/README.md says where to get it",
+        )
+    if fingerprint is not None and fingerprint_of(network.encoder) != fingerprint:
+        raise ModelError(
+            "these are other weights than those that the bundle's decoders were trained for",
+            path=encoder_weights,
+            remedy="get the file that the bundle's docs/README.md names, or train decoders for this one",
+        )
+    return network
+
+
+def load_inversion(
+    network: Reconstructor, weights: str | Path, device: str | torch.device = "cpu"
+) -> Reconstructor:
+    """Put trained weights into the inversion of a network whose encoder has its own already.
+
+    Args:
+        network: as `network_def` builds it.
+        weights: state_dict of the inversion alone, a torch checkpoint or safetensors.
+        device: where it will run.
+
+    Raises:
+        ModelError: the file is missing or unsafe, or a tensor does not fit.
+    """
+    fit_weights(network.inversion, read_weights(weights), weights)
     return channels_last(network.to(device)).eval()
 
 

@@ -1,0 +1,239 @@
+"""One decoder for any layers of any encoder: built from their channels and strides, fused on the way up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.networks.layers.factories import Conv
+from torch import nn
+from torch.nn import functional
+
+from medrecon.blocks import ResidualBlock
+from medrecon.errors import ModelError
+from medrecon.inversion.single import stages
+from medrecon.inversion.upsample import Shuffle, fit_size, upsampler
+from medrecon.types import Features, LayerInfo
+
+Stride = tuple[int, ...]
+
+OUTPUTS = ("linear", "sigmoid")
+
+
+class FusionDecoder(nn.Module):
+    """Inverts any subset of an encoder's layers, of any strides, in 2D or 3D, with one set of weights.
+
+    From the deepest layer given it climbs, stage by stage, to the image, and takes in each shallower layer
+    that is given on the way. Where a layer comes in, what came from below is scaled by a gate that starts at
+    zero: a deep layer is listened to only as far as that was found to help.
+
+    Features are brought to mean 0 and variance 1 by fixed numbers for each channel (`measure`), never by
+    statistics of the window; the receptive field is finite.
+
+    Args:
+        layers: the layers to invert, as the encoder declares them (its whole list, or some).
+        names: which of them; all when None.
+        widths: channels of the stages at strides 1, 2, 4, ... ; the last one holds for all deeper ones.
+        depth: residual blocks of a stage.
+        upsampling: "shuffle", "resize" or "transposed" (`upsampler`).
+        output: "linear", or "sigmoid" to keep the result in (0, 1); what lies outside the intensity window
+            is then out of reach.
+
+    Raises:
+        ModelError: no layer, a layer that is not there, layers of different dimensions, or an unknown choice.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerInfo],
+        names: Sequence[str] | None = None,
+        widths: Sequence[int] = (32, 64, 96, 160, 256),
+        depth: int = 2,
+        upsampling: str = "shuffle",
+        output: str = "linear",
+    ) -> None:
+        super().__init__()
+        chosen = _chosen(layers, names)
+        if output not in OUTPUTS:
+            raise ModelError(f"there is no output {output!r}", remedy=f"choose {' or '.join(OUTPUTS)}")
+        if not widths or min(widths) < 1 or depth < 0:
+            raise ModelError(f"widths {tuple(widths)}, depth {depth}", remedy="give positive widths")
+        self.infos = {info.name: info for info in chosen}
+        self.names = list(self.infos)
+        self.spatial_dims = len(chosen[0].stride)
+        self.output = output
+        self.strides = stage_strides([info.stride for info in chosen])
+        wide = {stride: _width(stride, widths) for stride in self.strides}
+        self._keys = {info.name: f"layer{number}" for number, info in enumerate(chosen)}
+        self.inputs = nn.ModuleDict(
+            {self._keys[info.name]: FeatureInput(info, wide[info.stride]) for info in chosen}
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(self.spatial_dims, wide[stride], bias=True) for _ in range(depth)))
+            for stride in self.strides
+        )
+        self.climb = nn.ModuleList(
+            _climb(upsampling, wide, coarse, fine)
+            for coarse, fine in zip(self.strides, self.strides[1:], strict=False)
+        )
+        self.gates = nn.ParameterList(nn.Parameter(torch.zeros(wide[stride])) for stride in self.strides)
+        self.head = Shuffle(wide[self.strides[-1]], 1, self.strides[-1], kernel=3)
+        overlap = {"shuffle": 0, "resize": 2, "transposed": 1}[upsampling]
+        # Positions that a stage looks aside: its input, its blocks, its way up, and the head's convolution.
+        beyond = sum((depth + 1 + overlap) * max(stride) for stride in self.strides) + max(self.strides[-1])
+        self.reach = beyond + max(self.strides[0])
+
+    def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
+        """The image behind the features.
+
+        Args:
+            features: any non-empty subset of the layers, (B, C, *positions), or (B, C) for a latent vector.
+            shape: spatial size of the image wanted.
+
+        Returns:
+            (B, 1, *shape), float32, in the scale of the encoder's input.
+
+        Raises:
+            ModelError: no layer, an unknown one, or features of another form.
+        """
+        given = self._given(features)
+        x: torch.Tensor | None = None
+        size = _padded(given, self.infos)
+        for index, stride in enumerate(self.strides):
+            here = [name for name in given if self.infos[name].stride == stride]
+            entering: Any = sum(self.inputs[self._keys[name]](given[name]) for name in here) if here else None
+            if x is not None:
+                if entering is None:
+                    entering = fit_size(x, [math.ceil(n / s) for n, s in zip(size, stride, strict=True)])
+                else:
+                    gate = self.gates[index].view(1, -1, *(1,) * self.spatial_dims)
+                    entering = entering + gate * fit_size(x, entering.shape[2:])
+            if entering is None:
+                continue
+            x = self.blocks[index](entering)
+            if index < len(self.climb):
+                x = self.climb[index](x)
+        image = self.head(x).float()
+        image = torch.sigmoid(image) if self.output == "sigmoid" else image
+        return fit_size(image, tuple(shape))
+
+    def measure(self, batches: Sequence[Features]) -> None:
+        """Take the mean and the deviation of each channel from features of typical images.
+
+        Args:
+            batches: features of all layers, as the encoder gives them.
+        """
+        for name, key in self._keys.items():
+            seen: Any = self.inputs[key]
+            seen.measure([batch[name] for batch in batches])
+
+    def _given(self, features: Mapping[str, torch.Tensor]) -> Features:
+        unknown = [name for name in features if name not in self.infos]
+        if unknown or not features:
+            wrong = f"{unknown[0]!r} was given" if unknown else "no layer was given"
+            raise ModelError(
+                f"this decoder inverts {', '.join(self.infos)}; {wrong}", remedy="ask for layers it inverts"
+            )
+        given = Features()
+        for name, value in features.items():
+            info = self.infos[name]
+            latent = value.ndim == 2
+            x = value.reshape(*value.shape, *(1,) * self.spatial_dims) if latent else value
+            if x.ndim != self.spatial_dims + 2 or x.shape[1] != info.channels:
+                raise ModelError(
+                    f"features of {name} have {info.channels} channels and {self.spatial_dims} axes, these "
+                    f"have shape {tuple(value.shape)}",
+                    remedy="use features of the encoder that this decoder was built for",
+                )
+            given[name] = x
+        return given
+
+
+class FeatureInput(nn.Module):
+    """Features of one layer, brought to a common scale and to the width of their stage."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, info: LayerInfo, width: int) -> None:
+        super().__init__()
+        dims = len(info.stride)
+        self.register_buffer("mean", torch.zeros(1, info.channels, *(1,) * dims))
+        self.register_buffer("scale", torch.ones(1, info.channels, *(1,) * dims))
+        self.conv = Conv[Conv.CONV, dims](info.channels, width, 3)
+
+    def measure(self, batches: Sequence[torch.Tensor]) -> None:
+        """Set mean and scale from features (B, C, *positions); one that hardly varies is not blown up."""
+        values = torch.cat([batch.float().transpose(0, 1).flatten(1) for batch in batches], dim=1)
+        deviation = values.std(1)
+        floor = 0.1 * deviation.square().mean().sqrt() + 1e-6
+        self.mean.copy_(values.mean(1).view_as(self.mean))
+        self.scale.copy_((1 / deviation.clamp(min=float(floor))).view_as(self.scale))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C, *positions) -> (B, width, *positions)."""
+        x = (features - self.mean) * self.scale
+        # Repeated, not zero: a border of zeros would read as features of the mean image.
+        x = functional.pad(x, (1,) * (2 * (x.ndim - 2)), mode="replicate")
+        out: torch.Tensor = self.conv(x)
+        return out
+
+
+def stage_strides(strides: Sequence[Stride]) -> list[Stride]:
+    """The strides that a decoder climbs through, coarse to fine: those given, and steps of primes between.
+
+    The last one is the finest given where that is small; the head does what is left to the image, one step.
+
+    Example:
+        >>> stage_strides([(4, 4), (16, 16)])
+        [(16, 16), (8, 8), (4, 4), (2, 2)]
+    """
+    found = sorted(set(strides), key=lambda s: (math.prod(s), s), reverse=True)
+    path: list[Stride] = []
+    for coarse, fine in zip(found, [*found[1:], (1,) * len(found[0])], strict=True):
+        path.append(coarse)
+        if any(c % f for c, f in zip(coarse, fine, strict=True)):
+            continue
+        steps = stages([c // f for c, f in zip(coarse, fine, strict=True)])
+        now = coarse
+        for step in steps[:-1]:
+            now = tuple(n // s for n, s in zip(now, step, strict=True))
+            path.append(now)
+    return path
+
+
+def _chosen(layers: Sequence[LayerInfo], names: Sequence[str] | None) -> list[LayerInfo]:
+    by_name = {info.name: info for info in layers}
+    unknown = [name for name in names or () if name not in by_name]
+    chosen = [by_name[name] for name in names] if names is not None and not unknown else list(layers)
+    if unknown or not chosen:
+        wrong = f"has no layer {unknown[0]!r} to invert" if unknown else "gives no layer to invert"
+        raise ModelError(f"the encoder {wrong}", remedy=f"its layers: {', '.join(by_name) or 'none'}")
+    if len({len(info.stride) for info in chosen}) > 1:
+        raise ModelError("these layers differ in their number of axes", remedy="invert them one by one")
+    return chosen
+
+
+def _width(stride: Stride, widths: Sequence[int]) -> int:
+    """Channels of a stage: one entry for each doubling of the stride, averaged over the axes."""
+    octave = round(math.log2(math.prod(stride)) / len(stride))
+    return widths[min(octave, len(widths) - 1)]
+
+
+def _climb(kind: str, wide: Mapping[Stride, int], coarse: Stride, fine: Stride) -> nn.Module:
+    """From one stage to the next; by interpolation where the strides are no multiples of each other."""
+    if any(c % f for c, f in zip(coarse, fine, strict=True)):
+        scale = [c / f for c, f in zip(coarse, fine, strict=True)]
+        return upsampler("resize", wide[coarse], wide[fine], scale)
+    return upsampler(kind, wide[coarse], wide[fine], [c // f for c, f in zip(coarse, fine, strict=True)])
+
+
+def _padded(features: Features, infos: Mapping[str, LayerInfo]) -> list[int]:
+    """The size of the image that the encoder saw, padding included, as far as the features tell."""
+    sizes = [
+        [n * s for n, s in zip(value.shape[2:], infos[name].stride, strict=True)]
+        for name, value in features.items()
+    ]
+    return [min(axis) for axis in zip(*sizes, strict=True)]
