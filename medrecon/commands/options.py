@@ -16,8 +16,8 @@ _BUNDLE_HELP = (
 _ENCODER_HELP = (
     "The network to look into: a short name (vgg16, vgg19, resnet18, resnet34, resnet50, medicalnet10, "
     "medicalnet18, medicalnet34, medicalnet50, deepbet), the dotted path of a class or function "
-    "(monai.networks.nets.SegResNet, torchvision.models.resnet18, timm.create_model) or the folder of a MONAI "
-    "bundle. Dotted paths and bundles run code: name only those that you trust."
+    "(monai.networks.nets.SegResNet, torchvision.models.resnet18, timm.create_model) or the folder of a "
+    "MONAI bundle. Dotted paths and bundles run code: name only those that you trust."
 )
 
 
