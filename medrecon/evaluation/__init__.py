@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from medrecon.evaluation.controls import dct_code, mean_image
+from medrecon.evaluation.error import normalised_error
 from medrecon.evaluation.fidelity import Fidelity, fidelity
 from medrecon.evaluation.geometry import compare_geometry
+from medrecon.evaluation.msssim import ms_ssim
 from medrecon.evaluation.ssim import SSIM
 from medrecon.evaluation.table import FidelityTable
 
@@ -24,6 +26,8 @@ __all__ = [
     "dct_code",
     "fidelity",
     "mean_image",
+    "ms_ssim",
+    "normalised_error",
 ]
 
 

@@ -30,12 +30,14 @@ class SSIM:
 
     Args:
         shape: of the whole volume.
+        contrast: also average the index without its luminance term, as `contrast`.
     """
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
+    def __init__(self, shape: tuple[int, int, int], contrast: bool = False) -> None:
         self.kernels = [_gaussian(length) for length in shape]
         self._carry: list[np.ndarray] = []
         self._total, self._count = 0.0, 0
+        self._contrast: float | None = 0.0 if contrast else None
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
 
     def __enter__(self) -> SSIM:
@@ -65,6 +67,11 @@ class SSIM:
         upper = (2 * luminance + _K1**2) * (2 * product + _K2**2)
         means += _K1**2
         square += _K2**2
+        if self._contrast is not None:
+            product *= 2
+            product += _K2**2
+            product /= square
+            self._contrast += float(product.sum(dtype=np.float64))
         means *= square
         upper /= means
         self._total += float(upper.sum(dtype=np.float64))
@@ -74,6 +81,13 @@ class SSIM:
     def mean(self) -> float:
         """The index averaged over all windows taken in."""
         return self._total / self._count if self._count else float("nan")
+
+    @property
+    def contrast(self) -> float:
+        """The contrast and structure terms alone, averaged alike; NaN unless they were asked for."""
+        if self._contrast is None or not self._count:
+            return float("nan")
+        return self._contrast / self._count
 
     def _in_plane(self, values: np.ndarray) -> np.ndarray:
         return _valid(_valid(values, self.kernels[1], 1), self.kernels[2], 2)

@@ -1,0 +1,39 @@
+"""The scales of multi-scale structural similarity, for images that are too small or too thin for all five."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Weight of each scale, fine to coarse: Wang, Simoncelli & Bovik, Asilomar 2003."""
+
+
+def halvings(shape: Sequence[int], window: int = 11, most: int = len(EXPONENTS)) -> list[tuple[bool, ...]]:
+    """Say which axes are halved on the way from each scale to the next.
+
+    An axis is halved only if the window still fits afterwards; so the stack of a few thick slices is judged
+    at coarser and coarser resolution in its plane, and there are fewer than five scales where no axis is long
+    enough. All axes of 176 voxels or more are halved four times, as in the paper.
+
+    Args:
+        shape: voxels along each axis.
+        window: voxels of the window along an axis.
+        most: scales there are at most.
+
+    Returns:
+        one entry less than there are scales; along each axis, whether it is halved.
+    """
+    size, found = list(shape), []
+    while len(found) < most - 1:
+        step = tuple(n // 2 >= window for n in size)
+        if not any(step):
+            break
+        found.append(step)
+        size = [n // 2 if half else n for n, half in zip(size, step, strict=True)]
+    return found
+
+
+def exponents(scales: int) -> tuple[float, ...]:
+    """Weights of the first `scales` scales, brought to the sum of all five (which is 1, up to rounding)."""
+    chosen = EXPONENTS[:scales]
+    return tuple(value * sum(EXPONENTS) / sum(chosen) for value in chosen)
