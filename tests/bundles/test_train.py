@@ -123,7 +123,9 @@ def test_training_starts_at_the_linear_code_and_leaves_it(
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "checkpoint_epoch=1.pt",
         "checkpoint_epoch=2.pt",
+        "configs",
         "model.pt",
+        "models",
         "tensorboard",
     ]
     assert (tmp_path / "run" / "model.pt").stat().st_size < 200_000
@@ -302,6 +304,7 @@ def test_two_processes_draw_differently_and_end_alike(
         "checkpoint_epoch=2.pt",
         "checkpoint_epoch=3.pt",
         "model.pt",
+        "models/model.pt",
     ]
     assert sum("tfevents" in path.name for path in written) == 2, "one for training, one for validation"
     assert not any(key.startswith("module.") for key in torch.load(tmp_path / "run" / "model.pt"))
