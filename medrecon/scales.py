@@ -23,7 +23,8 @@ def halvings(shape: Sequence[int], window: int = 11, most: int = len(EXPONENTS))
     Returns:
         one entry less than there are scales; along each axis, whether it is halved.
     """
-    size, found = list(shape), []
+    size = list(shape)
+    found: list[tuple[bool, ...]] = []
     while len(found) < most - 1:
         step = tuple(n // 2 >= window for n in size)
         if not any(step):
