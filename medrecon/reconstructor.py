@@ -89,20 +89,23 @@ class Reconstructor(nn.Module):
         names = [parse_layers(r) if isinstance(r, str) else tuple(r) for r in results]
         needed = [layer.name for layer in self.layers() if any(layer.name in n for n in names)]
         unknown = [n for group in names for n in group if n not in needed and n != INPUT]
-        with self._precision(image.device):
+        with self.precision(image.device):
             features = self.encoder(image, needed + unknown) if needed or unknown else {}
         for group in names:
             if group == (INPUT,):
                 yield image
                 continue
-            with self._precision(image.device):
+            with self.precision(image.device):
                 yield self.inversion({name: features[name] for name in group}, image.shape[2:])
 
-    def _precision(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    def precision(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
+        """The arithmetic in which encoder and inversion run on a device: mixed where it is native."""
         if torch.jit.is_tracing() or torch.compiler.is_exporting():
             return contextlib.nullcontext()  # what is exported runs anywhere, in the precision it is given
         mixed = has_native_bfloat16(device) if self.mixed_precision is None else self.mixed_precision
         return torch.autocast(device.type, torch.bfloat16) if mixed else contextlib.nullcontext()
+
+    _precision = precision
 
     @property
     def stride(self) -> int:

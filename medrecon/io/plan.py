@@ -64,7 +64,7 @@ def plan_outputs(
             else:
                 target = output / f"{label}{names[result]}{'.nii.gz' if nifti else ''}"
             targets[scan.key, result] = target
-    _check_places(scans, list(targets.values()), output, overwrite)
+    check_places(scans, list(targets.values()), output, overwrite)
     return targets
 
 
@@ -103,7 +103,18 @@ def _check_request(
         )
 
 
-def _check_places(scans: Sequence[Scan], targets: list[Path], output: Path, overwrite: bool) -> None:
+def check_places(scans: Sequence[Scan], targets: list[Path], output: Path, overwrite: bool) -> None:
+    """Refuse places that are taken, lie in the input or cannot be written.
+
+    Args:
+        scans: what will be read.
+        targets: final paths of what will be written.
+        output: what the user named.
+        overwrite: whether existing outputs may be replaced.
+
+    Raises:
+        OutputError: which place, and why.
+    """
     try:
         places = {target.resolve(): target for target in targets}
         for scan in scans:
