@@ -34,7 +34,8 @@ except ImportError:
 
 _CHUNK = 1 << 22
 _LONGEST_AXIS = 32767
-_KEPT = ("cal_min", "cal_max", "dim_info", "slice_start", "slice_end", "slice_code", "slice_duration")
+KEPT = ("cal_min", "cal_max", "dim_info", "slice_start", "slice_end", "slice_code", "slice_duration")
+"""Fields of a NIfTI source's header that its results keep."""
 
 
 class NiftiWriter(ImageWriter):
@@ -60,6 +61,7 @@ class NiftiWriter(ImageWriter):
         self.derivation = derivation or identity_derivation()
         self.overwrite, self.result = overwrite, result or self.derivation.layers
         self.scan: Scan | None = None
+        self.header: nib.Nifti1Header | None = None
 
     def set_data_array(self, data_array: Any, channel_dim: int | None = 0, **kwargs: Any) -> None:
         """Take the volume: (1, X, Y, Z) or, with `channel_dim=None`, (X, Y, Z); in the source's units."""
@@ -72,9 +74,14 @@ class NiftiWriter(ImageWriter):
         """Take the metadata that `ScanReader` gave, from which the source is found again."""
         self.scan = scan_of(meta_dict or {})
 
-    def set_scan(self, scan: Scan) -> None:
-        """Name the source at once, in place of `set_metadata`."""
-        self.scan = scan
+    def set_scan(self, scan: Scan, header: nib.Nifti1Header | None = None) -> None:
+        """Name the source at once, in place of `set_metadata`.
+
+        Args:
+            scan: the source.
+            header: says how the source stores its values, where its files are not at hand.
+        """
+        self.scan, self.header = scan, header
 
     def write(self, filename: PathLike, verbose: bool = False, **kwargs: Any) -> Written:
         """Write the file `filename` (`.nii` or `.nii.gz`), whole or not at all.
@@ -94,7 +101,7 @@ class NiftiWriter(ImageWriter):
                 path=path,
                 remedy="invert the transforms first",
             )
-        source = source_header(scan)
+        source = self.header if self.header is not None else source_header(scan)
         form = choose_form(volume, scan, source)
         stored = form.store(volume)
         header = _header(stored, scan.affine, source, form, self.derivation)
@@ -121,7 +128,7 @@ def _header(
     header.set_data_shape(stored.shape[::-1])
     header.set_slope_inter(form.slope, form.intercept)
     if source is not None:
-        for name in _KEPT:
+        for name in KEPT:
             header[name] = source[name]
     header["descrip"] = f"medrecon {derivation.version} {derivation.layers}".encode("ascii", "replace")[:79]
     header.set_xyzt_units("mm")
