@@ -59,12 +59,11 @@ class MultiScale(nn.Module):
 
     def forward(self) -> torch.Tensor:
         """(1, 1, *shape)."""
-        image: torch.Tensor | None = None
-        for number, level in reversed(list(enumerate(self.levels))):
-            value = self.gain**number * level
-            if image is not None:
-                value = value + functional.interpolate(image, value.shape[2:], mode=self.mode)
-            image = value
+        deepest = len(self.levels) - 1
+        image = self.gain**deepest * self.levels[deepest]
+        for number in reversed(range(deepest)):
+            level = self.levels[number]
+            image = functional.interpolate(image, level.shape[2:], mode=self.mode) + self.gain**number * level
         return image
 
 
@@ -85,8 +84,12 @@ class Fourier(nn.Module):
         super().__init__()
         self.shape = tuple(shape)
         axes = [torch.fft.fftfreq(n) for n in self.shape[:-1]] + [torch.fft.rfftfreq(self.shape[-1])]
-        squares = [f.square().reshape([-1 if a == k else 1 for a in range(len(axes))]) for k, f in enumerate(axes)]
-        frequency = torch.stack(torch.broadcast_tensors(*squares)).sum(0).sqrt().clamp(min=1 / max(self.shape))
+        squares = [
+            f.square().reshape([-1 if a == k else 1 for a in range(len(axes))]) for k, f in enumerate(axes)
+        ]
+        frequency = (
+            torch.stack(torch.broadcast_tensors(*squares)).sum(0).sqrt().clamp(min=1 / max(self.shape))
+        )
         self.register_buffer("scale", (frequency.max() / frequency) ** power, persistent=False)
         self.spectrum = nn.Parameter(torch.zeros(1, 1, *frequency.shape, 2))  # real and imaginary part
 
@@ -126,7 +129,7 @@ class DeepPrior(nn.Module):
             channels=tuple(channels[:scales]),
             strides=(2,) * (scales - 1),
             num_res_units=1,
-            norm="BATCH",
+            norm=("GROUP", {"num_groups": 8}),  # of one image: there is no batch to take statistics of
         )
         self.out = nn.Linear(channels[0], 1)
         nn.init.zeros_(self.out.weight)

@@ -1,0 +1,205 @@
+"""Inversion without training: the image itself is optimised until its features are those wanted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.networks.utils import eval_mode
+from torch import nn
+
+from medrecon.errors import ModelError, UsageError
+from medrecon.inversion.minimise import OPTIMISERS, Budget, Minimum, minimise
+from medrecon.inversion.parameterisation import Parameterisation, parameterisation
+from medrecon.inversion.priors import outside, total_variation
+from medrecon.types import Features
+
+GREY = 0.25
+"""Where an image starts that no decoder has made: between air and soft tissue, as much as it matters."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the optimisation of one image ended.
+
+    Attributes:
+        steps: evaluations of the encoder and its gradient.
+        distance: of the features reached from those wanted, 0 same, 1 as features of zero; mean over layers.
+        loss: that and the priors.
+        seconds: wall time.
+        converged: whether the loss had stopped to fall before the steps were spent.
+        diverged: whether it was left early because the loss was no number any more.
+    """
+
+    steps: int
+    distance: float
+    loss: float
+    seconds: float
+    converged: bool
+    diverged: bool
+
+
+class ImageOptimiser(nn.Module):
+    """Find the image whose features are those given (Mahendran & Vedaldi 2015, arXiv:1412.0035).
+
+    The loss is the mean over the layers given of |features - wanted|^2 / |wanted|^2, plus priors. Each image
+    of a batch is optimised by itself, so no result depends on its company. It runs in float32 whatever
+    autocast says, also under `torch.inference_mode`, leaves the encoder as it is, and gives the best image
+    seen.
+
+    Args:
+        encoder: has `forward(image, names) -> Features`. It is no part of this module: its weights stay out
+            of the state dict, and whoever made it moves it to a device.
+        start: an inversion whose result is the first image ("decode, then refine"); even grey when None.
+        parameterisation: "pixels", "multiscale", "fourier", "prior" (deep image prior), or what makes one.
+        optimiser: "lbfgs" or "adam".
+        steps: most evaluations of the encoder for each image.
+        tv: weight of the total variation.
+        intensity: weight of what lies outside [0, 1].
+        layer_weights: weight of each layer's distance; 1 for those not named.
+        rate: Adam's learning rate.
+        history: of L-BFGS.
+        tolerance: stop when the loss fell by less than this share of itself over the last
+        window: steps.
+        seed: of the deep image prior's weights and noise; the same image comes out each time.
+
+    Attributes:
+        progress: called with (steps done, steps in all) where it is set.
+        outcomes: of the last call, one for each image.
+
+    Raises:
+        UsageError: an unknown optimiser or parameterisation, or a setting out of its range.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        start: nn.Module | None = None,
+        parameterisation: str | Parameterisation = "fourier",
+        optimiser: str = "lbfgs",
+        steps: int = 300,
+        tv: float = 0.1,
+        intensity: float = 1.0,
+        layer_weights: Mapping[str, float] | None = None,
+        rate: float = 0.05,
+        history: int = 20,
+        tolerance: float = 1e-3,
+        window: int = 20,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if optimiser not in OPTIMISERS:
+            raise UsageError(f"there is no optimiser '{optimiser}'", remedy="choose lbfgs or adam")
+        if steps < 1 or window < 1 or history < 1 or min(tv, intensity, tolerance, rate) < 0:
+            raise UsageError(
+                "steps, window and history start at 1, weights, rate and tolerance at 0",
+                remedy="mend the settings of the optimisation",
+            )
+        self._encoder: tuple[Any] = (encoder,)  # in a tuple: torch would take it for a part of this module
+        self.start = start
+        self.parameterisation = _parameterisation(parameterisation)
+        self.budget = Budget(optimiser, steps, rate, history, tolerance, window)
+        self.tv, self.intensity = tv, intensity
+        self.layer_weights = dict(layer_weights or {})
+        self.seed = seed
+        self.progress: Callable[[int, int], None] | None = None
+        self.outcomes: list[Outcome] = []
+
+    def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
+        """The images behind the features.
+
+        Args:
+            features: {layer name: (B, C, *positions)}, one or more layers of the encoder.
+            shape: spatial size of the images wanted.
+
+        Returns:
+            (B, 1, *shape), float32, about [0, 1], finite, detached.
+
+        Raises:
+            ModelError: no features, features that are not finite, or not this encoder's for this shape.
+        """
+        if not features:
+            raise ModelError("no features to invert", remedy="name a layer")
+        first = next(iter(features.values()))
+        steps, count = self.budget.steps, len(first)
+        images: list[torch.Tensor] = []
+        self.outcomes = []
+        with (
+            torch.inference_mode(False),
+            torch.autocast(first.device.type, enabled=False),
+            eval_mode(self._encoder[0]),
+        ):
+            wanted = {name: value.detach().float().clone() for name, value in features.items()}
+            for name, value in wanted.items():
+                if not torch.isfinite(value).all():
+                    raise ModelError(f"features of {name} are not finite numbers", remedy="check the encoder")
+            starts = self._starts(wanted, shape)
+            for item in range(count):
+                one = {name: value[item : item + 1] for name, value in wanted.items()}
+                images.append(self._invert(one, starts[item : item + 1], item * steps, count * steps))
+        if self.progress is not None:
+            self.progress(count * steps, count * steps)
+        return torch.cat(images)
+
+    def _starts(self, wanted: Features, shape: Sequence[int]) -> torch.Tensor:
+        first = next(iter(wanted.values()))
+        if self.start is None:
+            return torch.full((len(first), 1, *shape), GREY, device=first.device)
+        with torch.no_grad():
+            return self.start(wanted, shape).float()
+
+    def _invert(self, wanted: Features, start: torch.Tensor, before: int, total: int) -> torch.Tensor:
+        began = time.perf_counter()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            correction = self.parameterisation(start.shape[2:]).to(start.device)
+        distance = _Distance(self._encoder[0], wanted, self.layer_weights)
+
+        def objective() -> tuple[torch.Tensor, torch.Tensor]:
+            image = start + correction()
+            loss = distance(image) + self.tv * total_variation(image) + self.intensity * outside(image)
+            return loss, image
+
+        def tick(done: int) -> None:
+            if self.progress is not None:
+                self.progress(before + done, total)
+
+        with torch.enable_grad():
+            found: Minimum = minimise(objective, list(correction.parameters()), self.budget, tick)
+        image = start if found.image is None else found.image
+        with torch.no_grad():
+            reached = float(distance(image))
+        seconds = time.perf_counter() - began
+        self.outcomes.append(
+            Outcome(found.steps, reached, found.loss, seconds, found.converged, found.diverged)
+        )
+        return image
+
+
+class _Distance:
+    """How far the features of an image are from those wanted, in units of their own mean square."""
+
+    def __init__(self, encoder: Any, wanted: Features, weights: Mapping[str, float]) -> None:
+        self.encoder, self.wanted, self.weights = encoder, wanted, weights
+        # A layer that is silent everywhere wants silence: any scale would do, none must be infinite.
+        self.scales = {name: value.square().mean().clamp(min=1e-8) for name, value in wanted.items()}
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        found = self.encoder(image, list(self.wanted))
+        total = image.new_zeros(())
+        for name, value in self.wanted.items():
+            if found[name].shape != value.shape:
+                raise ModelError(
+                    f"features of {name} have shape {tuple(value.shape)}, an image of "
+                    f"{tuple(image.shape[2:])} gives {tuple(found[name].shape)}",
+                    remedy="use the encoder and the size that the features come from",
+                )
+            error = (found[name].float() - value).square().mean() / self.scales[name]
+            total = total + self.weights.get(name, 1.0) * error
+        return total / len(self.wanted)
+
+
+_parameterisation = parameterisation  # the argument of the same name hides it
