@@ -1,0 +1,247 @@
+"""What a network made of one scan, measured: scores beside their controls, and the maps that go with them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from medrecon.atlas.engine import Box, Engine, Raw
+from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED
+from medrecon.evaluation.codecs import CodecMeter, curve_words
+from medrecon.evaluation.controls import dct_code
+from medrecon.evaluation.error import normalised_error
+from medrecon.evaluation.fidelity import Fidelity, fidelity
+from medrecon.evaluation.msssim import ms_ssim
+from medrecon.evaluation.regions import BODY, Regions, body_mask, region_words
+from medrecon.evaluation.scores import AtlasVolumes, Control, LayerScore, ScanScores
+from medrecon.evaluation.spectrum import SpectrumMeter
+from medrecon.evaluation.uncertainty import (
+    LEVEL,
+    calibration_blocks,
+    conformal_interval,
+    invented,
+    local_detail,
+)
+from medrecon.io.names import scan_label
+from medrecon.io.scan import Scan
+from medrecon.ranges import intensity_map
+from medrecon.reconstructor import parse_layers
+
+SOFT_TISSUE = (-160.0, 240.0)
+"""HU shown black and white: level 40, width 400."""
+
+_COVERAGE_OFF = 0.05
+_CODE_LOSS = 0.5  # dB that 8 bits may cost before it must be said
+
+
+@dataclass
+class _Fixed:
+    """What is measured once for a scan."""
+
+    scan: Scan
+    raw: Raw
+    range: tuple[float, float]
+    body: np.ndarray
+    regions: Regions
+    spectrum: SpectrumMeter
+    codecs: CodecMeter
+    calibrate: np.ndarray
+    detail: np.ndarray
+    mean: Control
+    identity: Control
+    share: float
+
+
+def measure(
+    engine: Engine,
+    scan: Scan,
+    mask: np.ndarray | None = None,
+    step: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[ScanScores, AtlasVolumes]:
+    """Run one scan through a bundle and measure each result beside its controls.
+
+    Args:
+        engine: made for this scan.
+        scan: the source.
+        mask: labels on the source's grid, (X, Y, Z) whole numbers.
+        step: called with the name of each stage as it begins.
+        progress: called with (tiles done, tiles in all) while the network runs.
+
+    Raises:
+        ScanError: the scan turns out to be unreadable.
+        ModelError: the network cannot take this scan.
+        UsageError: the mask does not fit.
+    """
+    say = step or (lambda _: None)
+    say("network")
+    raw = engine.run(scan, progress)
+    start = time.perf_counter()
+    say("codecs")
+    fixed = _fix(engine, scan, raw, mask)
+    volumes = AtlasVolumes(raw.source, np.asarray(scan.affine, dtype=np.float64))
+    layers = []
+    for result in engine.results:
+        say(result)
+        layers.append(_layer(engine, fixed, result, volumes))
+    seconds = {**raw.seconds, "evaluation": time.perf_counter() - start}
+    low, high = fixed.range
+    scores = ScanScores(
+        key=scan.key,
+        label=scan_label(scan),
+        modality=scan.modality,
+        units=scan.units,
+        shape=scan.shape,
+        spacing=scan.spacing,
+        window=SOFT_TISSUE if scan.units == "HU" else (low, high),
+        layers=tuple(layers),
+        codec_curves=fixed.codecs.curves,
+        facts=_facts(engine, fixed, seconds),
+        warnings=_warnings(fixed, layers),
+    )
+    return scores, volumes
+
+
+def _fix(engine: Engine, scan: Scan, raw: Raw, mask: np.ndarray | None) -> _Fixed:
+    low, high = intensity_map(raw.source, scan.units)
+    body = body_mask(raw.source, scan.units)
+    box = raw.box
+    mean = np.broadcast_to(np.float32(box.source.mean(dtype=np.float64)), box.source.shape)
+    same = np.array_equal(raw.identity, raw.source)
+    identity = (
+        Control("identity", math.inf, 1.0, 0.0)
+        if same
+        else _control("identity", fidelity(raw.source, raw.identity, units=scan.units))
+    )
+    return _Fixed(
+        scan=scan,
+        raw=raw,
+        range=(low, high),
+        body=body,
+        regions=Regions(raw.source, scan.units, body, mask),
+        spectrum=SpectrumMeter(raw.source, scan.spacing, body),
+        codecs=CodecMeter(raw.source, scan.units, (low, high)),
+        calibrate=calibration_blocks(scan.shape),
+        detail=local_detail(raw.source),
+        mean=_in_box("mean image", scan, box, mean),
+        identity=identity,
+        share=raw.network_voxels / raw.source.size,
+    )
+
+
+def _layer(engine: Engine, fixed: _Fixed, result: str, volumes: AtlasVolumes) -> LayerScore:
+    start = time.perf_counter()
+    scan, raw = fixed.scan, fixed.raw
+    source, recon = raw.source, raw.results[result]
+    infos = [engine.infos[name] for name in parse_layers(result)]
+    rate = sum(info.values_per_voxel for info in infos)
+    kept = fidelity(source, recon, units=scan.units, data_range=fixed.range)
+    detail = local_detail(recon)
+    interval = conformal_interval(source, recon, detail, fixed.body, fixed.calibrate)
+    made_up = invented(source, recon, interval.half_width, fixed.detail, detail)
+    volumes.reconstructions[result] = recon
+    volumes.uncertainty[result] = interval.half_width
+    volumes.invented[result] = made_up
+    stride = infos[0].stride if len(infos) == 1 else None
+    return LayerScore(
+        layer=result,
+        channels=infos[0].channels if len(infos) == 1 else None,
+        stride=stride,
+        values_per_voxel=rate * fixed.share,
+        bits_per_voxel=raw.box.bits_per_voxel[result] * fixed.share,
+        mae=kept.mae,
+        rmse=kept.rmse,
+        bias=kept.bias,
+        psnr=kept.psnr,
+        ssim=kept.ssim,
+        ms_ssim=ms_ssim(source, recon, data_range=fixed.range, clip=scan.units == "HU"),
+        normalised_error=normalised_error(source, recon),
+        data_range=fixed.range[1] - fixed.range[0],
+        regions=fixed.regions.errors(source, recon),
+        spectrum=fixed.spectrum.error(recon),
+        controls=_controls(fixed, result, rate, len(infos[0].stride)),
+        codecs=fixed.codecs.equivalents(recon),
+        consistency=raw.box.consistency[result],
+        coverage=None if math.isnan(interval.coverage) else interval.coverage,
+        interval=None if math.isnan(interval.mean) else interval.mean,
+        seconds=raw.seconds["volumes"] / len(engine.results) + time.perf_counter() - start,
+    )
+
+
+def _controls(fixed: _Fixed, result: str, rate: float, dims: int) -> tuple[Control, ...]:
+    scan, box = fixed.scan, fixed.raw.box
+    seen = np.maximum(box.source, box.data_range[0]) if scan.units == "HU" else box.source
+    code = dct_code(seen, min(1.0, rate), (16, 16, 16 if dims == 3 else 1))
+    made = [fixed.mean, _in_box(SHUFFLED, scan, box, box.variants[result, SHUFFLED])]
+    if (result, RANDOM) in box.variants:
+        made.append(_in_box(RANDOM, scan, box, box.variants[result, RANDOM]))
+    return (*made, _in_box("linear code", scan, box, code), fixed.identity)
+
+
+def _in_box(name: str, scan: Scan, box: Box, values: np.ndarray) -> Control:
+    found = fidelity(box.source, values, units=scan.units, data_range=box.data_range)
+    return _control(name, found)
+
+
+def _control(name: str, found: Fidelity) -> Control:
+    return Control(name, found.psnr, found.ssim, found.mae)
+
+
+def _box_psnr(fixed: _Fixed, result: str, kind: str) -> float:
+    box = fixed.raw.box
+    found = _in_box(kind, fixed.scan, box, box.variants[result, kind])
+    return found.psnr
+
+
+def _facts(engine: Engine, fixed: _Fixed, seconds: dict[str, float]) -> dict[str, str]:
+    box, results = fixed.raw.box, engine.results
+    planes = box.planes
+    where = "the whole scan" if planes is None else f"slices {planes[0] + 1} to {planes[1] + 1}"
+    here = {result: _box_psnr(fixed, result, PLAIN) for result in results}
+    coded = {result: _box_psnr(fixed, result, QUANTISED) for result in results}
+    low, high = fixed.range
+    units = fixed.scan.units or "source units"
+    return {
+        **engine.facts,
+        "psnr_range": f"{low:g} to {high:g} {units}",
+        "controls_on": f"{where}; identity: the whole scan",
+        "psnr_there": ", ".join(f"{name} {_db(value)}" for name, value in here.items()),
+        "bits": "entropy of the features at 8 bits, each channel by its own histogram, on " + where,
+        "psnr_at_8_bits": ", ".join(f"{name} {_db(value)}" for name, value in coded.items()),
+        **curve_words(fixed.codecs),
+        "uncertainty": f"half width of a {LEVEL:.0%} interval (split conformal, by local detail and "
+        "intensity of the reconstruction); calibrated on a random half of this scan's blocks, coverage "
+        "measured on the body voxels of the other half",
+        "invented": "error beyond the interval, where the reconstruction has more detail than the source",
+        **{f"region {name}": words for name, words in region_words(fixed.scan.units).items()},
+        "body_share": f"{fixed.body.mean():.3f}",
+        **{f"seconds_{name}": f"{value:.1f}" for name, value in seconds.items()},
+    }
+
+
+def _warnings(fixed: _Fixed, layers: list[LayerScore]) -> tuple[str, ...]:
+    found = [*fixed.scan.notes, *fixed.raw.notes]
+    for layer in layers:
+        here = _box_psnr(fixed, layer.layer, PLAIN)
+        coded = _box_psnr(fixed, layer.layer, QUANTISED)
+        if here - coded > _CODE_LOSS:
+            found.append(
+                f"{layer.layer}: with 8 bits a value its PSNR falls to {coded:.1f} dB: its bits per voxel "
+                "are too few for the PSNR stated"
+            )
+        exact = layer.rmse == 0
+        if layer.coverage is not None and not exact and abs(layer.coverage - LEVEL) > _COVERAGE_OFF:
+            found.append(
+                f"{layer.layer}: the {LEVEL:.0%} interval held {layer.coverage:.1%} on held-out blocks"
+            )
+        if BODY not in layer.regions:
+            found.append(f"{layer.layer}: no body was found")
+    return tuple(dict.fromkeys(found))
+
+
+def _db(value: float) -> str:
+    return "identical" if value > 120 else f"{value:.2f} dB"

@@ -1,0 +1,142 @@
+"""A network that also answers with features shuffled, made coarser or of another encoder: the controls."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from medrecon.evaluation.rate import FeatureCode
+from medrecon.reconstructor import parse_layers
+from medrecon.types import Features, LayerInfo
+
+SHUFFLED, RANDOM, QUANTISED, PLAIN = "shuffled features", "random weights", "8 bits", ""
+_SEED = 20240229
+
+
+@dataclass
+class Consistency:
+    """Squared distances between features and those of their reconstruction."""
+
+    apart: dict[str, float] = field(default_factory=dict)
+    length: dict[str, float] = field(default_factory=dict)
+
+    def add(self, result: str, features: Features, again: Features) -> None:
+        """Take in the features of a tile, and those of the tile's reconstruction."""
+        for name, values in features.items():
+            key = f"{result} {name}"
+            apart = (again[name].double() - values.double()).square().sum()
+            self.apart[key] = self.apart.get(key, 0.0) + float(apart)
+            self.length[key] = self.length.get(key, 0.0) + float(values.double().square().sum())
+
+    def of(self, result: str) -> float | None:
+        """Relative distance, the mean over a result's layers: 0 the same, 1 as far as features of zero."""
+        keys = [f"{result} {name}" for name in parse_layers(result)]
+        if any(not self.length.get(key) for key in keys):
+            return None
+        return sum(math.sqrt(self.apart[key] / self.length[key]) for key in keys) / len(keys)
+
+
+class Probe(nn.Module):
+    """Stands in for a `Reconstructor`: an inferer drives it over the same tiles.
+
+    A result may carry the way in which its features are changed: `variant("level3", SHUFFLED)`. The first
+    pass (`ranging` on) only takes in the features' ranges, which the quantisation of the second needs.
+
+    - shuffled: the positions of each layer's features are permuted at random (over the slices, too, where the
+      network is 2D); what is left is what the decoder draws from features in the wrong place.
+    - random weights: the encoder's own parameters drawn anew (`reset_parameters`), the decoder as trained.
+    - 8 bits: each channel rounded to 256 steps between its smallest and largest value.
+
+    Args:
+        network: a `Reconstructor`.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.ranging = False
+        self.code = FeatureCode()
+        self.consistency = Consistency()
+        self.other = random_encoder(network.encoder)
+        self.same: set[str] = set()
+        """Results whose features do not depend on the encoder's weights."""
+
+    def layers(self) -> list[LayerInfo]:
+        """Those of the network."""
+        return list(self.network.layers())
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("stride", "halo", "window", "encoder", "inversion"):
+            return getattr(self.network, name)
+        return super().__getattr__(name)
+
+    def forward(self, image: torch.Tensor, layers: str) -> torch.Tensor:
+        """One result, as `Reconstructor.forward` gives it."""
+        return next(self.reconstruct(image, [layers]))
+
+    def reconstruct(self, image: torch.Tensor, results: Sequence[str]) -> Iterator[torch.Tensor]:
+        """One image for each result and variant in turn."""
+        network = self.network
+        wanted = dict.fromkeys(name for result in results for name in parse_layers(_split(result)[0]))
+        order = [layer.name for layer in self.layers() if layer.name in wanted]
+        with network.precision(image.device):
+            features: Features = network.encoder(image, order)
+            if self.ranging:
+                self.code.take_range(features)
+                for _ in results:
+                    yield image
+                return
+            random: Features = {} if self.other is None else self.other(image, order)
+        coded = self.code.quantise(features)
+        shape = image.shape[2:]
+        for asked in results:
+            result, kind = _split(asked)
+            names = parse_layers(result)
+            if kind == RANDOM and all(torch.equal(random[n], features[n]) for n in names):
+                self.same.add(result)
+            chosen = {PLAIN: features, RANDOM: random, QUANTISED: coded, SHUFFLED: features}[kind]
+            given = {name: _shuffled(chosen[name]) if kind == SHUFFLED else chosen[name] for name in names}
+            with network.precision(image.device):
+                made = network.inversion(given, shape)
+                if kind == PLAIN:
+                    again = network.encoder(made.to(image.dtype), list(names))
+                    self.consistency.add(result, given, again)
+            yield made
+
+
+def variant(result: str, kind: str) -> str:
+    """The name of a result whose features are changed."""
+    return f"{result}|{kind}" if kind else result
+
+
+def _split(asked: str) -> tuple[str, str]:
+    result, _, kind = asked.partition("|")
+    return result, kind
+
+
+def _shuffled(values: torch.Tensor) -> torch.Tensor:
+    """(B, C, *positions) with whole feature vectors moved to other positions, of any slice of the batch."""
+    batch, channels = values.shape[:2]
+    flat = values.movedim(1, 0).reshape(channels, -1)
+    chance = torch.Generator().manual_seed(_SEED)
+    order = torch.randperm(flat.shape[1], generator=chance).to(values.device)
+    return flat[:, order].reshape(channels, batch, *values.shape[2:]).movedim(0, 1).contiguous()
+
+
+def random_encoder(encoder: nn.Module) -> nn.Module | None:
+    """A copy of an encoder with its parameters drawn anew, always the same; None where it has none."""
+    other = copy.deepcopy(encoder)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(_SEED)
+        for module in other.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    pairs = zip(other.parameters(), encoder.parameters(), strict=True)
+    return other if any(not torch.equal(a, b) for a, b in pairs) else None

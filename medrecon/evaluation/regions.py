@@ -1,0 +1,150 @@
+"""Errors over the body, over tissues, and over the regions of a mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from medrecon.errors import UsageError
+from medrecon.evaluation.scores import RegionError
+from medrecon.ranges import intensity_map
+
+TISSUES: dict[str, tuple[float, float]] = {
+    "lung": (-950.0, -500.0),
+    "fat": (-190.0, -30.0),
+    "soft tissue": (-30.0, 150.0),
+    "contrast": (150.0, 300.0),
+    "bone": (300.0, 3072.0),
+}
+"""CT tissue windows, HU of the source, lower end included: a voxel belongs by its value and its place in the
+body alone, so that dense vessels count as bone and spongy bone as contrast."""
+
+BODY = "body"
+_BODY_HU = -500.0
+_BODY_SHARE = 0.08  # of the robust range, for units other than HU
+_MOST_LABELS = 32
+_PLANES = 1 << 22
+
+
+def body_mask(volume: np.ndarray, units: str) -> np.ndarray:
+    """Mark the body: the largest object above a threshold, holes (lungs, bowel) filled in each slice.
+
+    The threshold is -500 HU, or 8 % of the robust range for other units. Found at half the resolution in each
+    slice; objects that touch across a voxel's face are one.
+
+    Args:
+        volume: (X, Y, Z), any dtype.
+        units: "HU", or anything else.
+
+    Returns:
+        (X, Y, Z) bool; all True where nothing stands out.
+    """
+    if units == "HU":
+        level = _BODY_HU
+    else:
+        low, high = intensity_map(volume, units)
+        level = low + _BODY_SHARE * (high - low)
+    coarse = np.ascontiguousarray(volume[::2, ::2] > level)
+    labels, count = ndimage.label(coarse)
+    if count == 0:
+        return np.ones(volume.shape, dtype=bool)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    coarse = labels == sizes.argmax()
+    for plane in range(coarse.shape[2]):
+        coarse[:, :, plane] = ndimage.binary_fill_holes(coarse[:, :, plane])
+    return np.repeat(np.repeat(coarse, 2, axis=0), 2, axis=1)[: volume.shape[0], : volume.shape[1]]
+
+
+class Regions:
+    """The regions of one scan, ready for any number of reconstructions.
+
+    Args:
+        source: (X, Y, Z) in `units`, any dtype.
+        units: "HU": the tissues are regions, too.
+        body: as `body_mask` gives it.
+        mask: whole numbers on the source's grid; each label but 0 is a region ("roi", or "roi 1", "roi 2"
+            where there are several).
+
+    Raises:
+        UsageError: the mask has another shape, holds no label, or too many, or anything but whole numbers.
+    """
+
+    def __init__(
+        self, source: np.ndarray, units: str, body: np.ndarray, mask: np.ndarray | None = None
+    ) -> None:
+        self.names = ["", BODY]
+        self._tissue = body.astype(np.uint8)
+        if units == "HU":
+            for name, (low, high) in TISSUES.items():
+                self._tissue[body & (source >= low) & (source < high)] = len(self.names)
+                self.names.append(name)
+        self._labels: np.ndarray | None = None
+        self.labels: list[str] = []
+        if mask is not None:
+            self._labels, self.labels = _labels_of(mask, source.shape)
+
+    def errors(self, source: np.ndarray, recon: np.ndarray) -> dict[str, RegionError]:
+        """Errors of a reconstruction over each region that holds a voxel; "body" is all of the body."""
+        tissue, roi = _Sums(len(self.names)), _Sums(len(self.labels) + 1)
+        step = max(1, _PLANES // (source.shape[1] * source.shape[2]))
+        for start in range(0, len(source), step):
+            part = slice(start, start + step)
+            error = np.subtract(recon[part], source[part], dtype=np.float32).ravel()
+            tissue.add(self._tissue[part].ravel(), error)
+            if self._labels is not None:
+                roi.add(self._labels[part].ravel(), error)
+        found = {BODY: tissue.over(list(range(1, len(self.names))))}
+        found |= {name: tissue.over([k]) for k, name in enumerate(self.names) if k > 1}
+        found |= {name: roi.over([k]) for k, name in enumerate(self.labels, start=1)}
+        return {name: error for name, error in found.items() if error.voxels}
+
+
+class _Sums:
+    def __init__(self, count: int) -> None:
+        self._sums = np.zeros((4, count))
+
+    def add(self, labels: np.ndarray, error: np.ndarray) -> None:
+        count = self._sums.shape[1]
+        self._sums[0] += np.bincount(labels, minlength=count)
+        for row, weights in enumerate((error, np.abs(error), np.square(error)), start=1):
+            self._sums[row] += np.bincount(labels, weights=weights, minlength=count)
+
+    def over(self, which: Sequence[int]) -> RegionError:
+        voxels, signed, absolute, squares = self._sums[:, which].sum(axis=1)
+        if not voxels:
+            return RegionError(0, math.nan, math.nan, math.nan)
+        return RegionError(
+            int(voxels), float(absolute / voxels), math.sqrt(squares / voxels), float(signed / voxels)
+        )
+
+
+def _labels_of(mask: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, list[str]]:
+    if mask.shape != tuple(shape):
+        raise UsageError(
+            f"the mask has shape {mask.shape}, the scan {tuple(shape)}", remedy="draw it on the scan's grid"
+        )
+    found = np.unique(mask)
+    if not np.array_equal(found, np.rint(found)):
+        raise UsageError("the mask holds values between whole numbers", remedy="give a mask of labels")
+    found = found[found != 0]
+    if not 0 < len(found) <= _MOST_LABELS:
+        raise UsageError(
+            f"the mask holds {len(found)} labels", remedy=f"give 1 to {_MOST_LABELS} labels other than 0"
+        )
+    labels = np.zeros(mask.shape, dtype=np.uint8)
+    for place, value in enumerate(found, start=1):
+        labels[mask == value] = place
+    names = ["roi"] if len(found) == 1 else [f"roi {int(value)}" for value in found]
+    return labels, names
+
+
+def region_words(units: str) -> Mapping[str, str]:
+    """Say how each region is defined, for reports: name -> words."""
+    if units != "HU":
+        return {BODY: f"largest object above {_BODY_SHARE:.0%} of the robust range, holes filled"}
+    words = {BODY: f"largest object above {_BODY_HU:g} HU, holes filled"}
+    return words | {name: f"{low:g} to {high:g} HU in the body" for name, (low, high) in TISSUES.items()}
