@@ -1,0 +1,85 @@
+"""What a scene says in words and figures: descriptions, attributes and the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from medrecon.evaluation.scores import LayerScore, ScanScores
+
+MEANING = {
+    "error": "reconstruction - source",
+    "uncertainty": "half width of the 90 % interval",
+    "invented": "by how much the decoder's detail lies outside its interval",
+}
+_NOT_FOR_DIAGNOSIS = "Research only, not for diagnosis."
+
+
+def describe_source(scores: ScanScores) -> str:
+    """What was measured, with which model, and what must be said."""
+    facts = [f"{key}: {value}" for key, value in scores.facts.items()]
+    return ". ".join([f"Source of the layer atlas {scores.label}".strip(), *facts, *scores.warnings])
+
+
+def describe(score: LayerScore, units: str) -> str:
+    """A layer's figures in one paragraph, never without its controls."""
+    unit = f" {units}" if units else ""
+    parts = [
+        f"MAE {number(score.mae)}{unit}, RMSE {number(score.rmse)}{unit}, bias {number(score.bias)}{unit}",
+        f"PSNR {number(score.psnr)} dB (range {number(score.data_range)}{unit}), SSIM {number(score.ssim)}",
+    ]
+    if score.values_per_voxel is not None:
+        parts.append(f"{number(score.values_per_voxel)} values per voxel")
+    if score.spectrum.limit is not None:
+        parts.append(f"lost beyond {number(score.spectrum.limit)} line pairs per mm")
+    parts += [f"same PSNR as {name} at {number(rate)} bits per voxel" for name, rate in _rates(score)]
+    controls = [f"{c.name} {number(c.psnr)} dB" for c in score.controls]
+    parts.append(f"controls: {', '.join(controls)}" if controls else "controls were not measured")
+    return ". ".join([f"{score.layer}: {parts[0]}", *parts[1:], _NOT_FOR_DIAGNOSIS])
+
+
+def attributes(score: LayerScore) -> dict[str, str]:
+    """A layer's figures for programs: keys without blanks."""
+    figures = {
+        "layer": score.layer,
+        "mae": number(score.mae),
+        "rmse": number(score.rmse),
+        "bias": number(score.bias),
+        "psnr": number(score.psnr),
+        "ssim": number(score.ssim),
+        "ms_ssim": number(score.ms_ssim),
+        "normalised_error": number(score.normalised_error),
+        "values_per_voxel": number(score.values_per_voxel),
+        "bits_per_voxel": number(score.bits_per_voxel),
+        "consistency": number(score.consistency),
+        "coverage": number(score.coverage),
+    }
+    return {key: value for key, value in figures.items() if value}
+
+
+def metrics(scores: ScanScores) -> list[list[str]]:
+    """The table: a row for each layer, followed by its controls."""
+    codecs = list(dict.fromkeys(name for layer in scores.layers for name in layer.codecs))
+    unit = f" ({scores.units})" if scores.units else ""
+    head = ["layer", "what", f"MAE{unit}", f"RMSE{unit}", f"bias{unit}", "PSNR (dB)", "SSIM", "MS-SSIM"]
+    head += ["values per voxel", "bits per voxel", *(f"{name} (bits per voxel)" for name in codecs)]
+    rows = [head]
+    for layer in scores.layers:
+        figures = [layer.mae, layer.rmse, layer.bias, layer.psnr, layer.ssim, layer.ms_ssim]
+        rates = [layer.values_per_voxel, layer.bits_per_voxel, *(layer.codecs.get(name) for name in codecs)]
+        rows.append([layer.layer, "reconstruction", *map(number, [*figures, *rates])])
+        for control in layer.controls:
+            values = [control.mae, None, None, control.psnr, control.ssim, None]
+            rows.append([layer.layer, control.name, *map(number, [*values, *[None] * len(rates)])])
+    return rows
+
+
+def number(value: float | None) -> str:
+    """Four digits; "exact" for infinite, nothing where there is no value."""
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:.4g}" if math.isfinite(value) else "exact"
+
+
+def _rates(score: LayerScore) -> Sequence[tuple[str, float]]:
+    return [(name, rate) for name, rate in score.codecs.items() if rate is not None]
