@@ -3,8 +3,10 @@
 from medrecon.encoders.conv import ConvEncoder
 from medrecon.encoders.deepbet import DeepbetEncoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
+from medrecon.encoders.medicalnet import MedicalNetEncoder
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.plain import PlainEncoder
+from medrecon.encoders.resnet import ResNetEncoder
 from medrecon.encoders.vgg import VGGEncoder
 from medrecon.encoders.weights import fingerprint, fit_weights, read_weights
 
@@ -13,7 +15,9 @@ __all__ = [
     "DeepbetEncoder",
     "Frozen",
     "FrozenEncoder",
+    "MedicalNetEncoder",
     "PlainEncoder",
+    "ResNetEncoder",
     "VGGEncoder",
     "fingerprint",
     "fit_weights",

@@ -72,12 +72,13 @@ class StagedEncoder(ABC, Frozen):
         return {name: found[name] for name in wanted}
 
 
-def z_score(image: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
-    """Each image less its mean, over its standard deviation (n - 1), in float32; 0 where it is constant.
+def z_score(image: torch.Tensor, chosen: torch.Tensor | None = None, correction: int = 1) -> torch.Tensor:
+    """Each image less its mean, over its standard deviation (1 where that is 0), in float32.
 
     Args:
         image: (B, C, *spatial).
         chosen: voxels whose statistics count, of the same shape; all when None.
+        correction: 1 for the deviation of a sample (n - 1), 0 for that of a population (n).
     """
     with torch.autocast(image.device.type, enabled=False):
         x = image if image.dtype == torch.float64 else image.float()
@@ -85,6 +86,6 @@ def z_score(image: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Te
         axes = tuple(range(1, x.ndim))
         count = weight.sum(axes, keepdim=True)
         centred = x - (x * weight).sum(axes, keepdim=True) / count.clamp_min(1)
-        variance = (centred.square() * weight).sum(axes, keepdim=True) / (count - 1).clamp_min(1)
-        # The floor keeps the gradient of the root finite.
-        return centred / variance.clamp_min(1e-12).sqrt()
+        variance = (centred.square() * weight).sum(axes, keepdim=True) / (count - correction).clamp_min(1)
+        # A floor under the root would magnify rounding, and its gradient is infinite at 0.
+        return centred / torch.where(variance > 1e-12, variance, 1.0).sqrt()

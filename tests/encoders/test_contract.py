@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from medrecon.encoders import DeepbetEncoder, FrozenEncoder, PlainEncoder, VGGEncoder
+from medrecon.encoders import (
+    DeepbetEncoder,
+    FrozenEncoder,
+    MedicalNetEncoder,
+    PlainEncoder,
+    ResNetEncoder,
+    VGGEncoder,
+)
 from medrecon.encoders.conv import ConvEncoder
 from medrecon.errors import ModelError
 
@@ -22,6 +29,10 @@ ENCODERS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "vgg16": (lambda: VGGEncoder(16), ["relu1_1", "relu1_2", "relu2_2", "relu3_3"]),
     "vgg19": (lambda: VGGEncoder(19), ["relu2_2"]),
     "deepbet": (DeepbetEncoder, []),
+    "resnet18": (ResNetEncoder, ["stem", "layer1.0", "layer1", "layer2", "layer3.0"]),
+    "resnet50": (lambda: ResNetEncoder(50), ["layer1.0", "layer2.0", "layer3.0"]),
+    "medicalnet10": (MedicalNetEncoder, []),
+    "medicalnet18_plain": (lambda: MedicalNetEncoder(18, normalisation="none"), ["stem", "layer1.0"]),
 }
 OWN = ["plain2d", "plain3d", "conv2d", "conv3d", "frozen3d"]
 
