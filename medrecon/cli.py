@@ -23,6 +23,7 @@ from medrecon.commands.options import (
     Volume,
 )
 from medrecon.commands.session import Outcome, Session
+from medrecon.commands.verbs import invert as _invert
 
 _ANYWHERE = {"--debug", "-q", "--quiet", "-v", "--verbose"}
 """Options of the program that may also stand after the verb."""
@@ -236,6 +237,9 @@ def demo(
         return run_demo(session, output, bundle=bundle, device=device, overwrite=overwrite)
 
     session.run(work)
+
+
+app.command(name="invert", epilog=_invert.EXAMPLES)(_invert.invert)
 
 
 def main(arguments: list[str] | None = None) -> None:
