@@ -34,7 +34,7 @@ def layers_figure(
     *,
     affine: np.ndarray | None = None,
     values_per_voxel: Mapping[str, float] | None = None,
-    psnr: Mapping[str, float] | None = None,
+    psnr: Mapping[str, float | None] | None = None,
     planes: Sequence[Plane] = ("axial", "coronal"),
     window: tuple[float, float] | None = None,
     error_limit: float | None = None,
@@ -86,7 +86,7 @@ def layers_figure(
     for place, caption in enumerate([("source", *grid), *captions]):
         _head(figure, place, column, caption)
     cuts = {p: [_cut(view, v, p, units) for v in (source, *results.values())] for p in planes}
-    limit = error_limit or _limit([image - row[0] for row in cuts.values() for image in row[1:]])
+    limit = error_limit or colour_limit([image - row[0] for row in cuts.values() for image in row[1:]])
     top = total - _HEAD
     for plane, height in zip(planes, heights, strict=True):
         top -= 2 * height + _GAP
@@ -133,7 +133,7 @@ def _cut(view: View, volume: np.ndarray, plane: Plane, units: str) -> np.ndarray
     return np.maximum(image, HU_WINDOW[0]) if units == "HU" else image
 
 
-def _limit(errors: Sequence[np.ndarray]) -> float:
+def colour_limit(errors: Sequence[np.ndarray]) -> float:
     """Find a round number that holds 98 of 100 errors of the worst slice."""
     worst = max(float(np.percentile(np.abs(e), 98)) for e in errors)
     if worst <= 0:

@@ -36,6 +36,20 @@ def bare_axes(figure: Figure, left: float, bottom: float, width: float, height: 
     return axes
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for figures.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot be made: {error.strerror or error}", path=folder, remedy="choose another output"
+        ) from error
+
+
 def save(figure: Figure, path: str | Path) -> list[Path]:
     """Write a figure as PNG or SVG, by the path's suffix; as both where it has none.
 
@@ -54,7 +68,7 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
             # the salt makes equal figures equal files; the context puts the global settings back
             with matplotlib.rc_context({"svg.hashsalt": "medrecon"}):
                 metadata = {"Date": None} if target.suffix == ".svg" else {"Software": "medrecon"}
-                figure.savefig(target, dpi=DPI, facecolor=PAPER, metadata=metadata)
+                figure.savefig(target, dpi=DPI, facecolor=figure.get_facecolor(), metadata=metadata)
         except OSError as error:
             raise OutputError(
                 f"cannot write the picture: {error.strerror or error}",

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from medrecon.errors import OutputError, UsageError
 from medrecon.report import fidelity_curve, layers_figure
-from medrecon.report.layers import _limit, rate_words
+from medrecon.report.layers import colour_limit, rate_words
 from medrecon.report.style import ERROR_MAP
 
 RATES = {"level1": 1.0, "level4": 1 / 16}
@@ -114,4 +114,4 @@ def test_rates_in_words(rate: float, words: str) -> None:
     ("worst", "limit"), [(0, 1), (3, 3), (0.0011, 0.0015), (96, 100), (130, 150), (8.5, 10)]
 )
 def test_the_error_scale_ends_at_a_round_number(worst: float, limit: float) -> None:
-    assert _limit([np.zeros(10), np.full(10, -worst)]) == pytest.approx(limit)
+    assert colour_limit([np.zeros(10), np.full(10, -worst)]) == pytest.approx(limit)

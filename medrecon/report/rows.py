@@ -1,0 +1,100 @@
+"""The tables of an atlas as rows of text: every number set alike down its column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from medrecon.evaluation.scores import LayerScore, RegionError, ScanScores
+from medrecon.report.layers import rate_words
+from medrecon.report.words import decimals, number, shown, significant, times
+
+Group = list[tuple[str, str, list[str]]]
+
+
+def score_table(scores: ScanScores) -> dict[str, Any] | None:
+    """Scores of each layer with its controls beneath; None where no layer has controls."""
+    layers = shown(scores)
+    if not layers:
+        return None
+    digits = _digits([v for layer in layers for v in (layer.mae, layer.rmse)])
+    far = any(layer.consistency is not None for layer in layers)
+    groups: list[Group] = []
+    for layer in layers:
+        head = [
+            number(layer.mae, digits),
+            number(layer.rmse, digits),
+            number(layer.bias, digits, signed=True),
+            number(layer.psnr),
+            number(layer.ssim, 3),
+            number(layer.ms_ssim, 3),
+            number(layer.normalised_error, 3),
+            *([number(layer.consistency, 3)] if far else []),
+        ]
+        group: Group = [("head", layer.layer, head)]
+        for each in layer.controls:
+            cells = [number(each.mae, digits), "", "", number(each.psnr), number(each.ssim, 3), "", ""]
+            group.append(("under", each.name, cells + [""] * far))
+        groups.append(group)
+    columns = ["Layer", "MAE", "RMSE", "Bias", "PSNR (dB)", "SSIM", "MS-SSIM", "Normalised error"]
+    return {"columns": columns + ["Re-encoded distance"] * far, "groups": groups}
+
+
+def layer_table(scores: ScanScores) -> dict[str, Any]:
+    """What each layer holds, the codecs' rates for the same fidelity, and the time it took."""
+    layers = shown(scores)
+    codecs = list(dict.fromkeys(name for layer in layers for name in layer.codecs))
+    rows = []
+    for layer in layers:
+        cells = [
+            "–" if layer.channels is None else str(layer.channels),
+            "–" if layer.stride is None else times(layer.stride),
+            "–" if layer.values_per_voxel is None else rate_words(layer.values_per_voxel).split()[0],
+            significant(layer.bits_per_voxel, 3),
+            *(significant(layer.codecs.get(name), 3) for name in codecs),
+            significant(layer.seconds, 2),
+        ]
+        rows.append((layer.layer, cells))
+    columns = ["Layer", "Channels", "Stride", "Values/voxel", "Bits/voxel", *codecs, "Time (s)"]
+    return {"columns": columns, "rows": rows}
+
+
+def interval_table(scores: ScanScores) -> dict[str, Any] | None:
+    """Coverage and width of the stated interval; None where no layer has one."""
+    layers = [layer for layer in shown(scores) if layer.coverage is not None]
+    if not layers:
+        return None
+    digits = _digits([layer.interval or 0.0 for layer in layers])
+    unit = f" ({scores.units})" if scores.units else ""
+    rows = [
+        (layer.layer, [number(100 * (layer.coverage or 0.0), 1), number(layer.interval, digits)])
+        for layer in layers
+    ]
+    return {"columns": ["Layer", "Inside (%)", f"Half width{unit}"], "rows": rows}
+
+
+def region_table(scores: ScanScores) -> dict[str, Any] | None:
+    """Errors of each layer by region; None where no region was measured."""
+    layers = shown(scores)
+    names = dict.fromkeys(name for layer in layers for name in layer.regions)
+    found = [(name, [(la, la.regions[name]) for la in layers if name in la.regions]) for name in names]
+    digits = _digits([r.mae for _, rows in found for _, r in rows])
+    groups: list[Group] = []
+    for name, rows in found:
+        group: Group = [("head", f"{name} ({rows[0][1].voxels:,} voxels)", [])]
+        group += [("under", layer.layer, _errors(region, digits)) for layer, region in rows]
+        groups.append(group)
+    return {"columns": ["Region", "MAE", "RMSE", "Bias"], "groups": groups} if groups else None
+
+
+def _errors(region: RegionError, digits: int) -> list[str]:
+    return [number(region.mae, digits), number(region.rmse, digits), number(region.bias, digits, signed=True)]
+
+
+def _digits(values: Sequence[float]) -> int:
+    return min(3, max(0, decimals(values) - 1)) if values else 1
+
+
+def listed(layers: Sequence[LayerScore], say: Callable[[LayerScore], str]) -> str:
+    """Say something of each layer, for a chart's description: "level1 45.1 dB; level2 39.0 dB"."""
+    return "; ".join(f"{layer.layer} {say(layer)}" for layer in layers)

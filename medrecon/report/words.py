@@ -1,0 +1,173 @@
+"""What the figures say, in plain words and well-set numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from medrecon.evaluation.scores import Control, LayerScore, ScanScores
+
+LONGEST = 2000
+"""Characters that are shown of one text."""
+
+_CLOSE = 3.0  # dB: a control that is not further away than this is named
+_CONTROLS = {
+    "linear code": "a linear code of as many values",
+    "random weights": "the same encoder with random weights",
+    "shuffled features": "features of shuffled places",
+    "mean image": "the mean image",
+}
+_CODECS = ("JPEG 2000", "HTJ2K", "JPEG-LS")
+
+
+def clean(text: str) -> str:
+    """One line of printable characters: control and direction marks become U+FFFD, long texts are cut."""
+    line = " ".join(text.split())
+    line = "".join(char if char.isprintable() else "\ufffd" for char in line)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+
+
+def number(value: float | None, digits: int = 1, *, signed: bool = False) -> str:
+    """Write a number with a fixed count of decimals and a true minus sign: "−3.1", "∞", "–" for none."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def decimals(values: Sequence[float]) -> int:
+    """Decimals that show three figures of the smallest of the values that count, 0 to 4.
+
+    Values below a thousandth of the largest do not count.
+    """
+    sizes = [abs(v) for v in values if math.isfinite(v) and v]
+    counting = [s for s in sizes if s > 1e-3 * max(sizes)]
+    return max(0, min(4, 2 - math.floor(math.log10(min(counting))))) if counting else 1
+
+
+def significant(value: float | None, figures: int = 2) -> str:
+    """Write a number with so many figures, never in powers of ten: "0.11", "2,400"."""
+    if value is None or not math.isfinite(value) or value == 0:
+        return number(value, 0)
+    return number(value, max(0, figures - 1 - math.floor(math.log10(abs(value)))))
+
+
+def amount(value: float, units: str) -> str:
+    """A number with its unit: "3.2 HU"; three figures."""
+    return f"{significant(value, 3 if abs(value) >= 1 else 2)} {units}".rstrip()
+
+
+def times(values: Sequence[float]) -> str:
+    """Sizes along the axes: "512 × 512 × 100"."""
+    return " × ".join(f"{v:.3g}" if v < 1000 else f"{v:.0f}" for v in values)
+
+
+def shown(scores: ScanScores) -> tuple[LayerScore, ...]:
+    """The layers whose scores may be shown: those that stand beside controls."""
+    return tuple(layer for layer in scores.layers if layer.controls)
+
+
+def control(layer: LayerScore, name: str) -> Control | None:
+    """The control of that name, if it was measured."""
+    return next((c for c in layer.controls if c.name == name), None)
+
+
+def opening(scores: ScanScores) -> str:
+    """The one or two sentences that answer the reader's question first."""
+    layers = shown(scores)
+    if not layers:
+        return "No layer was measured beside controls, so no score is shown."
+    ranked = sorted(layers, key=lambda layer: layer.psnr, reverse=True)
+    best, worst = ranked[0], ranked[-1]
+    count = "One layer was" if len(layers) == 1 else f"{len(layers)} layers were"
+    text = f"{count} turned back into the scan. {best.layer}: {_kept(best, scores.units)}."
+    if worst is not best:
+        text = text.replace(f"{best.layer}: ", f"{best.layer} keeps most: ", 1)
+        text += f" {worst.layer} keeps least: {_kept(worst, scores.units)}."
+    return text
+
+
+def of_layer(layer: LayerScore, scores: ScanScores) -> list[str]:
+    """Say in sentences what one layer keeps, what that is worth, and what it lost."""
+    return [
+        sentence
+        for sentence in (
+            _error(layer, scores.units),
+            _against(layer),
+            _rate(layer),
+            _detail(layer, scores),
+            _interval(layer, scores.units),
+        )
+        if sentence
+    ]
+
+
+def _kept(layer: LayerScore, units: str) -> str:
+    if math.isinf(layer.psnr):
+        return "nothing is lost"
+    return f"voxels come back within {amount(layer.mae, units)} on average (PSNR {number(layer.psnr)} dB)"
+
+
+def _error(layer: LayerScore, units: str) -> str:
+    if math.isinf(layer.psnr):
+        return ""
+    return f"Mean error {amount(layer.mae, units)}, PSNR {number(layer.psnr)} dB."
+
+
+def _rate(layer: LayerScore) -> str:
+    name, rate = next(
+        ((n, layer.codecs[n]) for n in (*_CODECS, *layer.codecs) if layer.codecs.get(n) is not None),
+        ("", None),
+    )
+    if rate is not None:
+        text = f"Keeps as much as {name} at {significant(rate)} bits per voxel"
+        if layer.bits_per_voxel:
+            text += f" (its own features take {significant(layer.bits_per_voxel)})"
+        return text + "."
+    if math.isinf(layer.psnr):
+        return "Gives back the scan bit for bit."
+    return "Keeps an amount that no measured setting of the codecs matches." if layer.codecs else ""
+
+
+def _detail(layer: LayerScore, scores: ScanScores) -> str:
+    limit = layer.spectrum.limit
+    if limit is None:
+        finest = 0.5 / min(scores.spacing)
+        return (
+            f"Detail survives at all frequencies of the grid (to {number(finest, 2)} lp/mm)."
+            if layer.spectrum.frequencies
+            else ""
+        )
+    if limit <= 0:
+        return "Fine and coarse detail are gone alike."
+    size = significant(0.5 / limit)
+    return f"Fine detail is gone beyond {number(limit, 2)} lp/mm (structures thinner than {size} mm)."
+
+
+def _against(layer: LayerScore) -> str:
+    """Hold it against the linear code, and against each control that comes suspiciously close."""
+    found = []
+    for name, words in _CONTROLS.items():
+        other = control(layer, name)
+        if other is None or not math.isfinite(other.psnr) or not math.isfinite(layer.psnr):
+            continue
+        gap = layer.psnr - other.psnr
+        if abs(gap) < 0.05:
+            found.append(f"no better than {words}")
+        elif name == "linear code" or gap < _CLOSE:
+            found.append(f"{number(abs(gap))} dB {'better' if gap > 0 else 'worse'} than {words}")
+    if not found:
+        return ""
+    listed = found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
+    return f"That is {listed}."
+
+
+def _interval(layer: LayerScore, units: str) -> str:
+    if layer.coverage is None:
+        return ""
+    width = "" if layer.interval is None else f" (± {amount(layer.interval, units)} on average)"
+    return f"Its 90 % interval{width} holds {number(100 * layer.coverage, 0)} % of voxels."
