@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,14 +16,15 @@ from medrecon.commands.options import (
     Hu,
     Json,
     NiftiForm,
-    OutputFormat,
-    ReplaceNonfinite,
     ResampleTilt,
     Series,
     Volume,
 )
 from medrecon.commands.session import Outcome, Session
+from medrecon.commands.verbs import atlas as _atlas
 from medrecon.commands.verbs import invert as _invert
+from medrecon.commands.verbs import reconstruct as _reconstruct
+from medrecon.commands.verbs import sweep as _sweep
 
 _ANYWHERE = {"--debug", "-q", "--quiet", "-v", "--verbose"}
 """Options of the program that may also stand after the verb."""
@@ -76,90 +77,7 @@ def program(
     ctx.obj = Session(quiet=quiet, verbose=verbose, debug=debug)
 
 
-@app.command(
-    epilog="Examples:  medrecon reconstruct CT_SERIES/ CT_level3/ --layers level3  |  "
-    "medrecon reconstruct t1.nii.gz out/ --layers level1,level2,level3+level4  |  "
-    "medrecon reconstruct study/ out/ --layers input --format nifti"
-)
-def reconstruct(
-    ctx: typer.Context,
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="INPUT",
-            help="A DICOM series or study (folder, searched to the bottom), or one scan file.",
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUTPUT",
-            help="For one scan and one result: the series folder or the .nii.gz file. For several: a folder "
-            "with one entry each.",
-        ),
-    ],
-    layers: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            "--layers",
-            "-l",
-            metavar="NAMES",
-            help="Comma: several results; plus: layers joined into one result, e.g. level2,level3+level4. "
-            "'input' uses no network: the control. Default: what the bundle names.",
-        ),
-    ] = None,
-    bundle: Bundle = "volume_autoencoder",
-    device: Device = "auto",
-    output_format: Annotated[
-        OutputFormat, typer.Option("--format", "-f", help="same: DICOM from DICOM, NIfTI from all else.")
-    ] = OutputFormat.same,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-    manifest: Annotated[
-        bool,
-        typer.Option(
-            "--manifest/--no-manifest", help="Write what was read, run and written, without identity."
-        ),
-    ] = True,
-    series: Series = None,
-    all_series: Annotated[
-        bool,
-        typer.Option("--all-series", help="Take every series of a folder in which several lie side by side."),
-    ] = False,
-    volume: Volume = None,
-    hu: Hu = False,
-    resample_tilt: ResampleTilt = False,
-    nifti_form: NiftiForm = "",
-    replace_nonfinite: ReplaceNonfinite = None,
-    as_json: Json = False,
-) -> None:
-    """Write what the chosen layers keep of a scan, as a scan of the same grid and units."""
-    session = _session(ctx, as_json)
-
-    def work() -> Outcome:
-        from medrecon.commands.reconstruct import reconstruct_scans
-
-        return reconstruct_scans(
-            session,
-            source,
-            output,
-            layers=layers,
-            bundle=bundle,
-            device=device,
-            output_format=output_format.value,
-            overwrite=overwrite,
-            manifest=manifest,
-            all_series=all_series,
-            hu=hu,
-            options={
-                "series": series,
-                "volume": volume,
-                "resample_tilt": resample_tilt,
-                "nifti_form": nifti_form,
-                "replace_nonfinite": replace_nonfinite,
-            },
-        )
-
-    session.run(work)
+app.command(name="reconstruct", epilog=_reconstruct.EXAMPLES)(_reconstruct.reconstruct)
 
 
 @app.command()
@@ -240,6 +158,8 @@ def demo(
 
 
 app.command(name="invert", epilog=_invert.EXAMPLES)(_invert.invert)
+app.command(name="sweep", epilog=_sweep.EXAMPLES)(_sweep.sweep)
+app.command(name="atlas", epilog=_atlas.EXAMPLES)(_atlas.atlas)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 from monai.data import MetaTensor
-from monai.inferers import Inferer
+from monai.data.utils import dense_patch_slices
+from monai.inferers import Inferer, sliding_window_inference
 from torch import nn
 
 from medrecon.errors import ModelError
@@ -113,6 +114,41 @@ class _ResultsInferer(Inferer):
         names = [name for name in self.results if name != INPUT]
         return list(network.reconstruct(image.to(device, torch.float32), names))
 
+    def _windows(self, image: torch.Tensor, network: Any, device: torch.device) -> torch.Tensor:
+        """Results (B, R, *spatial) of an encoder that must be given windows of one size: MONAI's, blended."""
+        window, overlap = tuple(network.window), 0.5
+        size = [max(n, w) for n, w in zip(image.shape[2:], window, strict=True)]
+        step = tuple(max(1, int(w * (1 - overlap))) for w in window)
+        total = image.shape[0] * len(dense_patch_slices(size, window, step))
+        done = itertools.count(1)
+
+        def predict(piece: torch.Tensor) -> torch.Tensor:
+            made = torch.cat(self._reconstruct(piece, network, device), dim=1)
+            self._step(next(done), total)
+            return made
+
+        self._step(0, total)
+        blended: Any = sliding_window_inference(
+            image,
+            window,
+            1,
+            predict,
+            overlap,
+            mode="gaussian",
+            padding_mode="replicate",
+            sw_device=device,
+            device=torch.device("cpu"),
+        )
+        return blended
+
+    def _place(self, output: torch.Tensor, image: torch.Tensor, network: Any, device: torch.device) -> None:
+        """Put the control and what the windows gave in their channels."""
+        others = [r for r, name in enumerate(self.results) if name != INPUT]
+        controls = [r for r, name in enumerate(self.results) if name == INPUT]
+        output[:, controls] = image.to(output.device)
+        if others:
+            output[:, others] = self._windows(image, network, device).to(output)
+
     def _step(self, done: int, total: int) -> None:
         if self.progress is not None:
             self.progress(done, total)
@@ -121,7 +157,8 @@ class _ResultsInferer(Inferer):
 class VolumeInferer(_ResultsInferer):
     """Apply a 3D network to whole volumes, tile by tile; tiled equals whole.
 
-    A network whose result depends on the whole window (`network.halo` is None) gets the volume in one piece.
+    A network whose result depends on the whole window (`network.halo` is None) gets the volume in one piece;
+    an encoder that must be given one size (`network.window`) gets overlapping windows, blended by MONAI.
     """
 
     def _fill(self, output: torch.Tensor, image: torch.Tensor, network: Any, device: torch.device) -> None:
@@ -130,6 +167,9 @@ class VolumeInferer(_ResultsInferer):
             raise ModelError(
                 f"a 3D network cannot take an image of {len(shape)} axes", remedy="give a volume"
             )
+        if getattr(network, "window", None) is not None:
+            self._place(output, image, network, device)
+            return
         if network.halo is None:
             tiles: list[tuple[Span, ...]] = [tuple(Span(0, n, 0, n) for n in shape)]
         else:
@@ -160,6 +200,11 @@ class SliceInferer(_ResultsInferer):
             raise ModelError(
                 f"a 2D network cannot take an image of {image.ndim - 2} axes", remedy="give a volume"
             )
+        if getattr(network, "window", None) is not None:
+            for batch, k in itertools.product(range(image.shape[0]), range(image.shape[4])):
+                one = slice(batch, batch + 1)
+                self._place(output[one, ..., k], image[one, ..., k], network, device)
+            return
         plane = math.prod(image.shape[2:4])
         at_once = max(1, (self.most_voxels or affordable_voxels(device) // 4) // plane)
         total = math.ceil(image.shape[4] / at_once)

@@ -207,3 +207,40 @@ def test_images_of_the_wrong_number_of_axes_are_refused() -> None:
         VolumeInferer(["level4"])(torch.rand(1, 1, 16, 16), build(3))
     with pytest.raises(ModelError, match="2D network cannot take an image of 1 axes"):
         SliceInferer(["level4"])(torch.rand(1, 1, 16), build(2))
+
+
+class OneSize(nn.Module):
+    """A network that takes windows of one size alone, and says so; it doubles the image."""
+
+    window: tuple[int, ...] | None
+    halo = None
+    stride = 1
+
+    def __init__(self, *window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.seen: list[tuple[int, ...]] = []
+
+    def reconstruct(self, image: torch.Tensor, results: Sequence[str]) -> Iterator[torch.Tensor]:
+        self.seen.append(tuple(image.shape[2:]))
+        for number, _ in enumerate(results, start=2):
+            yield number * image
+
+
+@pytest.mark.parametrize("shape", [(20, 9, 16), (16, 16, 16), (5, 40, 17)])
+def test_windows_of_the_size_that_an_encoder_needs(shape: tuple[int, int, int]) -> None:
+    network, image = OneSize(16, 16, 16), torch.rand(2, 1, *shape)
+    inferer = VolumeInferer(["a", "input", "b"])
+    steps: list[tuple[int, int]] = []
+    inferer.progress = lambda done, total: steps.append((done, total))
+    made = inferer(image, network)
+    assert set(network.seen) == {(16, 16, 16)}
+    assert steps == [(done, len(network.seen)) for done in range(len(network.seen) + 1)]
+    torch.testing.assert_close(made, torch.cat([2 * image, image, 3 * image], dim=1))
+
+
+def test_windows_slice_by_slice() -> None:
+    network, image = OneSize(16, 16), torch.rand(1, 1, 20, 9, 3)
+    made = SliceInferer(["input", "a"])(image, network)
+    assert set(network.seen) == {(16, 16)}
+    torch.testing.assert_close(made, torch.cat([image, 2 * image], dim=1))

@@ -27,6 +27,7 @@ def reconstruct_scans(
     *,
     layers: str | None,
     bundle: str,
+    encoder_weights: Path | None,
     device: str,
     output_format: str,
     overwrite: bool,
@@ -57,6 +58,7 @@ def reconstruct_scans(
         device=device,
         output_format=output_format,
         overwrite=overwrite,
+        overrides=encoder_overrides(encoder_weights),
     )
     for scan in scans:
         for note in scan.notes:
@@ -107,6 +109,11 @@ def reconstruct_scans(
             )
 
     return Outcome(data, show, _code(records, failures))
+
+
+def encoder_overrides(encoder_weights: Path | None) -> dict[str, Any]:
+    """What a bundle over somebody else's network must be told: the file of that network's weights."""
+    return {} if encoder_weights is None else {"encoder_weights": encoder_weights}
 
 
 def _run(session: Session, pipeline: Pipeline, scan: Scan, label: str) -> Record:

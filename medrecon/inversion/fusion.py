@@ -78,7 +78,10 @@ class FusionDecoder(nn.Module):
             _climb(upsampling, wide, coarse, fine)
             for coarse, fine in zip(self.strides, self.strides[1:], strict=False)
         )
-        self.gates = nn.ParameterList(nn.Parameter(torch.zeros(wide[stride])) for stride in self.strides)
+        entered = {info.stride for info in chosen}
+        self.gates = nn.ParameterDict(
+            {str(k): torch.zeros(wide[s]) for k, s in enumerate(self.strides) if k > 0 and s in entered}
+        )
         self.head = Shuffle(wide[self.strides[-1]], 1, self.strides[-1], kernel=3)
         overlap = {"shuffle": 0, "resize": 2, "transposed": 1}[upsampling]
         # Positions that a stage looks aside: its input, its blocks, its way up, and the head's convolution.
@@ -108,7 +111,7 @@ class FusionDecoder(nn.Module):
                 if entering is None:
                     entering = fit_size(x, [math.ceil(n / s) for n, s in zip(size, stride, strict=True)])
                 else:
-                    gate = self.gates[index].view(1, -1, *(1,) * self.spatial_dims)
+                    gate = self.gates[str(index)].view(1, -1, *(1,) * self.spatial_dims)
                     entering = entering + gate * fit_size(x, entering.shape[2:])
             if entering is None:
                 continue

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medrecon.errors import ModelError
-from medrecon.inversion import PlainDecoder, TransposedDecoder
+from medrecon.inversion import FusionDecoder, PlainDecoder, TransposedDecoder
 from medrecon.inversion.pyramid import PyramidDecoder
 from medrecon.reconstructor import Reconstructor
 from medrecon.types import Features, LayerInfo
@@ -26,6 +26,7 @@ def pyramid(dims: int) -> list[LayerInfo]:
 
 
 ODD = [LayerInfo("odd", 5, (6, 3), (9, 9)), LayerInfo("odder", 7, (12, 15), (40, 40))]
+ANISOTROPIC = [LayerInfo("thin", 4, (1, 2, 1)), LayerInfo("thick", 6, (4, 4, 2))]
 SMALL = {"width": 4, "max_width": 8}
 Build = Callable[[Sequence[LayerInfo]], nn.Module]
 
@@ -38,6 +39,18 @@ INVERSIONS: dict[str, tuple[list[LayerInfo], Build, str | list[str]]] = {
     "transposed_odd": (ODD, lambda layers: TransposedDecoder(layers, "odd", **SMALL), ["odd"]),
     "plain2d": (pyramid(2), lambda layers: PlainDecoder(layers, "level1", **SMALL), ["level1"]),
     "plain3d": (pyramid(3), lambda layers: PlainDecoder(layers, **SMALL), ["level4"]),
+    "fusion2d": (pyramid(2), lambda layers: FusionDecoder(layers, widths=(4, 6, 8), depth=1), "any"),
+    "fusion3d": (
+        pyramid(3),
+        lambda layers: FusionDecoder(layers, ["level1", "level3"], (4, 6), 1, "transposed", "sigmoid"),
+        ["level1", "level3"],
+    ),
+    "fusion_odd": (ODD, lambda layers: FusionDecoder(layers, widths=(4, 6), depth=2), "any"),
+    "fusion_anisotropic": (
+        ANISOTROPIC,
+        lambda layers: FusionDecoder(layers, widths=(4, 6), depth=1, upsampling="resize"),
+        "any",
+    ),
     "plain_odd": (ODD, lambda layers: PlainDecoder(layers, **SMALL), ["odder"]),
 }
 

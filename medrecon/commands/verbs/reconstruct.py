@@ -1,0 +1,115 @@
+"""The verb `reconstruct`: what it takes, and what its help says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from medrecon.commands.options import (
+    Bundle,
+    Device,
+    EncoderWeights,
+    Hu,
+    Json,
+    NiftiForm,
+    OutputFormat,
+    ReplaceNonfinite,
+    ResampleTilt,
+    Series,
+    Volume,
+)
+from medrecon.commands.session import Outcome, Session
+
+EXAMPLES = (
+    "Examples:  medrecon reconstruct CT_SERIES/ CT_level3/ --layers level3  |  "
+    "medrecon reconstruct t1.nii.gz out/ --layers level1,level2,level3+level4  |  "
+    "medrecon reconstruct study/ out/ --layers input --format nifti  |  "
+    "medrecon reconstruct CT_SERIES/ out/ --bundle frozen_encoder_inversion --encoder-weights VGG16 "
+    "--layers relu1_2,relu4_3"
+)
+
+
+def reconstruct(
+    ctx: typer.Context,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A DICOM series or study (folder, searched to the bottom), or one scan file.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="For one scan and one result: the series folder or the .nii.gz file. For several: a folder "
+            "with one entry each.",
+        ),
+    ],
+    layers: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--layers",
+            "-l",
+            metavar="NAMES",
+            help="Comma: several results; plus: layers joined into one result, e.g. level2,level3+level4. "
+            "'input' uses no network: the control. Default: what the bundle names.",
+        ),
+    ] = None,
+    bundle: Bundle = "volume_autoencoder",
+    encoder_weights: EncoderWeights = None,
+    device: Device = "auto",
+    output_format: Annotated[
+        OutputFormat, typer.Option("--format", "-f", help="same: DICOM from DICOM, NIfTI from all else.")
+    ] = OutputFormat.same,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    manifest: Annotated[
+        bool,
+        typer.Option(
+            "--manifest/--no-manifest", help="Write what was read, run and written, without identity."
+        ),
+    ] = True,
+    series: Series = None,
+    all_series: Annotated[
+        bool,
+        typer.Option("--all-series", help="Take every series of a folder in which several lie side by side."),
+    ] = False,
+    volume: Volume = None,
+    hu: Hu = False,
+    resample_tilt: ResampleTilt = False,
+    nifti_form: NiftiForm = "",
+    replace_nonfinite: ReplaceNonfinite = None,
+    as_json: Json = False,
+) -> None:
+    """Write what the chosen layers keep of a scan, as a scan of the same grid and units."""
+    session: Session = ctx.obj
+    session.json = as_json
+
+    def work() -> Outcome:
+        from medrecon.commands.reconstruct import reconstruct_scans
+
+        return reconstruct_scans(
+            session,
+            source,
+            output,
+            layers=layers,
+            bundle=bundle,
+            encoder_weights=encoder_weights,
+            device=device,
+            output_format=output_format.value,
+            overwrite=overwrite,
+            manifest=manifest,
+            all_series=all_series,
+            hu=hu,
+            options={
+                "series": series,
+                "volume": volume,
+                "resample_tilt": resample_tilt,
+                "nifti_form": nifti_form,
+                "replace_nonfinite": replace_nonfinite,
+            },
+        )
+
+    session.run(work)
