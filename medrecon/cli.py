@@ -22,6 +22,8 @@ from medrecon.commands.options import (
 )
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.verbs import atlas as _atlas
+from medrecon.commands.verbs import decode as _decode
+from medrecon.commands.verbs import encode as _encode
 from medrecon.commands.verbs import invert as _invert
 from medrecon.commands.verbs import reconstruct as _reconstruct
 from medrecon.commands.verbs import sweep as _sweep
@@ -158,6 +160,8 @@ def demo(
 
 
 app.command(name="invert", epilog=_invert.EXAMPLES)(_invert.invert)
+app.command(name="encode", epilog=_encode.EXAMPLES)(_encode.encode)
+app.command(name="decode", epilog=_decode.EXAMPLES)(_decode.decode)
 app.command(name="sweep", epilog=_sweep.EXAMPLES)(_sweep.sweep)
 app.command(name="atlas", epilog=_atlas.EXAMPLES)(_atlas.atlas)
 

@@ -33,7 +33,8 @@ class LayerFacts:
             (p + 1) * stride - 1.
         receptive_field: voxels that a value sees, along each axis; None: all, or unknown.
         values_per_voxel: feature values for each voxel.
-        computed_in: the floating-point type in which the network gave them.
+        computed_in: the floating-point type in which the network gave them; `channels_last`, whether it laid
+            them out so in memory. Both are given to the decoder again, whose last bits depend on them.
         scale: for each channel: value = stored number * scale; None: 1.
         relative_error: of the values stored: |stored - computed| / |computed|, Euclidean.
         psnr: of the image decoded from the values stored against the source, over the intensity range, in dB;
@@ -47,6 +48,7 @@ class LayerFacts:
     receptive_field: tuple[int, ...] | None
     values_per_voxel: float
     computed_in: str = "float32"
+    channels_last: bool = False
     scale: tuple[float, ...] | None = None
     relative_error: float = 0.0
     psnr: float | None = None
@@ -85,7 +87,7 @@ class FeatureFacts:
         units: "HU", or DICOM's Units, or "".
         source: `key` as `medrecon scans` shows it; `series_sha256`, SHA-256 of the SeriesInstanceUID (it
             proves which series it was to those who have it, and tells nothing to others); `format`; `volume`;
-            `stored`, the source's data type and scaling, for NIfTI.
+            `options`, how it was read; `stored`, the source's data type and scaling, for NIfTI.
         intensity: `low` and `high`, the stored values that are the network's 0 and 1; `wide`, whether
             they need float64.
         padding: `shape` and `dtype` of values below the window, whose places and values are two further

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -11,10 +12,12 @@ import numpy as np
 from medrecon.errors import ModelError
 from medrecon.io.features import FeatureFile
 from medrecon.io.features_facts import FeatureFacts
+from medrecon.io.find import find_scans
 from medrecon.io.nifti.form import choose_form, source_header
 from medrecon.io.nifti.writer import KEPT
-from medrecon.io.scan import Scan, ScanError
+from medrecon.io.scan import ReadOptions, Scan, ScanError
 
+_OPTIONS = {"form": "nifti_form"}  # where `find_scans` calls a field of ReadOptions by another name
 _FAR = 1e-4
 """mm by which the grids of a series and of its features may differ: the rounding of decimal strings."""
 
@@ -30,6 +33,7 @@ def source_facts(scan: Scan) -> dict[str, Any]:
         "series_sha256": _hashed(scan.series_uid),
         "format": scan.format,
         "volume": scan.volume,
+        "options": scan.options.to_text(),
         "stored": _stored(scan),
     }
 
@@ -93,14 +97,41 @@ def _header(stored: dict[str, Any]) -> nib.Nifti1Header:
     return header
 
 
+def find_source(file: FeatureFile, place: str | Path) -> Scan:
+    """The series that features were made from, found again: read as it was read then.
+
+    Args:
+        file: the features.
+        place: a folder or a file that holds the series, perhaps among others.
+
+    Raises:
+        ScanError: it is not there, is refused now, or has another grid.
+    """
+    facts = file.facts
+    try:
+        options = vars(ReadOptions.from_text(str(facts.source.get("options", ""))))
+        found = find_scans(
+            place, volume=facts.source.get("volume"), **{_OPTIONS.get(k, k): v for k, v in options.items()}
+        )
+    except TypeError as error:
+        raise ModelError(
+            f"its metadata is broken ({error})", path=file.path, remedy="get the file again"
+        ) from None
+    scan = next((scan for scan in found.scans if _is_same(facts, scan)), None)
+    if scan is None and found.refused:
+        raise found.refused[0]
+    scan = scan or found.scans[0]
+    check_source(facts, scan)
+    return scan
+
+
 def check_source(facts: FeatureFacts, scan: Scan) -> None:
     """Refuse a scan that is not the very series that was encoded, on the same grid.
 
     Raises:
         ScanError: it is another one.
     """
-    said, there = facts.source, source_facts_of_series(scan)
-    if not said.get("series_sha256") or any(said.get(name) != value for name, value in there.items()):
+    if not _is_same(facts, scan):
         raise ScanError(
             "is not the series that these features were made from (another SeriesInstanceUID or volume)",
             path=scan.path,
@@ -110,10 +141,11 @@ def check_source(facts: FeatureFacts, scan: Scan) -> None:
         raise ScanError(
             f"has another grid than the features: {scan.shape} here, {facts.shape} there, or another place",
             path=scan.path,
-            remedy="give the series as it was encoded (its slices, --resample-tilt)",
+            remedy="give the whole series as it was encoded, or leave --source out to write NIfTI",
         )
 
 
-def source_facts_of_series(scan: Scan) -> dict[str, Any]:
-    """The part of `source_facts` that tells one series, and a volume of it, from others."""
-    return {"series_sha256": _hashed(scan.series_uid), "volume": scan.volume}
+def _is_same(facts: FeatureFacts, scan: Scan) -> bool:
+    known = facts.source.get("series_sha256")
+    same = (_hashed(scan.series_uid), scan.volume) == (known, facts.source.get("volume"))
+    return bool(known) and same

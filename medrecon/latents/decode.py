@@ -16,7 +16,7 @@ from medrecon.choices import parse_results, pick_device
 from medrecon.errors import ModelError, UsageError
 from medrecon.io import Derivation, DicomSeriesWriter, NiftiWriter, Scan, Written, plan_outputs
 from medrecon.io.features import FeatureFile
-from medrecon.io.features_source import check_source, stand_in
+from medrecon.io.features_source import check_source, find_source, stand_in
 from medrecon.io.plan import NIFTI_ENDINGS
 from medrecon.latents.model import Model, bundle_of, check_fit, open_decoder
 from medrecon.latents.restore import restore
@@ -98,7 +98,7 @@ def decode_features(
     *,
     layers: str | Sequence[str] | None = None,
     bundle: str | Path | None = None,
-    source: Scan | None = None,
+    source: Scan | str | Path | None = None,
     output_format: str = "same",
     device: str = "auto",
     overwrite: bool = False,
@@ -114,7 +114,8 @@ def decode_features(
             the file is one result.
         bundle: name or folder of the bundle whose decoder is used; by default the one that encoded, if it
             comes with medrecon.
-        source: the DICOM series that was encoded, for a derived DICOM series; without it NIfTI is written.
+        source: the DICOM series that was encoded (or a folder that holds it), for a derived DICOM series;
+            without it NIfTI is written.
         output_format: "same", "dicom" or "nifti": as for `medrecon.io.plan_outputs`, DICOM needs `source`.
         device: "auto", "cpu", "cuda" or "cuda:N".
         overwrite: replace outputs that exist.
@@ -131,7 +132,8 @@ def decode_features(
         results = parse_results(file.facts.names if layers is None else layers)
         for result in results:
             _check_layers(file, parse_layers(result))
-        target_of = _plan(file, results, output, source, output_format, overwrite)
+        series = find_source(file, source) if isinstance(source, (str, Path)) else source
+        target_of = _plan(file, results, output, series, output_format, overwrite)
         decoder = FeatureDecoder(
             open_decoder(bundle_of(file) if bundle is None else bundle, pick_device(device))
         )
@@ -145,7 +147,7 @@ def decode_features(
                 "overwrite": overwrite,
                 "result": result,
             }
-            written.append(_write(volume, file, source, target_of[result], number, options))
+            written.append(_write(volume, file, series, target_of[result], number, options))
     notes = [] if decoder.model.fingerprint else [
         f"{decoder.model.name} does not say which weights its decoder was trained for: not checked"
     ]

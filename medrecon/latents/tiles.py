@@ -21,17 +21,19 @@ Read = Callable[..., np.ndarray]
 """`read(layer, *slices)`: values of a layer, float32."""
 Progress = Callable[[int, int], None] | None
 
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _SLICES = 1 << 22  # pixels of a batch of slices; larger ones are no faster
 _BUFFERS = 12  # bytes for each value of the layers that are kept: the value, and two buffers on the way
 
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of a layer: where it belongs in the layer's array, its values, the type they were computed in."""
+    """A piece of a layer: where it belongs in the layer's array, its values, and how the network gave them."""
 
     index: tuple[slice, ...]
     values: np.ndarray
     computed_in: str
+    channels_last: bool
 
 
 def grid_of(network: Any) -> int:
@@ -226,12 +228,11 @@ def _decode(
     """Run the inversion in the arithmetic of `Reconstructor`, on features of the type it would have got."""
     with torch.inference_mode(), network.precision(device):
         mixed = torch.is_autocast_enabled(device.type)
-        features = {
-            name: torch.from_numpy(values).to(
-                device, getattr(torch, layers[name].computed_in) if mixed else torch.float32
-            )
-            for name, values in given.items()
-        }
+        features = {}
+        for name, values in given.items():
+            dtype = getattr(torch, layers[name].computed_in) if mixed else torch.float32
+            order = _CHANNELS_LAST[values.ndim] if layers[name].channels_last else torch.contiguous_format
+            features[name] = torch.from_numpy(values).to(device, dtype, memory_format=order)
         made: torch.Tensor = network.inversion(features, tuple(shape))
     return made
 
@@ -248,7 +249,7 @@ def _volume_block(
         last = count if span.stop == size else first + (span.stop - span.start) // step
         kept.append(slice(first, last))
         index.append(slice(span.start // step, span.start // step + last - first))
-    return Block(tuple(index), _numbers(values[tuple(kept)], layer), _type(features))
+    return Block(tuple(index), _numbers(values[tuple(kept)], layer), *_form(features))
 
 
 def _slice_block(features: torch.Tensor, layer: LayerInfo, shape: Sequence[int], which: slice) -> Block:
@@ -257,7 +258,7 @@ def _slice_block(features: torch.Tensor, layer: LayerInfo, shape: Sequence[int],
         if count * step < size:
             raise _uncovered(layer, size)
     index = (which, *(slice(0, n) for n in values.shape[1:]))
-    return Block(index, _numbers(values, layer), _type(features))
+    return Block(index, _numbers(values, layer), *_form(features))
 
 
 def _mapped(features: torch.Tensor, layer: LayerInfo) -> torch.Tensor:
@@ -282,8 +283,10 @@ def _numbers(values: torch.Tensor, layer: LayerInfo) -> np.ndarray:
     return numbers
 
 
-def _type(features: torch.Tensor) -> str:
-    return str(features.dtype).removeprefix("torch.")
+def _form(features: torch.Tensor) -> tuple[str, bool]:
+    """Type and memory layout."""
+    last = features.ndim > 3 and features.is_contiguous(memory_format=_CHANNELS_LAST[features.ndim])
+    return str(features.dtype).removeprefix("torch."), last
 
 
 def _uncovered(layer: LayerInfo, size: int) -> ModelError:

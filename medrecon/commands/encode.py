@@ -1,0 +1,141 @@
+"""The verb `encode`: scan after scan; one that fails does not stop the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medrecon.choices import refuse_mixed, with_hu
+from medrecon.commands.faults import PARTIAL, Fault, fault_of
+from medrecon.commands.progress import progress_bar
+from medrecon.commands.session import Outcome, Session
+from medrecon.commands.tables import table
+from medrecon.io import find_scans
+from medrecon.io.features_plan import plan_features, readable
+from medrecon.latents import Encoded, FeatureEncoder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medrecon.io.features_facts import LayerFacts
+    from medrecon.io.scan import Scan
+
+
+def encode_scans(
+    session: Session,
+    source: Path,
+    output: Path,
+    *,
+    layers: str | None,
+    dtype: str,
+    bundle: str,
+    encoder_weights: Path | None,
+    device: str,
+    overwrite: bool,
+    measure: bool,
+    all_series: bool,
+    hu: bool,
+    options: Mapping[str, Any],
+) -> Outcome:
+    """Find the scans, encode each, and tell what became of them.
+
+    `options` go to `medrecon.io.find_scans`, the others to `medrecon.latents.FeatureEncoder`.
+
+    Raises:
+        ScanError: nothing can be read, or the one scan cannot.
+        ModelError: the bundle, its weights or a layer cannot be used.
+        OutputError: nothing can be written.
+        UsageError: the options do not make sense.
+    """
+    found = find_scans(source, **options)
+    if not all_series:
+        refuse_mixed(found)
+    scans = [with_hu(scan) if hu else scan for scan in found.scans]
+    targets = plan_features(scans, output, overwrite=overwrite)
+    encoder = FeatureEncoder.from_bundle(
+        bundle, layers, dtype, device=device, encoder_weights=encoder_weights, measure=measure
+    )
+    for scan in scans:
+        for note in scan.notes:
+            session.say(f"note: {scan.path}: {note}")
+    records: list[Encoded] = []
+    failures: list[Fault] = []
+    for refusal in found.refused:
+        failures.append(fault_of(refusal))
+        session.complain(failures[-1], refusal)
+    for number, scan in enumerate(scans, start=1):
+        names = ", ".join(layer.name for layer in encoder.layers)
+        session.say(f"{scan.path.name}: {names} as {dtype}: about {readable(encoder.size(scan))}")
+        try:
+            with progress_bar(session, f"{number}/{len(scans)} {scan.path.name}") as tick:
+                done = encoder.run(scan, targets[scan.key], overwrite=overwrite, progress=tick)
+            records.append(done)
+            for note in done.notes:
+                session.say(f"note: {note}")
+        except Exception as error:
+            if len(scans) == 1 and not failures:
+                raise
+            failures.append(_about(scan, fault_of(error)))
+            session.complain(failures[-1], error)
+    data = {
+        "bundle": encoder.model.name,
+        "version": encoder.model.bundle.version,
+        "encoder_fingerprint": encoder.model.fingerprint,
+        "device": str(encoder.model.device),
+        "results": [_record_data(record) for record in records],
+        "failed": [fault.data() for fault in failures],
+        "left_out": [{"path": str(item.path), "reason": item.reason} for item in found.left_out],
+    }
+
+    def show(console: Console) -> None:
+        rows = [_row(record, layer) for record in records for layer in record.facts.layers]
+        if rows:
+            head = ("scan", "layer", "values per voxel", "relative error", "costs dB")
+            console.print(table(head, rows, right=head[2:]))
+            files = [(r.path, readable(r.size), f"{r.seconds:.1f}") for r in records]
+            console.print(table(("written to", "size", "seconds"), files, right=("size", "seconds")))
+        if failures:
+            console.print(table(("failed", "why"), [(fault.path, fault.message) for fault in failures]))
+
+    return Outcome(data, show, 0 if not failures else PARTIAL if records else failures[0].exit_code)
+
+
+def _about(scan: Scan, fault: Fault) -> Fault:
+    """The same fault, naming the scan if it names no file."""
+    return fault if fault.path is not None else replace(fault, path=str(scan.path))
+
+
+def _row(record: Encoded, layer: LayerFacts) -> tuple[Any, ...]:
+    exact = record.facts.dtype == "float32"
+    cost = "0" if exact else None if layer.cost is None else f"{layer.cost:.3f}"
+    error = "0" if exact else f"{layer.relative_error:.2g}"
+    return record.scan.path, layer.name, f"{layer.values_per_voxel:.4g}", error, cost
+
+
+def _record_data(record: Encoded) -> dict[str, Any]:
+    return {
+        "scan": record.scan.key,
+        "path": str(record.scan.path),
+        "output": str(record.path),
+        "bytes": record.size,
+        "dtype": record.facts.dtype,
+        "layers": [
+            {
+                "name": layer.name,
+                "shape": list(layer.shape),
+                "stride": list(layer.stride),
+                "values_per_voxel": layer.values_per_voxel,
+                "relative_error": layer.relative_error,
+                "psnr": layer.psnr,
+                "psnr_float32": layer.psnr_float32,
+                "psnr_cost": layer.cost,
+                "psnr_voxels": layer.psnr_voxels,
+            }
+            for layer in record.facts.layers
+        ],
+        "notes": [*record.scan.notes, *record.notes],
+        "seconds": round(record.seconds, 3),
+        "network_seconds": round(record.network_seconds, 3),
+    }
