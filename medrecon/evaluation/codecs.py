@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import imagecodecs
@@ -16,7 +17,7 @@ from medrecon.ranges import intensity_map
 Curve = tuple[tuple[float, float], ...]
 """(bits per voxel, PSNR in dB) by rising rate."""
 
-_SLICES = 8
+_SLICES = 6
 _DEPTH = 12  # bits of a sample, as CT stores them
 _J2K_PSNR = (22, 27, 32, 37, 42, 47, 53, 60, 68)
 _HTJ2K_STEPS = tuple(2.0**-k for k in range(2, 13))
@@ -36,7 +37,7 @@ class Codec:
 
     name: str
     settings: tuple[float, ...]
-    encode: Callable[[np.ndarray, float | None], bytes]
+    encode: Callable[..., bytes]
     decode: Callable[[bytes], np.ndarray]
 
 
@@ -58,8 +59,8 @@ class CodecMeter:
     Each slice (along the third axis) is coded by itself, as DICOM does, with 12 bits a sample: HU from -1024
     to 3071 in steps of one, other units in 4096 steps over the scan's values. Rates are those of the whole
     code streams, over all slices together; the PSNR comes from their pooled squared error, over the range
-    that the layers' PSNR has. JPEG 2000 (irreversible 9/7, OpenJPEG) is asked for a quality, HTJ2K (OpenJPH) for a
-    quantisation step, JPEG-LS (CharLS) for its largest error NEAR.
+    that the layers' PSNR has. JPEG 2000 (irreversible 9/7, OpenJPEG) is asked for a quality, HTJ2K (OpenJPH)
+    for a quantisation step, JPEG-LS (CharLS) for its largest error NEAR.
 
     Args:
         source: (X, Y, Z), any dtype, source units.
@@ -110,13 +111,13 @@ class CodecMeter:
         voxels = sum(s.size for s in samples)
         points = []
         for setting in codec.settings:
-            coded = _each(lambda s, at=setting: codec.encode(s, at), samples)
+            coded = _each(partial(codec.encode, setting=setting), samples)
             psnr = self._psnr(
                 back.astype(np.float32) * self._step + self._bottom - plane
                 for back, plane in zip(_each(codec.decode, coded), self._planes, strict=True)
             )
             points.append((8 * sum(len(c) for c in coded) / voxels, psnr))
-        exact = 8 * sum(len(c) for c in _each(lambda s: codec.encode(s, None), samples)) / voxels
+        exact = 8 * sum(map(len, _each(partial(codec.encode, setting=None), samples))) / voxels
         return rising(points), exact
 
     def _clipped(self, plane: np.ndarray) -> np.ndarray:
@@ -152,21 +153,21 @@ def rate_at(curve: Curve, psnr: float) -> float | None:
     return float(np.exp(np.interp(psnr, values, np.log(rates))))
 
 
-def _jpeg2000(samples: np.ndarray, psnr: float | None) -> bytes:
-    encode: Callable[..., bytes] = imagecodecs.jpeg2k_encode  # its stub says that the level is whole
-    if psnr is None:
+def _jpeg2000(samples: np.ndarray, setting: float | None) -> bytes:
+    encode: Any = imagecodecs.jpeg2k_encode  # its stub says that the level is whole
+    if setting is None:
         return bytes(encode(samples, codecformat="j2k", bitspersample=_DEPTH))
-    return bytes(encode(samples, level=psnr, codecformat="j2k", bitspersample=_DEPTH, reversible=False))
+    return bytes(encode(samples, level=setting, codecformat="j2k", bitspersample=_DEPTH, reversible=False))
 
 
-def _htj2k(samples: np.ndarray, step: float | None) -> bytes:
-    if step is None:
+def _htj2k(samples: np.ndarray, setting: float | None) -> bytes:
+    if setting is None:
         return bytes(imagecodecs.htj2k_encode(samples, reversible=True))
-    return bytes(imagecodecs.htj2k_encode(samples, level=step, reversible=False))
+    return bytes(imagecodecs.htj2k_encode(samples, level=setting, reversible=False))
 
 
-def _jpegls(samples: np.ndarray, near: float | None) -> bytes:
-    return bytes(imagecodecs.jpegls_encode(samples, level=int(near or 0)))
+def _jpegls(samples: np.ndarray, setting: float | None) -> bytes:
+    return bytes(imagecodecs.jpegls_encode(samples, level=int(setting or 0)))
 
 
 def curve_words(meter: CodecMeter) -> Mapping[str, str]:

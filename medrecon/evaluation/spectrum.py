@@ -24,10 +24,10 @@ class SpectrumMeter:
     """The spectra of one scan's errors, for any number of reconstructions.
 
     Welch's method (Welch 1967) in three dimensions: half-overlapping blocks of about 64 mm from the body,
-    their mean taken off, under a Hann window along each axis, their power averaged; then pooled by the length of the frequency
-    vector in cycles (line pairs) per mm, so that voxels that are longer than wide count as they should. Bands
-    reach from zero to the Nyquist frequency of the finest axis. Beyond the Nyquist frequency of a coarser
-    axis a band holds the directions that the grid still has.
+    their mean taken off, under a Hann window along each axis, their power averaged; then pooled by the length
+    of the frequency vector in cycles (line pairs) per mm, so that voxels that are longer than wide count as
+    they should. Bands reach from zero to the Nyquist frequency of the finest axis. Beyond the Nyquist
+    frequency of a coarser axis a band holds the directions that the grid still has.
 
     At most 2**23 voxels are transformed: blocks spread evenly over those that lie mostly in the body.
 

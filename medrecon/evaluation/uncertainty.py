@@ -105,8 +105,8 @@ def conformal_interval(
     local detail of the reconstruction (12 groups) and by its intensity (8), both cut at quantiles over the
     whole volume. In each group the half width is the ceil((n + 1) level) / n quantile of |source -
     reconstruction| over the n voxels of the calibration blocks; at most 2**21 of them are used, evenly
-    spread, those of the body and those around it alike. So the source decides how wide a group's interval is, and
-    only on the calibration blocks; held-out blocks of the same scan tell whether it holds.
+    spread, those of the body and those around it alike. So the source decides how wide a group's interval is,
+    and only on the calibration blocks; held-out blocks of the same scan tell whether it holds.
 
     It holds on average over a group's voxels, not for each voxel, and for scans like this one, calibrated the
     same way: it is no promise for a scan that is not calibrated on.

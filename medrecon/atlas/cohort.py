@@ -1,0 +1,134 @@
+"""Many scans: which belong to one patient, and what their figures come to together."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from medrecon.atlas.output import finite, rows_of, write_csv, write_json, write_parquet
+from medrecon.evaluation.scores import ScanScores
+from medrecon.evaluation.statistics import CONFIDENCE, RESAMPLES, outliers, summarise
+from medrecon.io.scan import Scan
+
+MEASURES = (
+    "psnr",
+    "ssim",
+    "ms_ssim",
+    "mae",
+    "rmse",
+    "bias",
+    "normalised_error",
+    "bits_per_voxel",
+    "consistency",
+    "coverage",
+    "interval",
+    "limit_lp_per_mm",
+)
+"""Figures that are summarised. Errors in source units only mean something together within one unit."""
+
+SUMMARY, SUMMARY_TABLE, ALL_ROWS, PARQUET = "summary.json", "summary.csv", "metrics.csv", "metrics.parquet"
+_IN_UNITS = ("mae", "rmse", "bias", "interval")
+
+
+def patient_numbers(scans: Sequence[Scan]) -> dict[str, int]:
+    """Scan key -> number of its patient, counted from 1 in the order met.
+
+    DICOM series with the same PatientID belong together; it is compared as a hash with a salt that is thrown
+    away, and nothing of it is written. A series without one, and any other file, counts as a patient.
+    """
+    salt = secrets.token_bytes(16)
+    seen: dict[str, int] = {}
+    numbers = {}
+    for scan in scans:
+        patient = _patient(scan)
+        group = scan.path.as_posix() if patient is None else patient
+        hashed = hashlib.sha256(salt + group.encode("utf-8", "surrogateescape")).hexdigest()
+        numbers[scan.key] = seen.setdefault(hashed, len(seen) + 1)
+    return numbers
+
+
+def _patient(scan: Scan) -> str | None:
+    if scan.format != "dicom":
+        return None
+    try:
+        header = pydicom.dcmread(scan.files[0], specific_tags=["PatientID"], stop_before_pixels=True)
+    except (OSError, InvalidDicomError, ValueError):
+        return None
+    said = str(header.get("PatientID", "")).strip()
+    return f"PatientID {said}" if said else None
+
+
+def write_summary(
+    folder: Path,
+    scores: Sequence[ScanScores],
+    patients: Mapping[str, int],
+    failed: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Write what many scans come to: summary.json and .csv, and each scan and layer in metrics.csv.
+
+    metrics.parquet beside it where pandas and pyarrow are installed; the summary says which.
+
+    Args:
+        folder: where the scans' own folders are.
+        scores: of the scans that went well.
+        patients: scan key -> patient's number.
+        failed: what went wrong with the others.
+
+    Returns:
+        What summary.json holds.
+    """
+    rows = [{"patient": patients.get(s.key), **row} for s in scores for row in rows_of(s)]
+    _flag(rows)
+    table = summary_rows(rows)
+    write_csv(folder / ALL_ROWS, rows)
+    parquet = write_parquet(folder / PARQUET, rows)
+    write_csv(folder / SUMMARY_TABLE, table)
+    content: dict[str, Any] = {
+        "scans": len(scores),
+        "patients": len({patients.get(s.key) for s in scores}),
+        "interval": f"{CONFIDENCE:.0%} percentile bootstrap over patients, {RESAMPLES} resamples",
+        "parquet": PARQUET if parquet else "not written: needs pandas and pyarrow",
+        "patient_of": {s.key: patients.get(s.key) for s in scores},
+        "outliers": [
+            {"scan": row["scan"], "layer": row["layer"], "measures": row["outlier"]}
+            for row in rows
+            if row["outlier"]
+        ],
+        "failed": [dict(fault) for fault in failed],
+        "results": [{name: finite(value) for name, value in row.items()} for row in table],
+    }
+    write_json(folder / SUMMARY, content)
+    return content
+
+
+def summary_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each layer, measure and, for errors in source units, unit."""
+    table = []
+    for layer in dict.fromkeys(row["layer"] for row in rows):
+        ours = [row for row in rows if row["layer"] == layer]
+        for measure in MEASURES:
+            kinds = sorted({row["units"] for row in ours}) if measure in _IN_UNITS else [None]
+            for units in kinds:
+                some = [row for row in ours if units is None or row["units"] == units]
+                found = summarise([row[measure] for row in some], [row["patient"] for row in some])
+                if found.scans:
+                    named = "" if units is None else units or "source units"
+                    table.append({"layer": layer, "measure": measure, "units": named, **vars(found)})
+    return table
+
+
+def _flag(rows: Sequence[dict[str, Any]]) -> None:
+    """Name in each row the measures by which its scan stands out among those of its layer and modality."""
+    for row in rows:
+        row["outlier"] = ""
+    for kind in {(row["layer"], row["modality"]) for row in rows}:
+        ours = [row for row in rows if (row["layer"], row["modality"]) == kind]
+        for measure in ("psnr", "ssim", "normalised_error", "coverage"):
+            for place in outliers([row[measure] for row in ours]):
+                ours[place]["outlier"] = f"{ours[place]['outlier']} {measure}".strip()

@@ -1,0 +1,130 @@
+"""What an atlas leaves on disk: figures as JSON and CSV, the page, its pictures, the scene for 3D Slicer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from medrecon.errors import UsageError
+from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores, from_json, to_json
+from medrecon.io.publish import check_free, publish
+from medrecon.io.scan import ScanError
+
+METRICS, TABLE, PAGE, SCENE = "metrics.json", "metrics.csv", "report.html", "review.mrb"
+
+_PLAIN = tuple(
+    item.name for item in fields(LayerScore) if item.type in ("str", "float", "float | None", "int | None")
+)
+
+
+def write_atlas(final: Path, scores: ScanScores, volumes: AtlasVolumes, *, viewer: bool = True) -> Path:
+    """Write the atlas of one scan as a folder, whole or not at all.
+
+    Args:
+        final: the folder; must not exist, or be empty.
+        scores: of the scan.
+        volumes: what they were measured on.
+        viewer: put the interactive viewer into the page.
+
+    Raises:
+        OutputError: it exists, or cannot be written.
+    """
+    from medrecon.report.page import write_page
+    from medrecon.report.scene import write_scene
+
+    with publish(final) as folder:
+        folder.mkdir()
+        write_json(folder / METRICS, to_json(scores))
+        write_csv(folder / TABLE, rows_of(scores))
+        write_page(folder / PAGE, scores, volumes, viewer=viewer)
+        write_scene(folder / SCENE, scores, volumes)
+    return final
+
+
+def rows_of(scores: ScanScores) -> list[dict[str, Any]]:
+    """One row a layer, with a column for each figure, region, control and codec."""
+    rows = []
+    for layer in scores.layers:
+        row: dict[str, Any] = {
+            "scan": scores.label,
+            "key": scores.key,
+            "modality": scores.modality,
+            "units": scores.units,
+            **{name: getattr(layer, name) for name in _PLAIN},
+            "stride": "" if layer.stride is None else "x".join(str(n) for n in layer.stride),
+            "limit_lp_per_mm": layer.spectrum.limit,
+        }
+        for name, region in layer.regions.items():
+            row |= {f"{name} {part}": getattr(region, part) for part in ("voxels", "mae", "rmse", "bias")}
+        for control in layer.controls:
+            row |= {f"{control.name} {part}": getattr(control, part) for part in ("psnr", "ssim", "mae")}
+        row |= {f"{name} bits per voxel": rate for name, rate in layer.codecs.items()}
+        rows.append(row)
+    return rows
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON without infinity or NaN."""
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows under all of their columns; what is None, infinite or NaN stays empty."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: finite(value) for name, value in row.items()} for row in rows)
+    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Write the same table as Parquet where pandas and pyarrow are installed; say whether it was."""
+    try:
+        import pandas
+        import pyarrow  # noqa: F401 - what pandas writes Parquet with
+    except ImportError:
+        return False
+    pandas.DataFrame([{name: finite(value) for name, value in row.items()} for row in rows]).to_parquet(path)
+    return True
+
+
+def finite(value: Any) -> Any:
+    """The value, or None for what tables and JSON cannot hold."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_scores(folder: Path) -> list[ScanScores]:
+    """The scores in the output of a run: of one scan, or of many in its sub-folders, by key.
+
+    Raises:
+        UsageError: there are none.
+        ScanError: a file of scores is broken.
+    """
+    places = [folder / METRICS] if (folder / METRICS).is_file() else sorted(folder.glob(f"*/{METRICS}"))
+    if not places:
+        raise UsageError(f"holds no {METRICS}", path=folder, remedy="name the output of a medrecon atlas run")
+    return sorted((_read(place) for place in places), key=lambda scores: scores.key)
+
+
+def _read(path: Path) -> ScanScores:
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ScanError(f"cannot be read: {error}", path=path, remedy="run the atlas again") from error
+
+
+def refuse_taken(output: Path, names: Iterable[str] = ("",)) -> None:
+    """Refuse an output that is there already, before any work.
+
+    Raises:
+        OutputError: it exists, and is no empty folder.
+    """
+    for name in names:
+        check_free(output / name if name else output, overwrite=False)
