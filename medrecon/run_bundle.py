@@ -50,12 +50,37 @@ def keep_bundle(trainer: Engine, network: nn.Module, folder: str | Path, bundle_
     Raises:
         ModelError: the call does not stand in a configuration, or a fact cannot be written down.
     """
+    files = _described(_running_parser(), network, Path(folder), Path(bundle_root))
+    trainer.add_event_handler(Events.COMPLETED, lambda _: _write(Path(folder), files))
+
+
+def write_bundle(
+    parser: ConfigParser, network: nn.Module, folder: str | Path, bundle_root: str | Path
+) -> None:
+    """The same at once, from outside a configuration, for a run that has its `model.pt`.
+
+    Args:
+        parser: of the training, parsed.
+        network: see `keep_bundle`.
+        folder: the run's folder.
+        bundle_root: the bundle that was trained.
+
+    Raises:
+        ModelError: a fact cannot be written down.
+        OutputError: the files cannot be written.
+    """
+    _write(Path(folder), _described(parser, network, Path(folder), Path(bundle_root)))
+
+
+def _described(
+    parser: ConfigParser, network: nn.Module, folder: Path, root: Path
+) -> dict[str, dict[str, Any]]:
     plain: Any = getattr(network, "module", network)  # without what distributes it
     complete: Collection[str] = getattr(plain.inversion, "complete", ())
-    files = run_configs(_running_parser(), Path(bundle_root), Path(folder).absolute().name, complete)
+    files = run_configs(parser, root, folder.absolute().name, complete)
     if "encoder_fingerprint" in files["metadata.json"]:
         files["metadata.json"]["encoder_fingerprint"] = fingerprint(plain.encoder)
-    trainer.add_event_handler(Events.COMPLETED, lambda _: _write(Path(folder), files))
+    return files
 
 
 def run_configs(

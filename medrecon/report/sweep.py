@@ -25,15 +25,17 @@ PANELS = (
 )
 """Pareto front, column of the table, words beneath the axis."""
 
+WORDS = {"held_out": "scans held out", "training": "trained on"}
+
 
 def sweep_figure(
     rows: Sequence[Mapping[str, Any]], path: str | Path, *, title: str = "", image: str = "slice"
 ) -> list[Path]:
     """Draw PSNR against parameters, training time and inference time, a point for each variant.
 
-    Full points are scans held out, hollow ones scans that were trained on, a thin line joins the two: where
-    both are low the decoder is too simple, where the line grows while the full point falls it overfits. A
-    pale line joins the Pareto front.
+    Above (full points) scans held out, below (hollow) scans that were trained on, with as many dB to the
+    inch: where both are low the decoder is too simple, where it still rises below and falls above it
+    overfits. The two differ in level because they are different scans. A pale line joins the Pareto front.
 
     Args:
         rows: of `medrecon.sweep.table`; those without a finite PSNR are left out.
@@ -54,59 +56,68 @@ def sweep_figure(
     knobs = list(shown[0]["knobs"])
     coloured = knobs[-1]
     groups = list(dict.fromkeys(str(row["knobs"][coloured]) for row in shown))
-    figure = new_figure(11.4, 4.5)
-    left, width, gap = 0.052, 0.272, 0.048
-    # panels of one height scale: the eye compares along them
-    limits = _limits(shown)
+    figure = new_figure(11.4, 6.0)
+    left, width, gap = 0.055, 0.27, 0.048
+    spans = {part: _span(shown, part) for part in ("held_out", "training")}
+    reach = max((high - low for low, high in spans.values()), default=0.0) / 2
     for place, (front, column, words) in enumerate(PANELS):
-        box = (left + place * (width + gap), 0.225, width, 0.63)
-        axes = figure.add_axes(box, facecolor=PAPER)
-        _panel(axes, shown, column, front, coloured, groups)
-        axes.set_ylim(*limits)
-        axes.set_xlabel(words.format(image=image), color=FAINT, fontsize=8.5)
-        if place == 0:
-            axes.set_ylabel("PSNR (dB)", color=FAINT, fontsize=8.5)
+        for part, bottom, height in (("held_out", 0.49, 0.42), ("training", 0.155, 0.27)):
+            box = (left + place * (width + gap), bottom, width, height)
+            axes = figure.add_axes(box, facecolor=PAPER)
+            _panel(axes, shown, part, column, front, coloured, groups)
+            middle = sum(spans[part]) / 2
+            # as many dB to the inch in both, so that slopes compare
+            axes.set_ylim(middle - reach * height / 0.27, middle + reach * height / 0.27)
+            if place == 0:
+                axes.set_ylabel(f"PSNR (dB), {WORDS[part]}", color=FAINT, fontsize=8.5)
+            if part == "training":
+                axes.set_xlabel(words.format(image=image), color=FAINT, fontsize=8.5)
+            else:
+                axes.tick_params(labelbottom=False)
     handles = [_key(ACCENTS[i % len(ACCENTS)], f"{coloured} {name}") for i, name in enumerate(groups)]
     handles += [_key(INK, "held out"), _key(INK, "trained on", hollow=True)]
-    handles.append(Line2D([], [], color=FAINT, lw=4, alpha=0.35, label="Pareto front"))
+    handles.append(Line2D([], [], color=FAINT, lw=4, alpha=0.35, label=" Pareto front"))
+    if len(knobs) > 1:
+        handles.append(Line2D([], [], ls="", label=f"numbers: {'/'.join(knobs[:-1])}"))
     figure.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(left - 0.01, 0.0), ncols=len(handles),
         frameon=False, labelcolor=INK, fontsize=8, handletextpad=0.3, columnspacing=1.4,
     )  # fmt: skip
     if title:
-        figure.text(left, 0.925, title, color=INK, fontsize=10, weight="bold")
+        figure.text(left, 0.945, title, color=INK, fontsize=10, weight="bold")
     return save(figure, path)
 
 
-def _limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    values = [row[part]["psnr"] for row in rows for part in ("held_out", "training")]
-    finite = [value for value in values if value is not None]
-    room = 0.12 * max(max(finite) - min(finite), 0.5)
+def _span(rows: Sequence[Mapping[str, Any]], part: str) -> tuple[float, float]:
+    """The PSNR of all variants, and some room around it."""
+    finite = [row[part]["psnr"] for row in rows if row[part]["psnr"] is not None] or [0.0]
+    room = 0.15 * max(max(finite) - min(finite), 0.5)
     return min(finite) - room, max(finite) + room
 
 
 def _panel(
     axes: Axes,
     rows: Sequence[Mapping[str, Any]],
+    part: str,
     column: str,
     front: str,
     coloured: str,
     groups: Sequence[str],
 ) -> None:
-    best = sorted((row[column], row["held_out"]["psnr"]) for row in rows if row["pareto"][front])
-    axes.plot([p[0] for p in best], [p[1] for p in best], color=FAINT, lw=6, alpha=0.3, zorder=1)
+    held_out = part == "held_out"
+    if held_out:
+        best = sorted((row[column], row[part]["psnr"]) for row in rows if row["pareto"][front])
+        axes.plot([p[0] for p in best], [p[1] for p in best], color=FAINT, lw=6, alpha=0.3, zorder=1)
     for row in rows:
+        if row[part]["psnr"] is None:
+            continue
         colour = ACCENTS[groups.index(str(row["knobs"][coloured])) % len(ACCENTS)]
-        x, held_out, training = row[column], row["held_out"]["psnr"], row["training"]["psnr"]
-        if training is not None:
-            axes.plot([x, x], [held_out, training], color=colour, lw=0.9, alpha=0.6, zorder=2)
-            axes.plot([x], [training], "o", ms=5.5, mfc=PAPER, mec=colour, mew=1.2, zorder=3)
-        axes.plot([x], [held_out], "o", ms=6.5, color=colour, zorder=4)
-        others = [f"{name} {value}" for name, value in row["knobs"].items() if name != coloured]
-        words = withStroke(linewidth=2, foreground=PAPER)
+        at = row[column], row[part]["psnr"]
+        axes.plot(*at, "o", ms=6.5, mfc=colour if held_out else PAPER, mec=colour, mew=1.2, zorder=4)
+        others = [str(value) for name, value in row["knobs"].items() if name != coloured]
         axes.annotate(
-            ", ".join(others), (x, held_out), (6, -3), textcoords="offset points", color=INK, fontsize=6.8,
-            path_effects=[words], zorder=5,
+            "/".join(others), at, (0, 7), textcoords="offset points", ha="center", color=INK, fontsize=7,
+            path_effects=[withStroke(linewidth=2, foreground=PAPER)], zorder=5,
         )  # fmt: skip
     costs = [float(row[column]) for row in rows]
     if max(costs) > 1.6 * min(costs) > 0:
