@@ -12,8 +12,8 @@ from medrecon.commands.session import Outcome, Session
 
 EXAMPLES = (
     "Examples:  medrecon sweep SCANS/ OUT/ --bundle frozen_encoder_inversion --encoder-weights "
-    "vgg16.safetensors --layer relu3_3 --widths 16,32,64 --depths 1,2,4 --minutes 2 --held-out "
-    "'ct_chest*'  |  medrecon sweep SCANS/ OUT/ --layer level4 --recipes pixel,adversarial --steps 2000 --held-out t1.nii.gz"
+    "vgg16.safetensors --layer relu3_3 --widths 16,32,64 --depths 1,2,4 --held-out 'ct_chest*'  |  "
+    "medrecon sweep SCANS/ OUT/ --layer level4 --recipes pixel,adversarial --steps 2000 --held-out t1.nii.gz"
 )
 
 
