@@ -9,7 +9,7 @@ import numpy as np
 
 _PIECE = 1 << 23  # values converted in one go
 _FLOAT16 = (2.0**-6, float(np.finfo(np.float16).max))
-"""A channel whose largest value lies between these needs no scale: what is lost of it is what rounding loses."""
+"""A channel whose largest value lies between these needs no scale."""
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -57,7 +57,7 @@ def scales(peaks: np.ndarray, dtype: str) -> tuple[float, ...] | None:
     return tuple(found) if any(s != 1 for s in found) else None
 
 
-def to_stored(block: np.ndarray, scale: np.ndarray | float, dtype: str) -> np.ndarray:
+def to_stored(block: np.ndarray, scale: np.ndarray, dtype: str) -> np.ndarray:
     """Values as they are stored.
 
     Args:
@@ -70,17 +70,16 @@ def to_stored(block: np.ndarray, scale: np.ndarray | float, dtype: str) -> np.nd
     return (block / scale).astype(dtype) if dtype == "float16" else block
 
 
-def from_stored(block: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
+def from_stored(block: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Stored numbers as values, float32."""
-    return block.astype(np.float32) * np.asarray(scale, np.float32)
+    values: np.ndarray = block.astype(np.float32) * scale
+    return values
 
 
-def along(
-    scale: Sequence[float] | None, channel_axis: int, piece: Sequence[slice] = ()
-) -> np.ndarray | float:
+def along(scale: Sequence[float] | None, channel_axis: int, piece: Sequence[slice] = ()) -> np.ndarray:
     """The scales of a piece of a layer's array (four axes), ready to be broadcast against it; 1 for None."""
     if scale is None:
-        return np.float32(1)
+        return np.ones((1, 1, 1, 1), np.float32)
     some = np.asarray(scale, np.float32)
     if channel_axis < len(piece):
         some = some[piece[channel_axis]]

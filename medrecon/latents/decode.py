@@ -81,7 +81,7 @@ class FeatureDecoder:
         """How a result came to be, for the file it is written to."""
         facts, names = file.facts, parse_layers(result)
         stored = "" if facts.dtype == "float32" else f", features as {facts.dtype}"
-        lossless = getattr(self.model.network.inversion, "complete", set())
+        lossless: set[str] = getattr(self.model.network.inversion, "complete", set())
         return Derivation(
             model=f"{self.model.name} {self.model.bundle.version}".strip() + stored,
             version=__version__,
@@ -148,9 +148,11 @@ def decode_features(
                 "result": result,
             }
             written.append(_write(volume, file, series, target_of[result], number, options))
-    notes = [] if decoder.model.fingerprint else [
-        f"{decoder.model.name} does not say which weights its decoder was trained for: not checked"
-    ]
+    notes = (
+        []
+        if decoder.model.fingerprint
+        else [f"{decoder.model.name} does not say which weights its decoder was trained for: not checked"]
+    )
     notes += [note for item in written for note in item.warnings]
     outputs = {result: target_of[result] for result in results}
     return Decoded(outputs, tuple(written), time.perf_counter() - start, tuple(dict.fromkeys(notes)))
@@ -207,7 +209,9 @@ def _write(
         nifti.set_scan(*stand_in(file))
         return nifti.write(target)
     if source is None:
-        raise UsageError("a derived DICOM series needs its source", path=target, remedy="name it with --source")
+        raise UsageError(
+            "a derived DICOM series needs its source", path=target, remedy="name it with --source"
+        )
     dicom = DicomSeriesWriter(**options, series_offset=number)
     dicom.set_data_array(volume, channel_dim=None)
     dicom.set_scan(source)

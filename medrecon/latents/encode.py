@@ -103,7 +103,7 @@ class FeatureEncoder:
         return cls(model, layers, dtype, measure)
 
     def size(self, scan: Scan) -> int:
-        """Bytes that the features of a scan will take, from its header alone; padding below the window apart."""
+        """Bytes that the features of a scan will take (its padding apart), from its header alone."""
         return sum(_values(layer, scan.shape) for layer in self.layers) * np.dtype(self.dtype).itemsize
 
     def run(
@@ -154,7 +154,9 @@ class FeatureEncoder:
                 before = time.perf_counter()
             if self.dtype != "float32":
                 clip = scan.units == "HU"
-                facts = replace(facts, dtype=self.dtype, layers=tuple(self._round(facts, arrays, plain, clip)))
+                facts = replace(
+                    facts, dtype=self.dtype, layers=tuple(self._round(facts, arrays, plain, clip))
+                )
                 _convert(arrays, create(part, facts, tensors), facts)
                 whole.unlink()
             for array in arrays.values():
@@ -277,12 +279,11 @@ def _layer_facts(layer: LayerInfo, block: Block, slices: int) -> LayerFacts:
         receptive_field=layer.receptive_field,
         values_per_voxel=layer.values_per_voxel,
         computed_in=block.computed_in,
+        channels_last=block.channels_last,
     )
 
 
-def _convert(
-    values: Mapping[str, np.ndarray], stored: Mapping[str, np.memmap], facts: FeatureFacts
-) -> None:
+def _convert(values: Mapping[str, np.ndarray], stored: Mapping[str, np.memmap], facts: FeatureFacts) -> None:
     for layer in facts.layers:
         source, target = values[layer.name], stored[layer.name]
         for piece in pieces(layer.shape):

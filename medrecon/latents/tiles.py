@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,27 +12,16 @@ import torch
 
 from medrecon.errors import ModelError, OutOfMemoryError
 from medrecon.io.features_facts import LayerFacts
+from medrecon.latents.blocks import CHANNELS_LAST, Block, Tile, slice_block, volume_block
 from medrecon.tiling import BYTES_PER_VOXEL, MOST_VOXELS, Span, affordable_voxels, plan_tiles
 from medrecon.types import LayerInfo
 
-Tile = tuple[Span, ...]
 Read = Callable[..., np.ndarray]
 """`read(layer, *slices)`: values of a layer, float32."""
 Progress = Callable[[int, int], None] | None
 
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _SLICES = 1 << 22  # pixels of a batch of slices; larger ones are no faster
 _BUFFERS = 12  # bytes for each value of the layers that are kept: the value, and two buffers on the way
-
-
-@dataclass(frozen=True)
-class Block:
-    """A piece of a layer: where it belongs in the layer's array, its values, and how the network gave them."""
-
-    index: tuple[slice, ...]
-    values: np.ndarray
-    computed_in: str
-    channels_last: bool
 
 
 def grid_of(network: Any) -> int:
@@ -113,7 +101,7 @@ def encode_image(
             features = _encode(network, slices.contiguous(), names, device)
             stop = start + len(slices)
             yield {
-                layer.name: _slice_block(features[layer.name], layer, image.shape, slice(start, stop))
+                layer.name: slice_block(features[layer.name], layer, image.shape, slice(start, stop))
                 for layer in layers
             }
         _step(progress, len(starts), len(starts))
@@ -131,7 +119,7 @@ def encode_image(
         _step(progress, done, len(tiles))
         seen = image[tuple(slice(s.low, s.high) for s in tile)]
         features = _encode(network, seen[None, None], names, device)
-        yield {layer.name: _volume_block(features[layer.name], layer, image.shape, tile) for layer in layers}
+        yield {layer.name: volume_block(features[layer.name], layer, image.shape, tile) for layer in layers}
     _step(progress, len(tiles), len(tiles))
 
 
@@ -231,69 +219,10 @@ def _decode(
         features = {}
         for name, values in given.items():
             dtype = getattr(torch, layers[name].computed_in) if mixed else torch.float32
-            order = _CHANNELS_LAST[values.ndim] if layers[name].channels_last else torch.contiguous_format
+            order = CHANNELS_LAST[values.ndim] if layers[name].channels_last else torch.contiguous_format
             features[name] = torch.from_numpy(values).to(device, dtype, memory_format=order)
         made: torch.Tensor = network.inversion(features, tuple(shape))
     return made
-
-
-def _volume_block(
-    features: torch.Tensor, layer: LayerInfo, shape: Sequence[int], tile: Tile
-) -> Block:
-    values = _mapped(features, layer)[0]
-    index, kept = [slice(0, len(values))], [slice(None)]
-    for span, step, count, size in zip(tile, layer.stride, values.shape[1:], shape, strict=True):
-        if count * step < span.high - span.low:
-            raise _uncovered(layer, size)
-        first = (span.start - span.low) // step
-        last = count if span.stop == size else first + (span.stop - span.start) // step
-        kept.append(slice(first, last))
-        index.append(slice(span.start // step, span.start // step + last - first))
-    return Block(tuple(index), _numbers(values[tuple(kept)], layer), *_form(features))
-
-
-def _slice_block(features: torch.Tensor, layer: LayerInfo, shape: Sequence[int], which: slice) -> Block:
-    values = _mapped(features, layer)
-    for step, count, size in zip(layer.stride, values.shape[2:], shape, strict=False):
-        if count * step < size:
-            raise _uncovered(layer, size)
-    index = (which, *(slice(0, n) for n in values.shape[1:]))
-    return Block(index, _numbers(values, layer), *_form(features))
-
-
-def _mapped(features: torch.Tensor, layer: LayerInfo) -> torch.Tensor:
-    """(B, C, *positions); a latent vector (B, C) has one position."""
-    axes = len(layer.stride)
-    values = features.reshape(*features.shape, *(1,) * axes) if features.ndim == 2 else features
-    if values.ndim != axes + 2 or values.shape[1] != layer.channels:
-        raise ModelError(
-            f"layer {layer.name} gave features of shape {tuple(features.shape)}, not {layer.channels} channels "
-            f"over {axes} axes",
-            remedy="mend the encoder's layers()",
-        )
-    return values
-
-
-def _numbers(values: torch.Tensor, layer: LayerInfo) -> np.ndarray:
-    numbers: np.ndarray = values.float().cpu().numpy()
-    if not np.isfinite(numbers).all():
-        raise ModelError(
-            f"the features of {layer.name} are not finite numbers", remedy="check the model and its weights"
-        )
-    return numbers
-
-
-def _form(features: torch.Tensor) -> tuple[str, bool]:
-    """Type and memory layout."""
-    last = features.ndim > 3 and features.is_contiguous(memory_format=_CHANNELS_LAST[features.ndim])
-    return str(features.dtype).removeprefix("torch."), last
-
-
-def _uncovered(layer: LayerInfo, size: int) -> ModelError:
-    return ModelError(
-        f"layer {layer.name} does not cover an image of {size} voxels at stride {'x'.join(map(str, layer.stride))}",
-        remedy="choose a layer whose positions cover the image",
-    )
 
 
 def _free(device: torch.device) -> int:

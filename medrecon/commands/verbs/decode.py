@@ -45,8 +45,8 @@ def decode(
             "--bundle",
             "-b",
             metavar="NAME|DIR",
-            help="The bundle whose decoder is used. Default: the one that encoded, if it comes with medrecon. "
-            "A bundle's configuration can run code: name only bundles that you trust.",
+            help="The bundle whose decoder is used. Default: the one that encoded, if it comes with "
+            "medrecon. A bundle's configuration can run code: name only bundles that you trust.",
         ),
     ] = None,
     source: Annotated[

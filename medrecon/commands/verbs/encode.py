@@ -24,8 +24,8 @@ from medrecon.commands.session import Outcome, Session
 
 EXAMPLES = (
     "Examples:  medrecon encode CT_SERIES/ ct.safetensors --layers level4  |  medrecon encode t1.nii.gz "
-    "t1.safetensors --layers level3,level4 --dtype int8  |  medrecon encode study/ features/ --all-series  |  "
-    "medrecon decode ct.safetensors ct_level4.nii.gz"
+    "t1.safetensors --layers level3,level4 --dtype int8  |  medrecon encode study/ features/ --all-series  "
+    "|  medrecon decode ct.safetensors ct_level4.nii.gz"
 )
 
 
@@ -68,8 +68,8 @@ def encode(
         typer.Option(
             "--dtype",
             "-t",
-            help="float32 is exact; float16 halves the size, int8 (a scale for each channel) quarters it; what "
-            "they lose is measured, shown and written into the file.",
+            help="float32 is exact; float16 halves the size, int8 (a scale for each channel) quarters it; "
+            "what they lose is measured, shown and written into the file.",
         ),
     ] = Dtype.float32,
     bundle: Bundle = "volume_autoencoder",
@@ -80,8 +80,8 @@ def encode(
         bool,
         typer.Option(
             "--measure/--no-measure",
-            help="Decode what float16 and int8 leave, to say what they cost the image in dB: takes as long as "
-            "decoding twice.",
+            help="Decode what float16 and int8 leave, to say what they cost the image in dB: takes as long "
+            "as decoding twice.",
         ),
     ] = True,
     series: Series = None,
