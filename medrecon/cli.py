@@ -26,6 +26,7 @@ from medrecon.commands.verbs import decode as _decode
 from medrecon.commands.verbs import encode as _encode
 from medrecon.commands.verbs import invert as _invert
 from medrecon.commands.verbs import reconstruct as _reconstruct
+from medrecon.commands.verbs import slicer as _slicer
 from medrecon.commands.verbs import sweep as _sweep
 
 _ANYWHERE = {"--debug", "-q", "--quiet", "-v", "--verbose"}
@@ -160,6 +161,7 @@ def demo(
 
 
 app.command(name="invert", epilog=_invert.EXAMPLES)(_invert.invert)
+app.command(name="slicer", epilog=_slicer.EXAMPLES)(_slicer.slicer)
 app.command(name="encode", epilog=_encode.EXAMPLES)(_encode.encode)
 app.command(name="decode", epilog=_decode.EXAMPLES)(_decode.decode)
 app.command(name="sweep", epilog=_sweep.EXAMPLES)(_sweep.sweep)
