@@ -3,7 +3,7 @@
 from medrecon.losses.adversarial import DiscriminatorLoss, GeneratorLoss
 from medrecon.losses.features import FeatureConsistencyLoss, FeatureLoss, PerceptualLoss
 from medrecon.losses.pixel import CharbonnierLoss, PSNRLoss
-from medrecon.losses.structural import SpectralLoss, SSIMLoss
+from medrecon.losses.structural import MSSSIMLoss, SpectralLoss, SSIMLoss
 from medrecon.losses.weighted import LogTerms, WeightedSum
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "FeatureLoss",
     "GeneratorLoss",
     "LogTerms",
+    "MSSSIMLoss",
     "PSNRLoss",
     "PerceptualLoss",
     "SSIMLoss",

@@ -6,12 +6,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from monai.networks.nets import PatchDiscriminator
 from torch import nn
 
 from medrecon.encoders import FrozenEncoder, PlainEncoder
 from medrecon.losses import (
     CharbonnierLoss,
+    DiscriminatorLoss,
     FeatureConsistencyLoss,
+    GeneratorLoss,
+    MSSSIMLoss,
     PerceptualLoss,
     PSNRLoss,
     SpectralLoss,
@@ -25,6 +29,24 @@ def eyes(dims: int) -> nn.Module:
     return FrozenEncoder(PlainEncoder(dims, channels=(6, 8, 8)))
 
 
+class Judged(nn.Module):
+    """An adversarial term as a loss of two images: what a discriminator says of the one, or of both."""
+
+    def __init__(self, dims: int, loss: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.critic = PatchDiscriminator(dims, channels=4, in_channels=1, num_layers_d=1, norm=None)
+        self.loss = loss
+
+    def forward(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        judged = self.critic(pred)
+        return (
+            self.loss(judged)
+            if isinstance(self.loss, GeneratorLoss)
+            else self.loss(self.critic(target), judged)
+        )
+
+
 # name -> (how to build it for 2 or 3 dimensions, its value where both images are equal)
 LOSSES: dict[str, tuple[Callable[[int], nn.Module], float]] = {
     "l1": (lambda dims: nn.L1Loss(), 0.0),
@@ -32,6 +54,7 @@ LOSSES: dict[str, tuple[Callable[[int], nn.Module], float]] = {
     "charbonnier": (lambda dims: CharbonnierLoss(), 0.0),
     "psnr": (lambda dims: PSNRLoss(), -100.0),
     "ssim": (lambda dims: SSIMLoss(), 0.0),
+    "ms_ssim": (lambda dims: MSSSIMLoss(win_size=5), 0.0),
     "spectral": (lambda dims: SpectralLoss(), 0.0),
     "perceptual": (lambda dims: PerceptualLoss(eyes(dims), ["level1", "level3"]), 0.0),
     "perceptual_2.5d": (lambda dims: PerceptualLoss(eyes(2), {"level1": 1.0, "level2": 0.5}), 0.0),
@@ -40,11 +63,22 @@ LOSSES: dict[str, tuple[Callable[[int], nn.Module], float]] = {
     "sum": (lambda dims: WeightedSum({"l1": (1, nn.L1Loss()), "ssim": (0.1, SSIMLoss())}), 0.0),
 }
 
+# terms that judge images by a network of their own, which are not least where both are equal
+ADVERSARIAL: dict[str, Callable[[int], nn.Module]] = {
+    "generator_hinge": lambda dims: Judged(dims, GeneratorLoss(1.0, "hinge")),
+    "generator_least_squares": lambda dims: Judged(dims, GeneratorLoss(1.0, "least_squares")),
+    "discriminator_hinge": lambda dims: Judged(dims, DiscriminatorLoss("hinge")),
+    "discriminator_least_squares": lambda dims: Judged(dims, DiscriminatorLoss("least_squares")),
+}
+
 every = pytest.mark.parametrize(("name", "dims"), [(name, dims) for name in LOSSES for dims in (2, 3)])
+with_adversarial = pytest.mark.parametrize(
+    ("name", "dims"), [(name, dims) for name in [*LOSSES, *ADVERSARIAL] for dims in (2, 3)]
+)
 
 
 def build(name: str, dims: int) -> nn.Module:
-    return LOSSES[name][0](dims).eval()
+    return (ADVERSARIAL[name] if name in ADVERSARIAL else LOSSES[name][0])(dims).eval()
 
 
 def noise(dims: int, seed: int = 0, side: int = 20) -> torch.Tensor:
@@ -72,7 +106,7 @@ def test_descending_it_leads_to_the_target(name: str, dims: int) -> None:
     assert loss(image.detach() - step, target) < before
 
 
-@every
+@with_adversarial
 @pytest.mark.parametrize("values", [(0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (-3.0, 5.0), (0.5, 0.5)])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_gradients_are_finite_on_constant_patches(
@@ -87,7 +121,7 @@ def test_gradients_are_finite_on_constant_patches(
     assert torch.isfinite(pred.grad).all()
 
 
-@every
+@with_adversarial
 def test_mixed_precision_changes_little(name: str, dims: int) -> None:
     loss, target = build(name, dims), noise(dims)
     pred = (target + 0.2 * (noise(dims, seed=1) - 0.5)).requires_grad_()
@@ -106,7 +140,7 @@ def test_mixed_precision_changes_little(name: str, dims: int) -> None:
 def test_half_precision_images(name: str, dims: int) -> None:
     target = noise(dims)
     pred = target.bfloat16().requires_grad_()
-    if name in ("l1", "mse", "psnr", "charbonnier", "spectral", "ssim", "sum"):
+    if name in ("l1", "mse", "psnr", "charbonnier", "spectral", "ssim", "ms_ssim", "sum"):
         value = build(name, dims)(pred, target)
         value.backward()
         assert torch.isfinite(pred.grad).all()

@@ -7,7 +7,14 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-from medrecon.encoders import FrozenEncoder, PlainEncoder, VGGEncoder
+from medrecon.encoders import (
+    DeepbetEncoder,
+    FrozenEncoder,
+    MedicalNetEncoder,
+    PlainEncoder,
+    ResNetEncoder,
+    VGGEncoder,
+)
 from medrecon.errors import ModelError
 from medrecon.losses import FeatureConsistencyLoss, PerceptualLoss
 from medrecon.types import Features, LayerInfo
@@ -85,6 +92,27 @@ def test_the_encoder_is_never_trained_and_the_target_gets_no_gradient(loss_class
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
     assert pred.grad.abs().sum() > 0
     assert target.grad is None
+
+
+@both
+@pytest.mark.parametrize("encoder_class", [VGGEncoder, ResNetEncoder, DeepbetEncoder, MedicalNetEncoder])
+@pytest.mark.parametrize("value", [0.0, 0.7])
+def test_real_networks_have_finite_gradients_on_constant_patches(
+    loss_class: type, encoder_class: type, value: float
+) -> None:
+    """2D networks by slices along all axes, 3D networks whole, in mixed precision."""
+    torch.manual_seed(0)
+    encoder = encoder_class()
+    names = [info.name for info in encoder.layers()]
+    loss = loss_class(encoder, [names[0], names[-1]], slices_per_axis=1)
+    pred = torch.full((1, 1, 32, 32, 32), value, requires_grad=True)
+    for target in (torch.zeros_like(pred), torch.rand(pred.shape)):
+        pred.grad = None
+        with torch.autocast("cpu", torch.bfloat16):
+            found = loss(pred, target)
+        found.backward()
+        assert torch.isfinite(found)
+        assert torch.isfinite(pred.grad).all()
 
 
 @both
