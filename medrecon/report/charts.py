@@ -99,7 +99,7 @@ def rate_chart(scores: ScanScores) -> Figure:
                 lw=0,
                 marker="o",
                 ms=7,
-                label="features, 8 bits each, entropy coded",
+                label="features at 8 bits",
                 zorder=3,
             )
             for rate, value, name in own:
@@ -116,7 +116,7 @@ def histogram_chart(scores: ScanScores, volumes: AtlasVolumes) -> Figure:
     """How often each size of error occurs, over the whole scan."""
     layers = [layer for layer in shown(scores) if layer.layer in volumes.reconstructions]
     unit = f" ({clean(scores.units)})" if scores.units else ""
-    with _axes("share of voxels", f"reconstruction − source{unit}") as (figure, axes):
+    with _axes("share of voxels (%)", f"reconstruction − source{unit}") as (figure, axes):
         step = max(1, volumes.source.size // _MOST)
         source = volumes.source.reshape(-1)[::step].astype(np.float32)
         found = [volumes.reconstructions[layer.layer].reshape(-1)[::step] - source for layer in layers]
@@ -134,6 +134,8 @@ def histogram_chart(scores: ScanScores, volumes: AtlasVolumes) -> Figure:
                 **_mark(place, _BINS),
             )
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xlim(-reach, reach)
         axes.axvline(0, color=LIGHT["rule"], lw=0.8, zorder=1)
         _legend(axes)

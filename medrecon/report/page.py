@@ -123,7 +123,7 @@ def _content(scores: ScanScores, figures: Mapping[str, Figure]) -> dict[str, Any
     names = themed(len(scores.layers))
     return {
         "scores": scores,
-        "unit": f" ({words.clean(scores.units)})" if scores.units else "",
+        "unit": f"({words.clean(scores.units)})" if scores.units else "",
         "grid": _grid(scores),
         "opening": words.opening(scores),
         "sentences": [(la.layer, colours[la.layer], words.of_layer(la, scores)) for la in layers],

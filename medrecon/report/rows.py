@@ -92,7 +92,7 @@ def _errors(region: RegionError, digits: int) -> list[str]:
 
 
 def _digits(values: Sequence[float]) -> int:
-    return min(3, max(0, decimals(values) - 1)) if values else 1
+    return min(4, decimals(values)) if values else 1
 
 
 def listed(layers: Sequence[LayerScore], say: Callable[[LayerScore], str]) -> str:

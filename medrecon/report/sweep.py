@@ -181,10 +181,14 @@ def variants_figure(
         OutputError: the file cannot be written.
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0).tolist()
-    planes: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
-    across = make_view(source, spacing, affine).order.index(2)
     finite = {name: math.inf if value is None else value for name, value in psnr.items()}
     return layers_figure(
         source, results, spacing, units, path,
-        affine=affine, psnr=finite, planes=[planes[across]], window=window,
+        affine=affine, psnr=finite, planes=[plane_of(affine)], window=window,
     )  # fmt: skip
+
+
+def plane_of(affine: np.ndarray) -> Plane:
+    """The plane that slices along a scan's last axis lie in, or nearly."""
+    planes: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
+    return planes[make_view(np.zeros((1, 1, 1)), (1, 1, 1), affine).order.index(2)]

@@ -13,7 +13,7 @@ from medrecon.report.html import NIIVUE, asset
 from medrecon.report.inlined import Inlined, inline_volumes
 from medrecon.report.style import ERROR_MAP
 from medrecon.report.tiles import Slicing
-from medrecon.report.words import amount, clean, decimals, number, shown, times
+from medrecon.report.words import clean, decimals, number, shown, times
 
 WINDOWS = {"soft tissue": (-160.0, 240.0), "lung": (-1350.0, 150.0), "bone": (-450.0, 1050.0)}
 """HU, (low, high): the windows that a CT can be looked at besides its own."""
@@ -106,9 +106,9 @@ def _note(scores: ScanScores, inlined: Inlined) -> str:
         for f, axis in zip(inlined.factors, "XYZ", strict=True)
         if f > 1
     ]
-    step = (
-        f"values rounded to {amount(inlined.step, scores.units)}" if inlined.step != 1 or scores.units else ""
-    )
+    step = ""
+    if inlined.step != 1 or scores.units:
+        step = f"values rounded to {inlined.step:.2g} {clean(scores.units)}".rstrip()
     if kept:
         thinned = (
             f"To keep this page small the viewer holds {' and '.join(kept)} "
@@ -138,4 +138,4 @@ def _colours(first: float, last: float) -> dict[str, list[int]]:
     """A colour map as NiiVue takes it, from a stretch of the error's colours."""
     index = np.linspace(0, 255, 6)
     red, green, blue = np.rint(255 * ERROR_MAP(np.linspace(first, last, 6))[:, :3]).astype(int).T.tolist()
-    return {"R": red, "G": green, "B": blue, "A": [255] * 6, "I": np.rint(index).astype(int).tolist()}
+    return {"R": red, "G": green, "B": blue, "A": [0, *[255] * 5], "I": np.rint(index).astype(int).tolist()}

@@ -1,18 +1,16 @@
 /* The viewer of an atlas: source, reconstruction and error in three NiiVue panes with one crosshair. */
-(async () => {
+(() => {
   "use strict";
   const facts = JSON.parse(document.getElementById("viewer-facts").textContent);
   const section = document.getElementById("viewer");
   const state = document.getElementById("viewer-state");
   const body = document.getElementById("viewer-body");
-  const started = performance.now();
-  section.dataset.state = "starting";
 
   if (!document.createElement("canvas").getContext("webgl2")) {
     section.dataset.state = "absent";
     return;
   }
-  state.textContent = "The viewer is loading …";
+  state.textContent = "The viewer loads when it comes into view …";
 
   const { Niivue, NVImage } = window.niivue;
   const field = (name) => body.querySelector(`[name="${name}"]`);
@@ -48,9 +46,13 @@
   }
 
   function show(pane, volumes) {
-    pane.volumes = [];
-    volumes.forEach((volume, index) => pane.setVolume(volume, index));
-    pane.drawScene();
+    const same = volumes.length === pane.volumes.length && volumes.every((v, i) => v === pane.volumes[i]);
+    if (same) {
+      pane.updateGLVolume();
+    } else {
+      pane.volumes = volumes.slice(0, -1);
+      pane.addVolume(volumes[volumes.length - 1]);
+    }
   }
 
   function limitNow() {
@@ -58,7 +60,7 @@
     return facts.limits[kind] * 2 ** (field("limit").valueAsNumber / 5);
   }
 
-  async function update() {
+  async function update(panesToo = [0, 1, 2]) {
     const layer = facts.layers[chosen("layer")];
     const kind = field("overlay").value;
     const [low, high] = facts.windows[Number(field("window").value)];
@@ -81,13 +83,12 @@
       Object.assign(over, { cal_min: 0.4 * limit, cal_max: limit, colormapType: 1 });
       over.opacity = field("opacity").valueAsNumber / 100;
     }
-    show(panes[0], [source]);
-    show(panes[1], [result]);
-    show(panes[2], over ? [source, over] : [source]);
+    const wanted = [[source], [result], over ? [source, over] : [source]];
+    for (const index of panesToo) show(panes[index], wanted[index]);
     document.getElementById("limit-now").textContent = number(limit, limit < 10 ? 1 : 0);
     document.getElementById("pane-1-h").textContent = layer.caption;
     document.getElementById("pane-2-h").textContent =
-      over ? (kind === "signed error" ? "signed error: amber above the source, blue below" : kind)
+      over ? (kind === "signed error" ? "error: amber above, blue below" : kind)
            : `${kind}: none for this layer`;
     section.dataset.layer = layer.name;
     read(panes[0]);
@@ -167,69 +168,86 @@
       const radio = body.querySelectorAll('[name="layer"]')[Number(event.key) - 1];
       if (!radio) return;
       radio.checked = true;
-      update();
+      update([1, 2]);
     } else {
       return;
     }
     event.preventDefault();
   }
 
-  try {
-    body.hidden = false;
-    for (let index = 0; index < 3; index++) {
-      const pane = new Niivue({
-        backColor: [0, 0, 0, 1],
-        crosshairColor: [0.25, 0.85, 0.45, 0.9],
-        dragAndDropEnabled: false,
-        dragMode: PAN,
-        isRadiologicalConvention: true,
-        sagittalNoseLeft: true,
-        scrollRequiresFocus: true,
-        loadingText: "",
-        logLevel: "error",
-        multiplanarShowRender: 0,
-        multiplanarPadPixels: 4,
-        sliceType: AXIAL,
-        show3Dcrosshair: false,
-      });
-      pane.addColormap("medrecon-above", facts.above);
-      pane.addColormap("medrecon-below", facts.below);
-      await pane.attachToCanvas(document.getElementById(`pane-${index}`), false);
-      pane.onLocationChange = () => follow(pane);
-      panes.push(pane);
-    }
-    for (const pane of panes) pane.broadcastTo(panes.filter((p) => p !== pane), { "2d": true, "3d": true });
-    await update();
-    panes[0].scene.crosshairPos = facts.start;
-    panes[0].drawScene();
-    follow(panes[0]);
-
-    body.addEventListener("change", (event) => {
-      if (event.target.name === "plane") {
-        for (const pane of panes) pane.setSliceType(chosen("plane"));
-      } else if (event.target.type !== "range") {
-        if (event.target.name === "overlay") field("limit").value = 0;
-        update();
+  async function start() {
+    const started = performance.now();
+    section.dataset.state = "starting";
+    try {
+      body.hidden = false;
+      for (let index = 0; index < 3; index++) {
+        const pane = new Niivue({
+          backColor: [0, 0, 0, 1],
+          crosshairColor: [0.3, 0.9, 0.5, 0.85],
+          crosshairGap: 6,
+          crosshairWidth: 0.35,
+          crosshairWidthUnit: "percent",
+          dragAndDropEnabled: false,
+          dragMode: PAN,
+          isRadiologicalConvention: true,
+          sagittalNoseLeft: true,
+          scrollRequiresFocus: true,
+          loadingText: "",
+          logLevel: "error",
+          multiplanarShowRender: 0,
+          multiplanarPadPixels: 4,
+          sliceType: AXIAL,
+          show3Dcrosshair: false,
+        });
+        pane.addColormap("medrecon-above", facts.above);
+        pane.addColormap("medrecon-below", facts.below);
+        await pane.attachToCanvas(document.getElementById(`pane-${index}`), false);
+        pane.onLocationChange = () => follow(pane);
+        panes.push(pane);
       }
-    });
-    body.addEventListener("input", (event) => {
-      if (event.target.type === "range") update();
-    });
-    /* NiiVue has keys of its own that would set the panes apart: they never reach it */
-    for (const kind of ["keydown", "keyup"]) {
-      body.addEventListener(kind, (event) => {
-        if (event.target.tagName !== "CANVAS") return;
-        if (kind === "keydown") pressed(event);
-        else event.stopPropagation();
-      }, true);
+      for (const pane of panes) pane.broadcastTo(panes.filter((p) => p !== pane), { "2d": true, "3d": true });
+      await update();
+      panes[0].scene.crosshairPos = panes[0].mm2frac(facts.start);
+      panes[0].drawScene();
+      follow(panes[0]);
+
+      body.addEventListener("change", (event) => {
+        if (event.target.name === "plane") {
+          for (const pane of panes) pane.setSliceType(chosen("plane"));
+        } else if (event.target.type !== "range") {
+          if (event.target.name === "overlay") field("limit").value = 0;
+          update({ layer: [1, 2], overlay: [2] }[event.target.name]);
+        }
+      });
+      body.addEventListener("input", (event) => {
+        if (event.target.type === "range") update([2]);
+      });
+      /* NiiVue has keys of its own that would set the panes apart: they never reach it */
+      for (const kind of ["keydown", "keyup"]) {
+        body.addEventListener(kind, (event) => {
+          if (event.target.tagName !== "CANVAS") return;
+          if (kind === "keydown") pressed(event);
+          else event.stopPropagation();
+        }, true);
+      }
+      section.dataset.seconds = ((performance.now() - started) / 1000).toFixed(2);
+      section.dataset.state = "ready";
+      state.hidden = true;
+    } catch (error) {
+      section.dataset.state = "failed";
+      body.hidden = true;
+      state.hidden = false;
+      state.textContent = `The viewer could not start (${error.message}). The slices above show the same.`;
     }
-    section.dataset.seconds = ((performance.now() - started) / 1000).toFixed(2);
-    section.dataset.state = "ready";
-    state.hidden = true;
-  } catch (error) {
-    section.dataset.state = "failed";
-    body.hidden = true;
-    state.hidden = false;
-    state.textContent = `The viewer could not start (${error.message}). The slices above show the same.`;
   }
+
+  /* Shaders and volumes take seconds on a slow machine: not before someone looks. */
+  const seen = new IntersectionObserver((entries) => {
+    if (entries.some((entry) => entry.isIntersecting)) {
+      seen.disconnect();
+      start();
+    }
+  }, { rootMargin: "400px" });
+  section.dataset.state = "waiting";
+  seen.observe(section);
 })();
