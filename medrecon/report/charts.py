@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -165,6 +165,33 @@ def spectrum_chart(scores: ScanScores) -> Figure:
         axes.set_ylim(0, 1.5)
         axes.set_xlim(0, top or 1)
         _tag(axes, "half of the source's power", (top or 1, 0.5), (-2, 4), "right")
+        _legend(axes)
+    return figure
+
+
+def cohort_chart(scans: Sequence[ScanScores], layers: Sequence[str]) -> Figure:
+    """PSNR of many scans by layer: each a dot, their mean a line, and the mean of the linear code dashed."""
+    with _axes("PSNR (dB)", "layer") as (figure, axes):
+        own: list[float] = []
+        code: list[float] = []
+        for place, name in enumerate(layers):
+            found = [layer for scores in scans for layer in shown(scores) if layer.layer == name]
+            values = [layer.psnr for layer in found if math.isfinite(layer.psnr)]
+            linear = [
+                c.psnr
+                for layer in found
+                for c in layer.controls
+                if c.name == "linear code" and math.isfinite(c.psnr)
+            ]
+            spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.zeros(len(values))
+            axes.plot(place + spread, values, "o", ms=4, color=LIGHT["faint"], alpha=0.7, mew=0)
+            own.append(float(np.mean(values)) if values else math.nan)
+            code.append(float(np.mean(linear)) if linear else math.nan)
+        axes.plot(_finite(own), color=LIGHT["accent"], lw=2, marker="D", ms=6, label="mean", zorder=3)
+        if np.isfinite(code).any():
+            axes.plot(_finite(code), color=LIGHT["faint"], lw=1, ls=_DASHES[0], label="linear code, mean")
+        axes.set_xticks(range(len(layers)), [clean(name) for name in layers])
+        axes.set_xlim(-0.4, max(1, len(layers)) - 0.6)
         _legend(axes)
     return figure
 

@@ -1,0 +1,134 @@
+"""The summary page of many scans: means with their intervals, and a way to each scan's own page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from medrecon import __version__
+from medrecon.evaluation.scores import LayerScore, ScanScores
+from medrecon.report import charts
+from medrecon.report.html import render, style_sheet, write_whole
+from medrecon.report.palette import themed
+from medrecon.report.rows import Group
+from medrecon.report.style import make_folder, save
+from medrecon.report.svg import inline_svg
+from medrecon.report.words import clean, control, decimals, number, shown, times
+
+_NAMES = {
+    "psnr": ("PSNR (dB)", 1),
+    "ssim": ("SSIM", 3),
+    "ms_ssim": ("MS-SSIM", 3),
+    "mae": ("MAE", 1),
+    "rmse": ("RMSE", 1),
+    "bias": ("bias", 1),
+    "normalised_error": ("normalised error", 3),
+    "bits_per_voxel": ("bits per voxel", 3),
+    "consistency": ("re-encoded distance", 3),
+    "coverage": ("inside the 90 % interval", 3),
+    "interval": ("half width of the interval", 1),
+}
+_BESIDE = ("linear code", "random weights", "shuffled features", "mean image")
+
+
+def write_index(
+    path: str | Path,
+    scans: Sequence[tuple[ScanScores, str]],
+    aggregate: Sequence[Mapping[str, Any]],
+    *,
+    outliers: Sequence[Mapping[str, Any]] = (),
+    failed: Sequence[Mapping[str, Any]] = (),
+) -> Path:
+    """Write the page that leads to the pages of many scans, and its chart in `figures/` beside it.
+
+    Args:
+        path: the .html file.
+        scans: scores of each scan, and the path of its page, relative to this one.
+        aggregate: one row for each layer and measure: "layer", "measure", "units", "scans", "patients",
+            "mean", "low", "high", "median", "smallest", "largest" (`medrecon.atlas.cohort.summary_rows`).
+        outliers: "scan", "layer" and "measures" of what stands out.
+        failed: "scan" (or "path") and "error" of what could not be measured.
+
+    Returns:
+        The page.
+
+    Raises:
+        OutputError: the page or its chart cannot be written.
+    """
+    path = Path(path)
+    layers = list(dict.fromkeys(layer.layer for scores, _ in scans for layer in shown(scores)))
+    chart = ""
+    if layers:
+        figure = charts.cohort_chart([scores for scores, _ in scans], layers)
+        make_folder(path.parent / "figures")
+        save(figure, path.parent / "figures" / "psnr_by_layer")
+        told = "; ".join(
+            f"{clean(r['layer'])} {_cell(r, 'mean')} dB" for r in aggregate if r["measure"] == "psnr"
+        )
+        title = "PSNR of each scan by layer"
+        chart = inline_svg(figure, "cohort", title, f"Means: {told}" if told else "", themed(1))
+    return write_whole(
+        path,
+        render(
+            "index.html.j2",
+            style=style_sheet(1),
+            version=__version__,
+            count=len(scans),
+            patients=max((int(row.get("patients") or 0) for row in aggregate), default=0),
+            chart=chart,
+            means=_means([row for row in aggregate if row["layer"] in layers]),
+            scans=_scans(scans),
+            outliers=[
+                (str(r.get("scan", "")), [str(r.get(k, "")) for k in ("layer", "measures")]) for r in outliers
+            ],
+            failed=[_fault(row) for row in failed],
+        ),
+    )
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    groups: list[Group] = []
+    for layer in dict.fromkeys(row["layer"] for row in rows):
+        group: Group = [("head", str(layer), [])]
+        for row in (r for r in rows if r["layer"] == layer):
+            name = _NAMES.get(row["measure"], (str(row["measure"]), 3))[0]
+            unit = f" ({row['units']})" if row.get("units") else ""
+            interval = "–"
+            if row.get("low") is not None and math.isfinite(row["low"]):
+                interval = f"{_cell(row, 'low')} to {_cell(row, 'high')}"
+            cells = [str(row.get("scans", "–")), _cell(row, "mean"), interval]
+            cells += [_cell(row, "median"), f"{_cell(row, 'smallest')} to {_cell(row, 'largest')}"]
+            group.append(("under", f"{name}{unit}", cells))
+        groups.append(group)
+    columns = ["Layer and measure", "Scans", "Mean", "95 % interval", "Median", "Range"]
+    return {"columns": columns, "groups": groups} if groups else None
+
+
+def _cell(row: Mapping[str, Any], part: str) -> str:
+    digits = _NAMES.get(row["measure"], ("", 3))[1]
+    if row.get("units"):
+        digits = min(4, decimals([v for k in ("mean", "median") if (v := row.get(k)) is not None]))
+    return number(row.get(part), digits, signed=row["measure"] == "bias")
+
+
+def _scans(scans: Sequence[tuple[ScanScores, str]]) -> list[dict[str, Any]]:
+    """A link, what the scan is, and its rows: each score and, beside it, the PSNR of its controls."""
+    found = []
+    for scores, link in scans:
+        about = [scores.modality, f"{times(scores.shape)} voxels", f"{times(scores.spacing)} mm"]
+        rows = [(layer.layer, _scan_cells(layer, scores.units)) for layer in shown(scores)]
+        found.append({"label": scores.label, "link": quote(link), "about": about, "rows": rows})
+    return found
+
+
+def _scan_cells(layer: LayerScore, units: str) -> list[str]:
+    mae = f"{number(layer.mae, min(4, decimals([layer.mae])))} {units}".rstrip()
+    beside = (control(layer, name) for name in _BESIDE)
+    return [mae, number(layer.ssim, 3), number(layer.psnr), *(number(c.psnr if c else None) for c in beside)]
+
+
+def _fault(row: Mapping[str, Any]) -> tuple[str, str]:
+    return str(row.get("scan") or row.get("path") or ""), str(row.get("error") or row.get("message") or "")
