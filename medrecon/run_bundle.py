@@ -165,20 +165,21 @@ def _references(value: Any) -> set[str]:
     """The top-level ids that a value refers to."""
     return {
         ReferenceResolver.split_id(name)[0]
-        for text in _texts(value)
+        for text in texts_of(value)
         for name in ReferenceResolver.match_refs_pattern(text)
     }
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_of(value: Any) -> Iterator[str]:
+    """Every text in a configuration's value, keys apart."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _texts(item)
+            yield from texts_of(item)
     elif isinstance(value, Sequence):
         for item in value:
-            yield from _texts(item)
+            yield from texts_of(item)
 
 
 def _fact(parser: ConfigParser, key: str) -> Any:

@@ -85,7 +85,9 @@ def run_sweep(
     opened = Bundle.open(root, weights)
     check_results([result], [info.name for info in layers_of(opened)], where=root)
     kept_out = list(held_out) or list(config.get("held_out") or [])
-    trained_on, measured_on = split_scans(scans, kept_out)
+    trained_on, measured_on, refused = split_scans(scans, kept_out)
+    for refusal in refused:
+        session.say(f"not used: {refusal}")
     chosen = pick_device(device)
     settings = {"dataset_dir": str(scans), "held_out": kept_out, "device": str(chosen), **weights}
     examiner = Examiner(result, chosen, measured_on, trained_on, slices)

@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 from monai.bundle import ConfigParser
-from monai.utils import ensure_tuple
 
 from medrecon.bundle import near
 from medrecon.errors import ModelError, UsageError
 from medrecon.io.names import safe_name
 from medrecon.reconstructor import parse_layers
+from medrecon.run_bundle import texts_of
 
 IDS: dict[str, tuple[str, ...]] = {
     "width": ("decoder_widths", "_meta_#network_def#inversion#widths"),
@@ -189,7 +189,7 @@ def parse_value(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UsageError(f"{text!r} is not a value", remedy="write it as in YAML") from None
-    if any(item[:1] in ("$", "@", "%") for item in ensure_tuple(value) if isinstance(item, str)):
+    if any(text[:1] in ("$", "@", "%") for text in texts_of(value)):
         raise UsageError(f"{text!r} is an expression", remedy="give plain values")
     return value
 

@@ -13,7 +13,7 @@ import torch
 
 from medrecon.bundle import Bundle
 from medrecon.errors import UsageError
-from medrecon.io import Scan, find_scans
+from medrecon.io import Scan, ScanError, find_scans
 from medrecon.io.names import scan_label
 
 MOST_TRAINING_SCANS = 6
@@ -55,8 +55,10 @@ class Sample:
         return values
 
 
-def split_scans(dataset: Path, held_out: Sequence[str]) -> tuple[list[Scan], list[Scan]]:
-    """The scans that are trained on, and those held out.
+def split_scans(
+    dataset: Path, held_out: Sequence[str]
+) -> tuple[list[Scan], list[Scan], tuple[ScanError, ...]]:
+    """The scans that are trained on, those held out, and why others are refused.
 
     Args:
         dataset: folder of scans.
@@ -90,7 +92,7 @@ def split_scans(dataset: Path, held_out: Sequence[str]) -> tuple[list[Scan], lis
             path=dataset,
             remedy="choose other scans",
         )
-    return rest, kept
+    return rest, kept, found.refused
 
 
 def evenly(items: Sequence[Any], most: int) -> list[Any]:

@@ -220,7 +220,7 @@ def _without_tensorboard(config: ConfigParser) -> dict[str, bool]:
 def _aside() -> Iterator[None]:
     """Leave `sys.path` as it was, where MONAI puts each bundle's root, and keep its trainers from talking."""
     before, level = list(sys.path), logging.root.manager.disable
-    logging.disable(max(level, logging.INFO))
+    logging.disable(max(level, logging.WARNING))
     try:
         yield
     finally:
