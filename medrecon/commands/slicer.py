@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 
 from medrecon.choices import parse_results, with_hu
 from medrecon.commands.faults import one_line
+from medrecon.commands.reconstruct import encoder_overrides
 from medrecon.commands.session import Outcome, Session
 from medrecon.errors import UsageError
 from medrecon.io import find_one
@@ -20,7 +21,15 @@ _ENDINGS = (".nii", ".nii.gz")
 
 
 def reconstruct_volume(
-    session: Session, source: Path, output: Path, *, layers: str, bundle: str, device: str, hu: bool
+    session: Session,
+    source: Path,
+    output: Path,
+    *,
+    layers: str,
+    bundle: str,
+    encoder_weights: Path | None,
+    device: str,
+    hu: bool,
 ) -> Outcome:
     """Reconstruct one file from one layer or set of layers into one NIfTI file, replacing it.
 
@@ -59,6 +68,7 @@ def reconstruct_volume(
         device=device,
         output_format="nifti",
         overwrite=True,
+        overrides=encoder_overrides(encoder_weights),
     )
     # reading, writing and the last tile's share of the bar
     record = pipeline.run(scan, progress=lambda done, of: tell("filter-progress", f"{0.95 * done / of:.3f}"))

@@ -100,6 +100,17 @@ _MODEL: tuple[_Parameter, ...] = (
         ),
     ),
     (
+        "file",
+        {"fileExtensions": ".safetensors,.pt,.pth"},
+        (
+            ("name", "weights"),
+            ("longflag", "--weights"),
+            ("label", "Encoder Weights"),
+            ("description", "Of the encoder, for a bundle over a frozen one that comes without them."),
+            ("channel", "input"),
+        ),
+    ),
+    (
         "string-enumeration",
         {},
         (

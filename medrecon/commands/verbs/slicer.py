@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from medrecon.commands.options import Bundle, Device, Hu, Json
+from medrecon.commands.options import Bundle, Device, EncoderWeights, Hu, Json
 from medrecon.commands.session import Outcome, Session
 from medrecon.errors import UsageError
 
@@ -31,6 +31,7 @@ def slicer(
         str, typer.Option("--layers", "-l", metavar="NAMES", help="One layer, or several joined by plus.")
     ] = "level3",
     bundle: Bundle = "volume_autoencoder",
+    encoder_weights: EncoderWeights = None,
     device: Device = "auto",
     hu: Hu = False,
     xml: Annotated[bool, typer.Option("--xml", help="Print the module's description for Slicer.")] = False,
@@ -58,6 +59,15 @@ def slicer(
             raise UsageError("no input or no output was named", remedy="see medrecon slicer --help")
         from medrecon.commands.slicer import reconstruct_volume
 
-        return reconstruct_volume(session, source, output, layers=layers, bundle=bundle, device=device, hu=hu)
+        return reconstruct_volume(
+            session,
+            source,
+            output,
+            layers=layers,
+            bundle=bundle,
+            encoder_weights=encoder_weights,
+            device=device,
+            hu=hu,
+        )
 
     session.run(work)
