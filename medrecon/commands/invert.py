@@ -92,7 +92,7 @@ def invert_scan(
         scans=[scan],
         outputs=written,
         derivation=derivations,
-        config={"encoder": model.name, **settings.given(), "slices": [chosen.start, chosen.stop]},
+        config={"encoder": model.name, **model.inversion.settings(), "slices": [chosen.start, chosen.stop]},
         device=str(place),
         seeds={"prior": settings.seed},
         layers=results,

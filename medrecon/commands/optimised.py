@@ -31,9 +31,9 @@ class Settings:
     """What a user says of the optimisation; see `ImageOptimiser`. None takes its default."""
 
     steps: int
-    optimiser: str
     parameterisation: str
     seed: int
+    optimiser: str | None = None
     tv: float | None = None
     tolerance: float | None = None
 
@@ -72,7 +72,7 @@ class Model:
             chosen: the slices that were inverted.
             count: how many the scan has.
         """
-        how = " ".join(f"{name} {value}" for name, value in self.settings.given().items())
+        how = " ".join(f"{name} {value}" for name, value in self.inversion.settings().items())
         where = "" if len(chosen) == count else f", slices {chosen.start} to {chosen.stop - 1}"
         rates = rates_of(self.network, results)
         sha256 = "" if self.weights is None else digest(self.weights)

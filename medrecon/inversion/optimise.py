@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -55,7 +55,7 @@ class ImageOptimiser(nn.Module):
             of the state dict, and whoever made it moves it to a device.
         start: an inversion whose result is the first image ("decode, then refine"); even grey when None.
         parameterisation: "pixels", "multiscale", "fourier", "prior" (deep image prior), or what makes one.
-        optimiser: "lbfgs" or "adam".
+        optimiser: "lbfgs" or "adam"; None: adam for the deep image prior, lbfgs for all else.
         steps: most evaluations of the encoder for each image.
         tv: weight of the total variation.
         intensity: weight of what lies outside [0, 1].
@@ -79,18 +79,20 @@ class ImageOptimiser(nn.Module):
         encoder: nn.Module,
         start: nn.Module | None = None,
         parameterisation: str | Parameterisation = "fourier",
-        optimiser: str = "lbfgs",
+        optimiser: str | None = None,
         steps: int = 300,
         tv: float = 0.1,
         intensity: float = 1.0,
         layer_weights: Mapping[str, float] | None = None,
-        rate: float = 0.05,
+        rate: float = 0.02,
         history: int = 20,
         tolerance: float = 1e-3,
         window: int = 20,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if optimiser is None:
+            optimiser = "adam" if parameterisation == "prior" else "lbfgs"
         if optimiser not in OPTIMISERS:
             raise UsageError(f"there is no optimiser '{optimiser}'", remedy="choose lbfgs or adam")
         if steps < 1 or window < 1 or history < 1 or min(tv, intensity, tolerance, rate) < 0:
@@ -101,12 +103,21 @@ class ImageOptimiser(nn.Module):
         self._encoder: tuple[Any] = (encoder,)  # in a tuple: torch would take it for a part of this module
         self.start = start
         self.parameterisation = _parameterisation(parameterisation)
+        self._named = parameterisation if isinstance(parameterisation, str) else "own"
         self.budget = Budget(optimiser, steps, rate, history, tolerance, window)
         self.tv, self.intensity = tv, intensity
         self.layer_weights = dict(layer_weights or {})
         self.seed = seed
         self.progress: Callable[[int, int], None] | None = None
         self.outcomes: list[Outcome] = []
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides about the result, but for the encoder and the start, for a record of it."""
+        priors = {"tv": self.tv, "intensity": self.intensity, "seed": self.seed}
+        return {"parameterisation": self._named, **asdict(self.budget), **priors, **self._weights()}
+
+    def _weights(self) -> dict[str, float]:
+        return {f"weight_{name}": weight for name, weight in self.layer_weights.items()}
 
     def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
         """The images behind the features.

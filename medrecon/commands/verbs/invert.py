@@ -96,9 +96,11 @@ def invert(
         ),
     ] = 300,
     optimiser: Annotated[
-        Optimiser,
-        typer.Option("--optimiser", help="adam suits the parameterisation prior, lbfgs all others."),
-    ] = Optimiser.lbfgs,
+        Optional[Optimiser],  # noqa: UP045
+        typer.Option(
+            "--optimiser", help="Default: adam for the parameterisation prior, lbfgs for all others."
+        ),
+    ] = None,
     parameterisation: Annotated[
         Parameterisation,
         typer.Option(
@@ -147,7 +149,7 @@ def invert(
 
         settings = Settings(
             steps=steps,
-            optimiser=optimiser.value,
+            optimiser=None if optimiser is None else optimiser.value,
             parameterisation=parameterisation.value,
             seed=seed,
             tv=tv,
