@@ -84,7 +84,7 @@ class SpectrumMeter:
                 block = recon[part].astype(np.float32) - block
             block -= block.mean(dtype=np.float64)
             block *= self._window
-            spectrum = rfftn(block, workers=2)
+            spectrum = rfftn(block)
             total += spectrum.real**2 + spectrum.imag**2
         total *= self._weight
         return np.bincount(self._band.ravel(), weights=total.ravel(), minlength=BANDS + 1)[:BANDS]
