@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from medrecon.encoders import FrozenEncoder, PlainEncoder, VGGEncoder
+from medrecon.encoders import FrozenEncoder, PlainEncoder, ResNetEncoder, VGGEncoder
 from medrecon.inversion import PlainDecoder
 from medrecon.types import Features, LayerInfo
 
@@ -46,7 +46,12 @@ def train(encoder: nn.Module, steps: int = 5) -> list[float]:
 
 def test_bit_identical_after_training() -> None:
     torch.manual_seed(0)
-    for encoder in (FrozenEncoder(WithBatchNorm()), FrozenEncoder(PlainEncoder(2)), VGGEncoder()):
+    for encoder in (
+        FrozenEncoder(WithBatchNorm()),
+        FrozenEncoder(PlainEncoder(2)),
+        VGGEncoder(),
+        ResNetEncoder(),
+    ):
         before = snapshot(encoder)
         train(encoder)
         after = encoder.state_dict()
