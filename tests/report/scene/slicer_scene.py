@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import slicer_core as slicer
-from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkCommonMath import vtkMatrix4x4
 from vtkmodules.vtkIOImage import vtkPNGWriter
 
@@ -28,16 +29,15 @@ def load(bundle: Path, folder: Path) -> Any:
     scene = slicer.vtkMRMLScene()
     scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # the Colors module does this
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
+    logic = slicer.vtkMRMLApplicationLogic()  # links the views; before any is made
+    logic.SetMRMLScene(scene)
+    logic.SetTemporaryPath(str(folder))
     layout = slicer.vtkMRMLLayoutLogic()
     layout.SetMRMLScene(scene)
     colours = slicer.vtkMRMLColorLogic()
     colours.SetMRMLScene(scene)
-    logic = slicer.vtkMRMLApplicationLogic()
-    logic.SetMRMLScene(scene)
-    logic.SetTemporaryPath(str(folder))
-    scene.logics = layout, colours, logic  # kept alive
-    opened = logic.OpenSlicerDataBundle(str(bundle), str(folder))
-    if not opened:
+    scene.logics = logic, layout, colours  # kept alive
+    if not logic.OpenSlicerDataBundle(str(bundle), str(folder)):
         sys.exit("3D Slicer cannot open the bundle")
     return scene
 
@@ -119,7 +119,6 @@ def render(scene: Any, node: Any, opacity: float | None = None) -> np.ndarray:
     logic = slicer.vtkMRMLSliceLogic()
     logic.SetMRMLScene(scene)
     logic.SetSliceNode(node)
-    logic.SetSliceCompositeNode(composite) if hasattr(logic, "SetSliceCompositeNode") else None
     logic.ResizeSliceNode(PIXELS, PIXELS)
     logic.UpdatePipeline()
     port = logic.GetImageDataConnection()
@@ -130,11 +129,28 @@ def render(scene: Any, node: Any, opacity: float | None = None) -> np.ndarray:
     return values[::-1, :, :3].copy()
 
 
+def moved(scene: Any, node: Any) -> dict[str, list[str]]:
+    """Which views follow when this one is scrolled by a slice, and when its foreground is faded."""
+    logic = slicer.vtkMRMLSliceLogic()
+    logic.SetMRMLApplicationLogic(scene.logics[0])
+    logic.SetMRMLScene(scene)
+    logic.SetSliceNode(node)
+    slices = nodes(scene, "vtkMRMLSliceNode")
+    before = {each.GetSingletonTag(): each.GetSliceOffset() for each in slices}
+    logic.StartSliceOffsetInteraction()
+    logic.SetSliceOffset(node.GetSliceOffset() + node.GetFieldOfView()[2])
+    logic.EndSliceOffsetInteraction()
+    scrolled = [n.GetSingletonTag() for n in slices if n.GetSliceOffset() != before[n.GetSingletonTag()]]
+    logic.StartSliceCompositeNodeInteraction(slicer.vtkMRMLSliceCompositeNode.ForegroundOpacityFlag)
+    logic.GetSliceCompositeNode().SetForegroundOpacity(0.25)
+    logic.EndSliceCompositeNodeInteraction()
+    composites = nodes(scene, "vtkMRMLSliceCompositeNode")
+    faded = [n.GetSingletonTag() for n in composites if n.GetForegroundOpacity() == 0.25]
+    return {"scrolled": scrolled, "faded": faded}
+
+
 def save(picture: np.ndarray, path: Path) -> None:
     """Write a PNG."""
-    from vtkmodules.util.numpy_support import numpy_to_vtk
-    from vtkmodules.vtkCommonDataModel import vtkImageData
-
     rows, columns, parts = picture.shape
     image = vtkImageData()
     image.SetDimensions(columns, rows, 1)
@@ -169,6 +185,7 @@ def main() -> None:
                 pictures = [[render(scene, slices[name], fade) for name in row] for row in rows]
                 whole = np.concatenate([np.concatenate(row, axis=1) for row in pictures])
                 save(whole, arguments.pictures / f"{'views' if fade is None else 'faded'}.png")
+        report["moved"] = moved(scene, slices[rows[0][0]])
     json.dump(report, sys.stdout)
 
 

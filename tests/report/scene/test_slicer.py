@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from medrecon.io import find_one, read_scan
 from medrecon.report.scene import write_scene
 from medrecon.report.style import ERROR_MAP
 
@@ -82,6 +84,27 @@ def check_views(report: dict[str, Any], found: dict[str, Any], layers: int) -> N
         assert over[columns:] == [None, *(f"{name} error" for name in shown)]
     acquired = [v for v in views if v["slice_to_ras"] == views[0]["slice_to_ras"]]
     assert len(acquired) == (3 if layers == 1 else 2 * columns - 1)
+    assert set(report["moved"]["scrolled"]) >= {v["name"] for v in acquired}, "hot link"
+    assert set(report["moved"]["faded"]) >= {v["name"] for v in views}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["mr_pd_fse_brain_oblique_ge_signa", "ct_torso_totalseg"])
+def test_real_geometry(
+    name: str, slicer: str, shared_dir: Path, make_atlas: Callable, tmp_path: Path
+) -> None:
+    [path] = (shared_dir / "data" / "real").glob(f"{name}*")
+    scan = find_one(path)
+    source = read_scan(scan)
+    scores, volumes = make_atlas(1, shape=source.shape, affine=scan.affine)
+    affine = nib.load(path).affine if path.is_file() else scan.affine  # DICOM's is tested where it is read
+    volumes.source = source
+    volumes.reconstructions = {"level1": np.roll(source, 1, axis=0)}
+    report = seen(slicer, write_scene(tmp_path / "review.mrb", scores, volumes))
+    assert len(report["volumes"]) == 3
+    for volume in report["volumes"]:
+        assert np.abs(np.array(volume["ijk_to_ras"]) - affine).max() < 1e-3
+    assert report["volumes"][0]["sum"] == source.sum(dtype=np.float64)
 
 
 def test_pictures_show_the_window_and_the_colours(slicer: str, make_atlas: Callable, tmp_path: Path) -> None:
