@@ -68,19 +68,20 @@ class MultiScale(nn.Module):
 
 
 class Fourier(nn.Module):
-    """The spectrum, each frequency scaled by 1/f as in natural images, so that all move alike.
+    """The spectrum, each frequency f scaled by a power of 1/f, so that wide areas move further.
 
     Source: Olah, Mordvintsev & Schubert, Feature Visualization, Distill 2017 (decorrelated parameterisation
-    of Lucid).
+    of Lucid, where the power is 1). On a CT and an MR slice 3/4 was best at VGG16's relu4_3 (by 2 and 0.6
+    dB), 1/2 at shallower layers.
 
     Args:
         shape: spatial size of the image.
-        power: of f. Frequencies below one cycle per image count as that.
+        power: of 1/f. Frequencies below one cycle per image count as that.
     """
 
     scale: torch.Tensor
 
-    def __init__(self, shape: Sequence[int], power: float = 1.0) -> None:
+    def __init__(self, shape: Sequence[int], power: float = 0.75) -> None:
         super().__init__()
         self.shape = tuple(shape)
         axes = [torch.fft.fftfreq(n) for n in self.shape[:-1]] + [torch.fft.rfftfreq(self.shape[-1])]

@@ -58,7 +58,7 @@ def test_one_step_of_gradient_moves_wide_areas_further_than_pixels_do(
 
 
 def test_fourier_scales_by_one_over_f() -> None:
-    scale = Fourier((64, 64)).scale
+    scale = Fourier((64, 64), power=1.0).scale
     assert scale[0, 2] / scale[0, 8] == pytest.approx(4)
     assert scale[4, 0] == scale[0, 4] == scale[-4, 0]
     assert scale[0, 0] == scale[0, 1]

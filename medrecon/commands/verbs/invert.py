@@ -105,8 +105,8 @@ def invert(
         Parameterisation,
         typer.Option(
             "--parameterisation",
-            help="What is optimised: the spectrum scaled by 1/f, a Laplacian pyramid, the voxels, or a small "
-            "network (deep image prior).",
+            help="The spectrum (low frequencies first), a Laplacian pyramid, the voxels, or "
+            "a small network (deep image prior).",
         ),
     ] = Parameterisation.fourier,
     tv: Annotated[
