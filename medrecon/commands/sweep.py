@@ -99,24 +99,30 @@ def run_sweep(
         session.complain(failures[-1], error)
         return True
 
-    watch = Watch(session.say, lambda label: progress_bar(session, label), failed)
+    files: list[Path] = []
+
+    def facts() -> dict[str, Any]:
+        return {
+            "bundle": root.name,
+            "version": opened.version,
+            "layer": result,
+            "budget": budget.facts(),
+            "device": str(chosen),
+            "threads": torch.get_num_threads(),
+            "image": "block" if examiner.samples["held_out"][0].volumetric else "slice",
+            "slices_per_scan": slices,
+            "failed": [fault.data() for fault in failures],
+        }
+
+    def measured(rows: list[dict[str, Any]]) -> None:
+        files[:] = write_table(output, facts(), rows) + _draw(rows, facts(), budget, output)
+
+    watch = Watch(session.say, lambda label: progress_bar(session, label), failed, measured)
     session.say(f"{len(variants)} variants, {budget.words()}; {output} keeps what is done")
     rows = run_variants(Trainer(root, settings, budget), examiner, variants, output, watch)
-    facts = {
-        "bundle": root.name,
-        "version": opened.version,
-        "layer": result,
-        "budget": budget.facts(),
-        "device": str(chosen),
-        "threads": torch.get_num_threads(),
-        "image": "block" if examiner.samples["held_out"][0].volumetric else "slice",
-        "slices_per_scan": slices,
-        "failed": [fault.data() for fault in failures],
-    }
-    files = write_table(output, facts, rows)
-    files += _draw(rows, facts, budget, output)
+    measured(rows)  # once more: the last variant may have failed
     files += _side_by_side(rows, variants, examiner, output)
-    data = {**facts, "variants": rows, "files": [str(file) for file in files]}
+    data = {**facts(), "variants": rows, "files": [str(file) for file in files]}
     return Outcome(data, lambda console: _show(console, rows, budget, files), PARTIAL if failures else 0)
 
 

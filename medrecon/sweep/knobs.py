@@ -94,11 +94,12 @@ def plan_variants(
         name = find_id(config, knob)
         if name is not None:
             base[name] = value
-    _check(config, [*base, *(fixed or {}), *(vary or {})], root)
-    base.update(fixed or {})
     axes: dict[str, list[tuple[Any, dict[str, Any], tuple[str, ...]]]] = {}
     if recipes:
         axes["recipe"] = [(recipe, {}, overlays_of(root, recipe)) for recipe in recipes]
+    files = dict.fromkeys(file for _, _, overlays in axes.get("recipe", []) for file in overlays)
+    _check(read_config(root, list(files)), [*base, *(fixed or {}), *(vary or {})], root)
+    base.update(fixed or {})
     for knob, values in (("width", widths), ("depth", depths)):
         if values:
             name = find_id(config, knob)

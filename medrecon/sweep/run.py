@@ -34,11 +34,13 @@ class Watch:
         say: takes a line.
         bar: label -> a context that yields what is called with (steps done, steps in all), or None.
         failed: takes a variant's name and its error; returns whether to go on with the others.
+        measured: takes all rows so far, after each variant.
     """
 
     say: Callable[[str], None]
     bar: Callable[[str], AbstractContextManager[Tick | None]]
     failed: Callable[[str, Exception], bool]
+    measured: Callable[[list[dict[str, Any]]], None]
 
 
 @dataclass
@@ -143,6 +145,7 @@ def run_variants(
             gc.collect()
         rows.append(row)
         mark_fronts(rows)
+        watch.measured(rows)
         worked += not done
         left = (time.perf_counter() - begin) / max(worked, 1) * (len(variants) - number)
         watch.say(
