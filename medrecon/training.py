@@ -195,27 +195,28 @@ class SaveWhole:
         partial.replace(self.folder / "model.pt")
 
 
-def measure_features(
+def fit_decoder(
     network: Reconstructor,
     batches: Iterable[Mapping[str, torch.Tensor]],
     device: torch.device,
-    count: int = 8,
+    count: int = 48,
 ) -> None:
-    """Tell a decoder the usual mean and deviation of the features that it will be given.
+    """Fit what a decoder over a frozen encoder does not train: the scale of features, linear inverses.
 
     Args:
-        network: over a frozen encoder; its inversion has `measure` and `names`.
+        network: its inversion has `fit` and `names`.
         batches: training batches with an `image`, of which the first `count` are looked at.
         device: where the network is.
         count: batches to look at.
     """
     inversion: Any = network.inversion
+    seen = []
     with torch.inference_mode():
-        seen = [
-            network.encoder(batch["image"].to(device), inversion.names)
-            for batch in itertools.islice(batches, count)
-        ]
-        inversion.measure(seen)
+        for batch in itertools.islice(batches, count):
+            image = batch["image"].to(device)
+            with network.precision(device):
+                seen.append((network.encoder(image, inversion.names), image))
+        inversion.fit(seen)
 
 
 def keep_checkpoints(

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from medrecon.blocks import ResidualBlock
 from medrecon.errors import ModelError
+from medrecon.inversion.linear import LinearInverse
 from medrecon.inversion.single import stages
-from medrecon.inversion.upsample import Shuffle, fit_size, upsampler
+from medrecon.inversion.upsample import Shuffle, fit_size, unshuffle, upsampler
 from medrecon.types import Features, LayerInfo
 
 Stride = tuple[int, ...]
@@ -25,11 +26,13 @@ OUTPUTS = ("linear", "sigmoid")
 class FusionDecoder(nn.Module):
     """Inverts any subset of an encoder's layers, of any strides, in 2D or 3D, with one set of weights.
 
-    From the deepest layer given it climbs, stage by stage, to the image, and takes in each shallower layer
-    that is given on the way. Where a layer comes in, what came from below is scaled by a gate that starts at
-    zero: a deep layer is listened to only as far as that was found to help.
+    It starts from the linear inverse of the shallowest layer given, fitted in closed form (`fit`), and adds
+    what it learned: from the deepest layer given it climbs, stage by stage, to the image, takes in each
+    shallower layer that is given on the way, and at last sees the linear inverse. Where a layer comes in,
+    what came from below is scaled by a gate that starts at zero: a deep layer is listened to only as far as
+    that was found to help. Untrained, the decoder is the linear inverse.
 
-    Features are brought to mean 0 and variance 1 by fixed numbers for each channel (`measure`), never by
+    Features are brought to mean 0 and variance 1 by fixed numbers for each channel (`fit`), never by
     statistics of the window; the receptive field is finite.
 
     Args:
@@ -82,7 +85,12 @@ class FusionDecoder(nn.Module):
         self.gates = nn.ParameterDict(
             {str(k): torch.zeros(wide[s]) for k, s in enumerate(self.strides) if k > 0 and s in entered}
         )
-        self.head = Shuffle(wide[self.strides[-1]], 1, self.strides[-1], kernel=3)
+        finest = self.strides[-1]
+        self.linear = nn.ModuleDict({self._keys[info.name]: LinearInverse(info) for info in chosen})
+        self.look = Conv[Conv.CONV, self.spatial_dims](math.prod(finest), wide[finest], 3, padding=1)
+        self.head = Shuffle(wide[finest], 1, finest, kernel=3)
+        nn.init.zeros_(self.head.conv.weight)
+        nn.init.zeros_(self.head.conv.bias)
         overlap = {"shuffle": 0, "resize": 2, "transposed": 1}[upsampling]
         # Positions that a stage looks aside: its input, its blocks, its way up, and the head's convolution.
         beyond = sum((depth + 1 + overlap) * max(stride) for stride in self.strides) + max(self.strides[-1])
@@ -101,9 +109,11 @@ class FusionDecoder(nn.Module):
         Raises:
             ModelError: no layer, an unknown one, or features of another form.
         """
-        given = self._given(features)
+        given = {name: self._normalised(name, value) for name, value in self._given(features).items()}
         x: torch.Tensor | None = None
         size = _padded(given, self.infos)
+        shallow = min(given, key=lambda name: math.prod(self.infos[name].stride))
+        base = fit_size(self.linear[self._keys[shallow]](given[shallow]), _blocks(size, self.strides[-1]))
         for index, stride in enumerate(self.strides):
             here = [name for name in given if self.infos[name].stride == stride]
             entering: Any = sum(self.inputs[self._keys[name]](given[name]) for name in here) if here else None
@@ -115,22 +125,36 @@ class FusionDecoder(nn.Module):
                     entering = entering + gate * fit_size(x, entering.shape[2:])
             if entering is None:
                 continue
+            if index == len(self.climb):
+                seen = unshuffle(base, stride)
+                entering = fit_size(entering, seen.shape[2:]) + self.look(seen.to(entering.dtype))
             x = self.blocks[index](entering)
             if index < len(self.climb):
                 x = self.climb[index](x)
-        image = self.head(x).float()
-        image = torch.sigmoid(image) if self.output == "sigmoid" else image
+        image = base + self.head(x).float()
+        image = torch.sigmoid(4 * image - 2) if self.output == "sigmoid" else image
         return fit_size(image, tuple(shape))
 
-    def measure(self, batches: Sequence[Features]) -> None:
-        """Take the mean and the deviation of each channel from features of typical images.
+    def fit(self, batches: Sequence[tuple[Features, torch.Tensor]]) -> None:
+        """Fit what is not trained, the scale of each channel and the linear inverses, to typical images.
 
         Args:
-            batches: features of all layers, as the encoder gives them.
+            batches: features of all layers, as the encoder gives them, and their images (B, 1, *spatial).
+
+        Raises:
+            ModelError: no batch, or features that are not finite.
         """
         for name, key in self._keys.items():
-            seen: Any = self.inputs[key]
-            seen.measure([batch[name] for batch in batches])
+            entrance: Any = self.inputs[key]
+            linear: Any = self.linear[key]
+            entrance.measure([features[name] for features, _ in batches])
+            linear.fit([(self._normalised(name, features[name]), image) for features, image in batches])
+
+    def _normalised(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        entrance: Any = self.inputs[self._keys[name]]
+        with torch.autocast(value.device.type, enabled=False):
+            scaled: torch.Tensor = (value.float() - entrance.mean) * entrance.scale
+        return scaled
 
     def _given(self, features: Mapping[str, torch.Tensor]) -> Features:
         unknown = [name for name in features if name not in self.infos]
@@ -176,10 +200,9 @@ class FeatureInput(nn.Module):
         self.scale.copy_((1 / deviation.clamp(min=float(floor))).view_as(self.scale))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, C, *positions) -> (B, width, *positions)."""
-        x = (features - self.mean) * self.scale
+        """Normalised, (B, C, *positions) -> (B, width, *positions)."""
         # Repeated, not zero: a border of zeros would read as features of the mean image.
-        x = functional.pad(x, (1,) * (2 * (x.ndim - 2)), mode="replicate")
+        x = functional.pad(features, (1,) * (2 * (features.ndim - 2)), mode="replicate")
         out: torch.Tensor = self.conv(x)
         return out
 
@@ -240,3 +263,8 @@ def _padded(features: Features, infos: Mapping[str, LayerInfo]) -> list[int]:
         for name, value in features.items()
     ]
     return [min(axis) for axis in zip(*sizes, strict=True)]
+
+
+def _blocks(size: Sequence[int], stride: Stride) -> list[int]:
+    """The size rounded up to whole strides."""
+    return [math.ceil(n / s) * s for n, s in zip(size, stride, strict=True)]

@@ -63,13 +63,27 @@ class Shuffle(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in_channels, *size) -> (B, out_channels, *(size * factor))."""
-        x = self.conv(x)
-        batch, channels, size = x.shape[0], x.shape[1] // math.prod(self.factor), x.shape[2:]
-        dims = len(size)
-        x = x.reshape(batch, channels, *self.factor, *size)
-        order = [axis for k in range(dims) for axis in (2 + dims + k, 2 + k)]
-        fine = [n * f for n, f in zip(size, self.factor, strict=True)]
-        return x.permute(0, 1, *order).reshape(batch, channels, *fine)
+        return shuffle(self.conv(x), self.factor)
+
+
+def shuffle(x: torch.Tensor, factor: Sequence[int]) -> torch.Tensor:
+    """(B, C * prod(factor), *size) -> (B, C, *(size * factor))."""
+    batch, size, dims = x.shape[0], x.shape[2:], len(factor)
+    channels = x.shape[1] // math.prod(factor)
+    x = x.reshape(batch, channels, *factor, *size)
+    order = [axis for k in range(dims) for axis in (2 + dims + k, 2 + k)]
+    return x.permute(0, 1, *order).reshape(
+        batch, channels, *(n * f for n, f in zip(size, factor, strict=True))
+    )
+
+
+def unshuffle(x: torch.Tensor, factor: Sequence[int]) -> torch.Tensor:
+    """The inverse of `shuffle`: (B, C, *(size * factor)) -> (B, C * prod(factor), *size)."""
+    batch, channels, dims = x.shape[0], x.shape[1], len(factor)
+    size = [n // f for n, f in zip(x.shape[2:], factor, strict=True)]
+    x = x.reshape(batch, channels, *(k for pair in zip(size, factor, strict=True) for k in pair))
+    order = [*(3 + 2 * k for k in range(dims)), *(2 + 2 * k for k in range(dims))]
+    return x.permute(0, 1, *order).reshape(batch, channels * math.prod(factor), *size)
 
 
 def fit_size(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:

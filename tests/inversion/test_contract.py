@@ -62,6 +62,9 @@ def build(name: str) -> nn.Module:
     with torch.no_grad():
         for parameter in decoder.parameters():  # what starts at zero would hide what it does
             parameter.normal_(std=0.1)
+        for key, buffer in decoder.named_buffers():
+            if key.startswith("linear"):  # fitted, not trained
+                buffer.normal_(std=0.1)
     return decoder.eval()
 
 
