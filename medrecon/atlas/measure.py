@@ -15,12 +15,13 @@ from medrecon.evaluation.codecs import CodecMeter, curve_words
 from medrecon.evaluation.controls import dct_code
 from medrecon.evaluation.error import normalised_error
 from medrecon.evaluation.fidelity import Fidelity, fidelity
-from medrecon.evaluation.msssim import ms_ssim
+from medrecon.evaluation.msssim import MultiScaleSSIM
 from medrecon.evaluation.regions import BODY, Regions, body_mask, region_words
 from medrecon.evaluation.scores import AtlasVolumes, Control, LayerScore, ScanScores
 from medrecon.evaluation.spectrum import SpectrumMeter
 from medrecon.evaluation.uncertainty import (
     LEVEL,
+    Interval,
     calibration_blocks,
     conformal_interval,
     invented,
@@ -135,14 +136,19 @@ def _fix(engine: Engine, scan: Scan, raw: Raw, mask: np.ndarray | None) -> _Fixe
 
 def _layer(engine: Engine, fixed: _Fixed, result: str, volumes: AtlasVolumes) -> LayerScore:
     start = time.perf_counter()
-    scan, raw = fixed.scan, fixed.raw
+    raw = fixed.raw
     source, recon = raw.source, raw.results[result]
     infos = [engine.infos[name] for name in parse_layers(result)]
     rate = sum(info.values_per_voxel for info in infos)
-    kept = fidelity(source, recon, units=scan.units, data_range=fixed.range)
-    detail = local_detail(recon)
-    interval = conformal_interval(source, recon, detail, fixed.body, fixed.calibrate)
-    made_up = invented(source, recon, interval.half_width, fixed.detail, detail)
+    if np.array_equal(source, recon):
+        kept, ms_ssim = _nothing_lost(fixed), 1.0
+        interval = Interval(np.zeros(source.shape, np.float32), 1.0, 0.0)
+        made_up = np.zeros(source.shape, np.float32)
+    else:
+        kept, ms_ssim = _fidelity(fixed, recon)
+        detail = local_detail(recon)
+        interval = conformal_interval(source, recon, detail, fixed.body, fixed.calibrate)
+        made_up = invented(source, recon, interval.half_width, fixed.detail, detail)
     volumes.reconstructions[result] = recon
     volumes.uncertainty[result] = interval.half_width
     volumes.invented[result] = made_up
@@ -158,7 +164,7 @@ def _layer(engine: Engine, fixed: _Fixed, result: str, volumes: AtlasVolumes) ->
         bias=kept.bias,
         psnr=kept.psnr,
         ssim=kept.ssim,
-        ms_ssim=ms_ssim(source, recon, data_range=fixed.range, clip=scan.units == "HU"),
+        ms_ssim=ms_ssim,
         normalised_error=normalised_error(source, recon),
         data_range=fixed.range[1] - fixed.range[0],
         regions=fixed.regions.errors(source, recon),
@@ -170,6 +176,24 @@ def _layer(engine: Engine, fixed: _Fixed, result: str, volumes: AtlasVolumes) ->
         interval=None if math.isnan(interval.mean) else interval.mean,
         seconds=raw.seconds["volumes"] / len(engine.results) + time.perf_counter() - start,
     )
+
+
+def _fidelity(fixed: _Fixed, recon: np.ndarray) -> tuple[Fidelity, float]:
+    """Fidelity over the scan's range, and the MS-SSIM that falls off on the way."""
+    scales: list[MultiScaleSSIM] = []
+
+    def similarity(shape: tuple[int, int, int]) -> MultiScaleSSIM:
+        scales.append(MultiScaleSSIM(shape))
+        return scales[0]
+
+    units = fixed.scan.units
+    kept = fidelity(fixed.raw.source, recon, units=units, data_range=fixed.range, similarity=similarity)
+    return kept, scales[0].value
+
+
+def _nothing_lost(fixed: _Fixed) -> Fidelity:
+    size = fixed.raw.source.size
+    return Fidelity(0.0, 0.0, 0.0, 0.0, math.inf, 1.0, 1.0, fixed.range, fixed.scan.units, size)
 
 
 def _controls(fixed: _Fixed, result: str, rate: float, dims: int) -> tuple[Control, ...]:
@@ -192,9 +216,14 @@ def _control(name: str, found: Fidelity) -> Control:
 
 
 def _box_psnr(fixed: _Fixed, result: str, kind: str) -> float:
+    """PSNR on the slices of the controls, as `fidelity` has it."""
     box = fixed.raw.box
-    found = _in_box(kind, fixed.scan, box, box.variants[result, kind])
-    return found.psnr
+    low, high = box.data_range
+    error = box.variants[result, kind] - box.source
+    if fixed.scan.units == "HU":
+        error = np.clip(box.variants[result, kind], low, high) - np.clip(box.source, low, high)
+    squared = float(np.square(error).mean(dtype=np.float64))
+    return 10 * math.log10((high - low) ** 2 / squared) if squared else math.inf
 
 
 def _facts(engine: Engine, fixed: _Fixed, seconds: dict[str, float]) -> dict[str, str]:

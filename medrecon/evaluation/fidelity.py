@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from medrecon.errors import UsageError
+from medrecon.evaluation.msssim import MultiScaleSSIM
 from medrecon.evaluation.ssim import SSIM
 from medrecon.ranges import intensity_map
 
@@ -58,6 +59,7 @@ def fidelity(
     units: str,
     spacing: Sequence[float] | None = None,
     data_range: tuple[float, float] | None = None,
+    similarity: Callable[[tuple[int, int, int]], SSIM | MultiScaleSSIM] = SSIM,
 ) -> Fidelity:
     """Compare a reconstruction with its source, voxel by voxel on the same grid.
 
@@ -74,6 +76,7 @@ def fidelity(
         units: "HU", or anything else.
         spacing: voxel size in mm along each axis, for `sharpness`; all alike where not given.
         data_range: (low, high), overrules the range above.
+        similarity: what is fed for `ssim`, made from a shape: `MultiScaleSSIM` gives MS-SSIM on the way.
 
     Raises:
         UsageError: the shapes differ, or are not those of an image.
@@ -97,7 +100,7 @@ def fidelity(
     step = [float(step[axis]) for axis in order]
     sums = _Sums(low, high, clip=units == "HU", step=step, single=len(ours) == 1)
     planes = max(1, _SLAB // (ours.shape[1] * ours.shape[2]))
-    with SSIM(ours.shape) as ssim:
+    with similarity(ours.shape) as ssim:
         for start in range(0, len(ours), planes):
             ssim.add(*sums.add(ours[start : start + planes], theirs[start : start + planes]))
     mse = sums.clipped_squares / source.size

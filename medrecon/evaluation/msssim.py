@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from types import TracebackType
 
 import numpy as np
 
@@ -59,6 +60,42 @@ def ms_ssim(
         return scales.value
 
 
+class MultiScaleSSIM:
+    """SSIM and MS-SSIM of the same two volumes in one go: stands in for `SSIM` where that is fed.
+
+    Use it as a context manager, fed like `SSIM`; `mean` is the SSIM, `value` the MS-SSIM.
+
+    Args:
+        shape: of the whole volume.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self._stack = ExitStack()
+        self._scales = _Scales(shape, self._stack)
+
+    def __enter__(self) -> MultiScaleSSIM:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def add(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Take in the next planes of both volumes, float32 (planes, *shape[1:]), scaled to [0, 1]."""
+        self._scales.add(x, y)
+
+    @property
+    def mean(self) -> float:
+        """The SSIM."""
+        return self._scales.finest.mean
+
+    @property
+    def value(self) -> float:
+        """The MS-SSIM."""
+        return self._scales.value
+
+
 class _Scales:
     """A cascade: each scale takes in planes, and hands their means of two on to the next."""
 
@@ -83,6 +120,11 @@ class _Scales:
         if not along or len(x) > 1:
             x, y = (_means(v, (along, *within)) for v in (x, y))
             self.add(x, y, scale + 1)
+
+    @property
+    def finest(self) -> SSIM:
+        """The scale of the volumes themselves."""
+        return self._ssim[0]
 
     @property
     def value(self) -> float:

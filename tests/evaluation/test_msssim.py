@@ -12,7 +12,8 @@ from monai.metrics import MultiScaleSSIMMetric
 from skimage.metrics import structural_similarity
 
 from medrecon.errors import UsageError
-from medrecon.evaluation import ms_ssim
+from medrecon.evaluation import fidelity, ms_ssim
+from medrecon.evaluation.msssim import MultiScaleSSIM
 from medrecon.scales import EXPONENTS, exponents, halvings
 
 MODULE = importlib.import_module("medrecon.evaluation.msssim")
@@ -133,3 +134,19 @@ def test_scales() -> None:
     assert halvings((10, 21, 1)) == []
     assert halvings((44, 22, 30)) == [(True, True, True), (True, False, False)]
     assert halvings((44, 44), most=1) == []
+
+
+def test_ssim_and_ms_ssim_in_one_pass():
+    rng = np.random.default_rng(3)
+    source = rng.normal(0, 300, (70, 66, 40)).astype(np.float32)
+    recon = source + rng.normal(0, 60, source.shape).astype(np.float32)
+    made = []
+
+    def similarity(shape):
+        made.append(MultiScaleSSIM(shape))
+        return made[0]
+
+    found = fidelity(source, recon, units="HU", similarity=similarity)
+    assert found == fidelity(source, recon, units="HU")
+    expected = ms_ssim(source, recon, data_range=found.data_range, clip=True)
+    assert made[0].value == pytest.approx(expected, rel=1e-5)
