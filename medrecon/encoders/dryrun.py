@@ -1,0 +1,138 @@
+"""A network run for its shapes alone, on the meta device: nothing is computed, any size is free."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from medrecon.encoders.layout import Shape
+from medrecon.encoders.watch import watch
+
+MODES = ("meta", "real")
+"""Ways to run: on the meta device, where nothing is computed; and truly, where a network cannot do that."""
+
+BATCH = 2
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A tensor that a module returned: which module, its shape, and what became of it."""
+
+    module: str
+    shape: Shape
+    floating: bool
+    overwritten: bool = False
+
+
+class _Randomness(TorchDispatchMode):
+    """Notes whether anything random is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = False
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.found = self.found or torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass
+class Runner:
+    """Runs a network for its shapes.
+
+    Attributes:
+        network: the network, in evaluation mode.
+        mode: one of `MODES`.
+        channels: channels of its images.
+        failure: what the last size that did not work was answered with.
+    """
+
+    network: nn.Module
+    mode: str
+    channels: int
+    failure: str = ""
+    random: bool = field(default=False, init=False)
+
+    def shapes(
+        self, size: Sequence[int], batch: int = BATCH, until: Collection[str] = ()
+    ) -> dict[str, Seen] | None:
+        """What each module returns for images of this size, in order; None where the network refuses it.
+
+        With `until`, the run ends when all these were seen.
+        """
+        found: dict[str, tuple[Seen, torch.Tensor, int]] = {}
+        waiting = set(until)
+
+        def see(key: str, module: str, tensor: torch.Tensor) -> bool:
+            seen = Seen(module, tuple(tensor.shape), tensor.is_floating_point())
+            found[key] = seen, tensor, tensor._version
+            waiting.discard(key)
+            return bool(until) and not waiting
+
+        noted = _Randomness()
+        try:
+            with torch.no_grad(), noted:
+                image = self._image((batch, self.channels, *size))
+                watch(self.network, lambda: self._call(image), see)
+        except Exception as error:  # whatever a stranger's network raises
+            said = str(error).strip() or type(error).__name__
+            self.failure = said.splitlines()[0]
+            return None
+        self.random = self.random or noted.found
+        return {
+            key: Seen(seen.module, seen.shape, seen.floating, tensor._version != version)
+            for key, (seen, tensor, version) in found.items()
+        }
+
+    def takes(self, size: Sequence[int]) -> bool:
+        """Whether the network runs on images of this size."""
+        return self.shapes(size) is not None
+
+    def _call(self, image: torch.Tensor) -> object:
+        if self.mode != "meta":
+            return self.network(image)
+        with _on_meta(self.network):
+            return self.network(image)
+
+    def _image(self, shape: Shape) -> torch.Tensor:
+        like = next(self.network.parameters(), torch.empty(0))
+        dtype = like.dtype if like.is_floating_point() else torch.float32
+        return torch.zeros(shape, dtype=dtype, device="meta" if self.mode == "meta" else like.device)
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device, random: bool = True) -> Iterator[None]:
+    """The same random numbers each time, and those of the caller undisturbed; nothing unless `random`."""
+    if not random:
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield
+
+
+@contextlib.contextmanager
+def _on_meta(network: nn.Module) -> Iterator[None]:
+    """The network's tensors swapped for their shapes, and put back.
+
+    Not by `torch.func.functional_call`, which leaves modules that are registered twice on the meta device.
+    """
+    kept: list[tuple[dict[str, Any], str, torch.Tensor]] = []
+    shapes: dict[int, torch.Tensor] = {}
+    try:
+        for module in network.modules():
+            for place in (module._parameters, module._buffers, vars(module)):
+                for key, tensor in place.items():
+                    if isinstance(tensor, torch.Tensor):
+                        kept.append((place, key, tensor))
+                        place[key] = shapes.setdefault(id(tensor), tensor.detach().to("meta"))
+        yield
+    finally:
+        for place, key, tensor in kept:
+            place[key] = tensor

@@ -1,0 +1,270 @@
+"""Any network as an encoder: its layers tapped while it runs, their strides measured, no code for each."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from monai.data import MetaTensor
+from torch import nn
+from torch.nn import functional
+
+from medrecon.encoders.adapt import Statistic
+from medrecon.encoders.dryrun import Runner, seeded
+from medrecon.encoders.fields import measure_fields
+from medrecon.encoders.frozen import Frozen
+from medrecon.encoders.layout import Shape
+from medrecon.encoders.naming import resolve_layers
+from medrecon.encoders.probe import Survey, survey
+from medrecon.encoders.watch import watch
+from medrecon.encoders.weights import fit_weights, read_weights
+from medrecon.errors import ModelError
+from medrecon.types import Features, LayerInfo
+
+
+class TappedEncoder(Frozen):
+    """Any network, frozen, tapped at any of its layers.
+
+    A layer is a tensor that a module of the network returns: `layer1.0.conv2`, `relu:2` for what `relu`
+    returns when it is called the second time, `vit[1][3]` for a part of a tuple, list or dictionary, and
+    `output` for the network's own result. Grids with channels first or last and rows of tokens (B, N, C),
+    with or without class tokens, all come out as (B, C, *positions). How the axes lie, the strides and the
+    sizes that the network takes are measured when it is wrapped (`medrecon.encoders.probe`).
+
+    The network runs up to the deepest layer asked for. Hooks are on it only while it runs. Gradients reach
+    the image; the weights never change. A network that draws random numbers draws the same ones each time.
+
+    Args:
+        network: maps an image (B, C, *spatial) to anything; frozen in place, not copied.
+        layers: the layers to offer: names or patterns (`encoder*.conv?`); all that can be tapped when None.
+        spatial_dims: 2 or 3; as in the network's first convolution when None.
+        in_channels: channels that the network takes; found by trying when None. A grey image is repeated.
+        intensity: maps images in [0, 1] to what the weights expect (`medrecon.encoders.adapt`), applied
+            before a grey image is repeated; nothing when None.
+        window: the spatial size that the network is to be given. Needed where it is a fixed size that is not
+            found by trying; wanted where the network has norms over space and was used on windows of that
+            size, and to tap layers that are one vector for the whole image.
+        weights: a safetensors or torch file with all of the network's tensors, or None to leave it as it is.
+        sha256: expected SHA-256 of that file, None for any.
+
+    Attributes:
+        window: the size that it must or should be given, None where any will do.
+        multiple: the image is padded to a multiple of this along each axis, its far end repeated; volumes are
+            to be cut on multiples of it.
+        refused: what cannot be tapped, by name, and why.
+
+    Raises:
+        ModelError: the network does not run on an image alone, weights that do not fit, unknown layers.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: str | Iterable[str] | None = None,
+        spatial_dims: int | None = None,
+        in_channels: int | None = None,
+        intensity: nn.Module | None = None,
+        window: Sequence[int] | None = None,
+        weights: str | Path | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.intensity = nn.Identity() if intensity is None else intensity
+        if weights is not None:
+            fit_weights(network, unwrapped(read_weights(weights, sha256)), weights)
+        self.freeze()
+        self._survey: Survey = survey(network, spatial_dims, in_channels, window)
+        self.spatial_dims = self._survey.spatial_dims
+        self.in_channels = self._survey.in_channels
+        self.window = self._survey.window or (None if window is None else tuple(window))
+        self.multiple: Shape = self._survey.multiple
+        self.refused = dict(self._survey.refused)
+        self._taps = {name: self._survey.taps[name] for name in self._choose(layers)}
+        self._fields: dict[str, Shape | None] = {}
+        self._spare = self._shortfall()
+        self._padded: dict[Shape, Shape] = {}
+
+    def layers(self) -> list[LayerInfo]:
+        """The layers offered, in the order in which they are computed.
+
+        Their receptive fields are None (unknown) until `measure` has been called.
+        """
+        return [
+            LayerInfo(name, tap.layout.channels, tap.layout.stride, self._fields.get(name))
+            for name, tap in self._taps.items()
+        ]
+
+    def measure(self) -> list[LayerInfo]:
+        """The layers with their receptive fields, measured once: seconds (`measure_fields` says how)."""
+        missing = [name for name in self._taps if name not in self._fields]
+        if missing and any(isinstance(module, Statistic) for module in self.intensity.modules()):
+            self._fields.update(dict.fromkeys(missing))  # the image's statistics reach everywhere
+        elif missing:
+            self._fields.update(measure_fields(self.network, self._survey, missing))
+        return self.layers()
+
+    def forward(self, image: torch.Tensor, names: Iterable[str] | None = None) -> Features:
+        """Features of an image.
+
+        Args:
+            image: (B, 1 or in_channels, *spatial), [0, 1], of any size unless the network takes one size
+                only; a smaller image is padded to that, its far ends repeated.
+            names: layers, all that are offered when None.
+
+        Returns:
+            name -> (B, channels, *ceil(spatial / stride)).
+
+        Raises:
+            ModelError: a layer that is not offered, an image of another form or too large.
+        """
+        wanted = resolve_layers(names, self._taps)
+        size = tuple(image.shape[2:])
+        padded = self._pad(self._prepare(image))
+        shape = tuple(padded.shape[2:])
+        found: Features = {}
+
+        def see(key: str, module: str, tensor: torch.Tensor) -> bool:
+            if key in wanted and key not in found:
+                last = len(found) + 1 == len(wanted)
+                found[key] = tensor.clone() if self._taps[key].overwritten and not last else tensor
+            return len(found) == len(wanted)
+
+        modules = {self._taps[name].module for name in wanted}
+        with seeded(padded.device, self._survey.random):
+            watch(self.network, lambda: self.network(padded), see, modules)
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            raise ModelError(
+                f"layer {missing[0]} was not computed for an image of {_times(size)}",
+                remedy="choose another layer, or give a larger image",
+            )
+        return {name: self._fit(found[name], name, size, shape) for name in wanted}
+
+    @contextmanager
+    def normalised_by(self, image: torch.Tensor) -> Iterator[None]:
+        """Take the statistics that the intensity map needs (z-score, percentiles) from this whole image.
+
+        Without it each call takes them from the image that it is given, which may be one window of a volume.
+        """
+        statistics = [module for module in self.intensity.modules() if isinstance(module, Statistic)]
+        try:
+            with torch.no_grad():
+                for module in statistics:
+                    module.hold()
+                self.intensity(_plain(image))
+            yield
+        finally:
+            for module in statistics:
+                module.release()
+
+    def _choose(self, layers: str | Iterable[str] | None) -> list[str]:
+        known = list(self._survey.taps)
+        if layers is None:
+            return known
+        chosen: set[str] = set()
+        for name in (layers,) if isinstance(layers, str) else layers:
+            matching = [] if name in known else fnmatch.filter(known, name)
+            if name in self.refused:
+                raise ModelError(
+                    f"layer {name} cannot be tapped: {self.refused[name]}", remedy="choose another"
+                )
+            chosen.update(matching or resolve_layers(name, known))
+        return [name for name in known if name in chosen] or list(resolve_layers((), known))
+
+    def _shortfall(self) -> Shape:
+        """Voxels to add so that layers of convolutions without padding cover the whole image too."""
+        spare = [0] * self.spatial_dims
+        if self._survey.window is None and any(tap.layout.kind == "grid" for tap in self._taps.values()):
+            size = tuple(8 * n for n in self._survey.least)
+            seen = Runner(self.network, self._survey.mode, self.in_channels).shapes(size, 1) or {}
+            for name, tap in self._taps.items():
+                if tap.layout.kind != "grid" or name not in seen:
+                    continue
+                there = [seen[name].shape[place] for place in tap.layout.order[2:]]
+                for axis, (n, full) in enumerate(zip(there, tap.layout.positions(size), strict=True)):
+                    spare[axis] = max(spare[axis], (full - n) * tap.layout.stride[axis])
+        return tuple(spare)
+
+    def _prepare(self, image: torch.Tensor) -> torch.Tensor:
+        """The image as the weights expect it, with the channels that the network takes."""
+        if image.ndim != self.spatial_dims + 2 or image.shape[1] not in (1, self.in_channels):
+            axes = ", ".join("XYZ"[: self.spatial_dims])
+            channels = "1" if self.in_channels == 1 else f"1 or {self.in_channels}"
+            raise ModelError(
+                f"this encoder takes (B, {channels}, {axes}), not {tuple(image.shape)}",
+                remedy="give it an image of that form",
+            )
+        mapped = self.intensity(_plain(image))
+        if mapped.shape[1] == 1:
+            mapped = mapped.expand(-1, self.in_channels, *mapped.shape[2:])
+        like = next(self.network.parameters(), mapped)
+        return mapped.to(like.dtype) if like.is_floating_point() else mapped
+
+    def _pad(self, image: torch.Tensor) -> torch.Tensor:
+        """Repeat the far ends up to a size that the network takes."""
+        size = tuple(image.shape[2:])
+        if size not in self._padded:
+            self._padded = {size: self._size_for(size)}
+        target = self._padded[size]
+        missing = [p for n, t in zip(reversed(size), reversed(target), strict=True) for p in (0, t - n)]
+        return functional.pad(image, missing, mode="replicate") if any(missing) else image
+
+    def _size_for(self, size: Shape) -> Shape:
+        fixed = self._survey.window
+        if fixed is not None:
+            if any(n > f for n, f in zip(size, fixed, strict=True)):
+                raise ModelError(
+                    f"this network takes images of {_times(fixed)} only, not {_times(size)}",
+                    remedy="give it windows of that size",
+                )
+            return fixed
+        wanted = [
+            math.ceil((n + spare) / m) * m
+            for n, spare, m in zip(size, self._spare, self.multiple, strict=True)
+        ]
+        runner = Runner(self.network, self._survey.mode, self.in_channels)
+        for _ in range(8):
+            enough = all(n >= least for n, least in zip(wanted, self._survey.least, strict=True))
+            if enough or runner.takes(wanted):
+                return tuple(wanted)
+            short = min(range(len(wanted)), key=lambda axis: wanted[axis] / self.multiple[axis])
+            wanted[short] += self.multiple[short]
+        return tuple(max(n, least) for n, least in zip(wanted, self._survey.least, strict=True))
+
+    def _fit(self, tensor: torch.Tensor, name: str, size: Shape, padded: Shape) -> torch.Tensor:
+        """A layer's tensor as (B, C, *positions), cut to the positions that cover the image."""
+        layout = self._taps[name].layout
+        try:
+            grid = layout.arrange(tensor, padded)
+        except RuntimeError:
+            raise ModelError(
+                f"layer {name} has shape {tuple(tensor.shape)} at {_times(size)}, which is off its stride",
+                remedy="choose another layer, or give another size",
+            ) from None
+        wanted = layout.positions(size) if layout.kind != "vector" else (1,) * len(size)
+        for axis, n in enumerate(wanted, start=2):
+            grid = grid.narrow(axis, 0, min(n, grid.shape[axis]))
+        missing = [
+            p for n, h in zip(reversed(wanted), reversed(grid.shape), strict=False) for p in (0, n - h)
+        ]
+        return functional.pad(grid, missing, mode="replicate") if any(missing) else grid
+
+
+def unwrapped(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors without the `module.` that training on several devices puts before each key."""
+    if all(key.startswith("module.") for key in weights):
+        return {key.removeprefix("module."): value for key, value in weights.items()}
+    return weights
+
+
+def _plain(image: torch.Tensor) -> torch.Tensor:
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
+
+
+def _times(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))

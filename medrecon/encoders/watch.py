@@ -1,0 +1,90 @@
+"""What the modules of a network hand on, seen by hooks that are there only while it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+INPUT = "input"
+"""Taken: the control without a network. A module of that name is called `input:1`."""
+
+OUTPUT = "output"
+"""The name under which a network's own result is tapped."""
+
+
+class _Seen(BaseException):
+    """All that was asked for is there. No Exception, so that a network's own `except` lets it through."""
+
+
+def module_names(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module once, under its first name; the network itself is called `output`."""
+    names = dict(network.named_modules())
+    for name, module in names.items():
+        yield name or (OUTPUT if OUTPUT not in names else f"{OUTPUT}:0"), module
+
+
+def tensors_of(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of a module's result: `name`, `name[0]`, `name[key]`, `name[1][0]`."""
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from tensors_of(part, f"{name}[{key}]")
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            yield from tensors_of(part, f"{name}[{number}]")
+
+
+def watch(
+    network: nn.Module,
+    run: Callable[[], Any],
+    see: Callable[[str, str, torch.Tensor], bool],
+    modules: Iterable[str] | None = None,
+) -> None:
+    """Run a network and show each tensor that its modules return, in the order of execution.
+
+    Nothing is left on the network afterwards, whatever happens. A network run by another thread meanwhile is
+    not seen.
+
+    Args:
+        network: whose modules are watched.
+        run: runs it.
+        see: called with the tensor's name (`relu`, at its second call `relu:2`), its module's name, and the
+            tensor itself, which the network may overwrite later; True ends the run there.
+        modules: only these, by name; all when None.
+    """
+    calls: Counter[str] = Counter()
+    thread = threading.get_ident()
+    chosen = None if modules is None else set(modules)
+
+    def hook_for(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, arguments: Any, result: Any) -> None:
+            if threading.get_ident() != thread:
+                return
+            calls[name] += 1
+            key = name if calls[name] == 1 and name != INPUT else f"{name}:{calls[name]}"
+            last = False
+            for part, tensor in tensors_of(result, key):
+                last = see(part, name, tensor) or last
+            if last:
+                raise _Seen
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(hook_for(name))
+        for name, module in module_names(network)
+        if chosen is None or name in chosen
+    ]
+    try:
+        run()
+    except _Seen:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
