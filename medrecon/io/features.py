@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from medrecon.errors import ModelError
-from medrecon.io.features_facts import MASK, VALUES, FeatureFacts, LayerFacts, from_metadata, to_metadata
+from medrecon.io.features_facts import MASK, VALUES, FeatureFacts, from_metadata, to_metadata
 from medrecon.io.features_values import along, from_stored
 
 ENDING = ".safetensors"
@@ -188,8 +188,3 @@ def _unpack(packed: np.ndarray, size: int) -> np.ndarray:
     if len(raw) != size or not unpacker.eof:
         raise ValueError("it does not unpack to the size it should have")
     return np.frombuffer(raw, np.uint8)
-
-
-def size_of(layers: list[LayerFacts] | tuple[LayerFacts, ...], dtype: str) -> int:
-    """Bytes that the numbers of some layers take."""
-    return sum(math.prod(layer.shape) for layer in layers) * np.dtype(dtype).itemsize

@@ -247,8 +247,9 @@ def encode_scan(
 def _chosen(model: Model, layers: str | Sequence[str] | None) -> list[LayerInfo]:
     """The layers asked for, shallow to deep: "level3,level4" and "level3+level4" are the same two."""
     if layers is None:
-        layers = model.network.default
-    asked = layers.split(",") if isinstance(layers, str) else list(layers)
+        parser = model.bundle.parser
+        layers = parser["layers"] if "layers" in parser else model.network.default
+    asked: list[str] = layers.split(",") if isinstance(layers, str) else list(layers)
     names = [name for item in asked for name in parse_layers(item)]
     for name in names:
         if name == INPUT:
