@@ -22,6 +22,9 @@ Stride = tuple[int, ...]
 
 OUTPUTS = ("linear", "sigmoid")
 
+STEP = 0.1
+"""What is learned is added at this scale: an optimizer's first steps must not bury the linear inverse."""
+
 
 class FusionDecoder(nn.Module):
     """Inverts any subset of an encoder's layers, of any strides, in 2D or 3D, with one set of weights.
@@ -131,7 +134,7 @@ class FusionDecoder(nn.Module):
             x = self.blocks[index](entering)
             if index < len(self.climb):
                 x = self.climb[index](x)
-        image = base + self.head(x).float()
+        image = base + STEP * self.head(x).float()
         image = torch.sigmoid(4 * image - 2) if self.output == "sigmoid" else image
         return fit_size(image, tuple(shape))
 
