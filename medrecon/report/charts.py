@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores
 from medrecon.report.palette import LIGHT, ramp
-from medrecon.report.words import clean, shown, significant
+from medrecon.report.words import brief, shown, significant
 
 _SIZE = (5.0, 3.55)
 _MARKS = ("s", "^", "v", "D", "P", "X")
@@ -47,7 +47,7 @@ def depth_chart(scores: ScanScores) -> Figure:
                     ls=_DASHES[number % len(_DASHES)],
                     marker=_MARKS[number % len(_MARKS)],
                     ms=4,
-                    label=clean(name),
+                    label=brief(name),
                 )
         axes.plot(
             places,
@@ -59,7 +59,7 @@ def depth_chart(scores: ScanScores) -> Figure:
             label="feature inversion",
             zorder=3,
         )
-        labels = [clean(layer.layer) for layer in layers]
+        labels = [brief(layer.layer) for layer in layers]
         tilted = sum(map(len, labels)) > 42
         axes.set_xticks(places, labels, rotation=30 if tilted else 0, ha="right" if tilted else "center")
         axes.set_xlim(-0.35, max(1, len(layers)) - 0.65)
@@ -83,10 +83,10 @@ def rate_chart(scores: ScanScores) -> Figure:
                     ls=_DASHES[number % len(_DASHES)],
                     marker=_MARKS[number % len(_MARKS)],
                     ms=3,
-                    label=clean(name),
+                    label=brief(name),
                 )
         own = [
-            (layer.bits_per_voxel, layer.psnr, clean(layer.layer))
+            (layer.bits_per_voxel, layer.psnr, brief(layer.layer))
             for layer in shown(scores)
             if layer.bits_per_voxel and math.isfinite(layer.psnr)
         ]
@@ -115,7 +115,7 @@ def rate_chart(scores: ScanScores) -> Figure:
 def histogram_chart(scores: ScanScores, volumes: AtlasVolumes) -> Figure:
     """How often each size of error occurs, over the whole scan."""
     layers = [layer for layer in shown(scores) if layer.layer in volumes.reconstructions]
-    unit = f" ({clean(scores.units)})" if scores.units else ""
+    unit = f" ({brief(scores.units)})" if scores.units else ""
     with _axes("share of voxels (%)", f"reconstruction − source{unit}") as (figure, axes):
         step = max(1, volumes.source.size // _MOST)
         source = volumes.source.reshape(-1)[::step].astype(np.float32)
@@ -130,7 +130,7 @@ def histogram_chart(scores: ScanScores, volumes: AtlasVolumes) -> Figure:
                 color=_colours(scores)[layer.layer],
                 lw=1.6,
                 drawstyle="steps-mid",
-                label=clean(layer.layer),
+                label=brief(layer.layer),
                 **_mark(place, _BINS),
             )
         axes.set_yscale("log")
@@ -156,7 +156,7 @@ def spectrum_chart(scores: ScanScores) -> Figure:
                 _finite(spectrum.error),
                 color=_colours(scores)[layer.layer],
                 lw=1.6,
-                label=clean(layer.layer),
+                label=brief(layer.layer),
                 **_mark(place, len(spectrum.frequencies)),
             )
             if spectrum.limit:
@@ -190,7 +190,7 @@ def cohort_chart(scans: Sequence[ScanScores], layers: Sequence[str]) -> Figure:
         axes.plot(_finite(own), color=LIGHT["accent"], lw=2, marker="D", ms=6, label="mean", zorder=3)
         if np.isfinite(code).any():
             axes.plot(_finite(code), color=LIGHT["faint"], lw=1, ls=_DASHES[0], label="linear code, mean")
-        axes.set_xticks(range(len(layers)), [clean(name) for name in layers])
+        axes.set_xticks(range(len(layers)), [brief(name) for name in layers])
         axes.set_xlim(-0.4, max(1, len(layers)) - 0.6)
         _legend(axes)
     return figure

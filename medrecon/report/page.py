@@ -210,17 +210,17 @@ def _write_figures(
         for plane in PLANES:
             layers_figure(
                 volumes.source,
-                {words.clean(layer.layer): volumes.reconstructions[layer.layer] for layer in there},
+                {words.brief(layer.layer): volumes.reconstructions[layer.layer] for layer in there},
                 scores.spacing,
-                scores.units,
+                words.brief(scores.units),
                 folder / f"slices_{plane}",
                 affine=volumes.affine,
                 values_per_voxel={
-                    words.clean(la.layer): la.values_per_voxel
+                    words.brief(la.layer): la.values_per_voxel
                     for la in there
                     if la.values_per_voxel is not None
                 },
-                psnr={words.clean(la.layer): la.psnr if la.controls else None for la in there},
+                psnr={words.brief(la.layer): la.psnr if la.controls else None for la in there},
                 planes=[plane],
                 window=scores.window,
                 error_limit=slicing.limit,

@@ -27,6 +27,12 @@ def clean(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
+def brief(text: str, most: int = 36) -> str:
+    """The text cleaned, and cut to what a chart has room for."""
+    line = clean(text)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
 def number(value: float | None, digits: int = 1, *, signed: bool = False) -> str:
     """Write a number with a fixed count of decimals and a true minus sign: "−3.1", "∞", "–" for none."""
     if value is None or math.isnan(value):
