@@ -17,7 +17,6 @@ from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 from torch import nn
 
-from medrecon.encoders.weights import fingerprint
 from medrecon.errors import ModelError, OutputError
 from medrecon.reconstructor import INPUT, parse_layers
 
@@ -78,8 +77,6 @@ def _described(
     plain: Any = getattr(network, "module", network)  # without what distributes it
     complete: Collection[str] = getattr(plain.inversion, "complete", ())
     files = run_configs(parser, root, folder.absolute().name, complete)
-    if "encoder_fingerprint" in files["metadata.json"]:
-        files["metadata.json"]["encoder_fingerprint"] = fingerprint(plain.encoder)
     return files
 
 

@@ -21,6 +21,7 @@ from monai.handlers import CheckpointLoader
 from monai.inferers import Inferer
 from monai.utils import AdversarialIterationEvents
 
+from medrecon.encoders.weights import fingerprint
 from medrecon.errors import ModelError
 from medrecon.io import find_scans
 from medrecon.reconstructor import Reconstructor, parse_layers
@@ -204,7 +205,7 @@ def fit_decoder(
     """Fit what a decoder over a frozen encoder does not train: the scale of features, linear inverses.
 
     Args:
-        network: its inversion has `fit` and `names`.
+        network: its inversion has `names`, `fit` and `remember` (the encoder's fingerprint).
         batches: training batches with an `image`, of which the first `count` are looked at.
         device: where the network is.
         count: batches to look at.
@@ -217,6 +218,7 @@ def fit_decoder(
             with network.precision(device):
                 seen.append((network.encoder(image, inversion.names), image))
         inversion.fit(seen)
+        inversion.remember(fingerprint(network.encoder))
 
 
 def keep_checkpoints(

@@ -17,8 +17,7 @@ from torch import nn
 from medrecon import __version__
 from medrecon.bundle import find_bundle
 from medrecon.choices import refuse_mixed, with_hu
-from medrecon.encoders.weights import digest, fit_weights, read_weights
-from medrecon.encoders.weights import fingerprint as fingerprint_of
+from medrecon.encoders.weights import digest, fingerprint, fit_weights, read_weights
 from medrecon.errors import ModelError, UsageError
 from medrecon.io import Derivation, Scan, find_scans
 from medrecon.io.meta import remember
@@ -117,16 +116,12 @@ def load_network(network: Network, weights: str | Path, device: str | torch.devi
     return channels_last(network.to(device)).eval()
 
 
-def require_encoder(
-    network: Reconstructor, encoder_weights: str | Path | None, fingerprint: str | None = None
-) -> Reconstructor:
+def require_encoder(network: Reconstructor, encoder_weights: str | Path | None) -> Reconstructor:
     """Refuse to look into an encoder that was not given its weights, or was given others than expected.
 
     Args:
-        network: over a frozen encoder.
-        encoder_weights: the file that its weights came from.
-        fingerprint: of the weights that the decoders were trained for (`medrecon.encoders.fingerprint`);
-            None for any.
+        network: over a frozen encoder; its inversion, where it is trained, knows for which weights.
+        encoder_weights: the file that the encoder's weights came from.
 
     Returns:
         What was given.
@@ -140,7 +135,8 @@ def require_encoder(
             remedy="name their file with --encoder-weights (monai.bundle: --encoder_weights); the bundle's "
             "docs/README.md says where to get it",
         )
-    if fingerprint is not None and fingerprint_of(network.encoder) != fingerprint:
+    made_for = getattr(network.inversion, "encoder_fingerprint", "")
+    if made_for and fingerprint(network.encoder) != made_for:
         raise ModelError(
             "these are other weights than those that the bundle's decoders were trained for",
             path=encoder_weights,

@@ -51,6 +51,8 @@ class FusionDecoder(nn.Module):
         ModelError: no layer, a layer that is not there, layers of different dimensions, or an unknown choice.
     """
 
+    made_for: torch.Tensor
+
     def __init__(
         self,
         layers: Sequence[LayerInfo],
@@ -94,6 +96,7 @@ class FusionDecoder(nn.Module):
         self.head = Shuffle(wide[finest], 1, finest, kernel=3)
         nn.init.zeros_(self.head.conv.weight)
         nn.init.zeros_(self.head.conv.bias)
+        self.register_buffer("made_for", torch.zeros(32, dtype=torch.uint8))
         overlap = {"shuffle": 0, "resize": 2, "transposed": 1}[upsampling]
         # Positions that a stage looks aside: its input, its blocks, its way up, and the head's convolution.
         beyond = sum((depth + 1 + overlap) * max(stride) for stride in self.strides) + max(self.strides[-1])
@@ -137,6 +140,15 @@ class FusionDecoder(nn.Module):
         image = base + STEP * self.head(x).float()
         image = torch.sigmoid(4 * image - 2) if self.output == "sigmoid" else image
         return fit_size(image, tuple(shape))
+
+    @property
+    def encoder_fingerprint(self) -> str:
+        """SHA-256 of the weights that this was trained to invert (`medrecon.encoders.fingerprint`), "" before."""
+        return bytes(self.made_for.tolist()).hex() if bool(self.made_for.any()) else ""
+
+    def remember(self, encoder_fingerprint: str) -> None:
+        """Keep, with the weights, which encoder's features they are for."""
+        self.made_for.copy_(torch.tensor(list(bytes.fromhex(encoder_fingerprint)), dtype=torch.uint8))
 
     def fit(self, batches: Sequence[tuple[Features, torch.Tensor]]) -> None:
         """Fit what is not trained, the scale of each channel and the linear inverses, to typical images.

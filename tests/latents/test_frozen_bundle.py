@@ -39,8 +39,6 @@ def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path,
         encoder = TinyFrozen()
         files.append(tmp_path / f"encoder{seed}.pt")
         torch.save(encoder.state_dict(), files[-1])
-        if seed == 0:
-            meta["encoder_fingerprint"] = fingerprint(encoder)
     inversion = meta["network_def"]["inversion"]
     meta["network_def"] = {
         "_target_": "medrecon.reconstructor.Reconstructor",
@@ -51,6 +49,7 @@ def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path,
     }
     (root / "configs" / "metadata.json").write_text(json.dumps(meta))
     network = Bundle.open(root, {"encoder_weights": files[0]}).build("network_def")
+    network.inversion.remember(fingerprint(network.encoder))
     torch.save(network.inversion.state_dict(), root / "models" / "model.pt")
     return root, files[0], files[1]
 
@@ -90,12 +89,12 @@ def test_features_of_other_encoder_weights_are_refused(
         encode_scan(scan, features, layers="fine", bundle=bundle, device="cpu")
     with pytest.raises(ModelError, match="other weights"):
         encode_scan(scan, features, layers="fine", bundle=bundle, encoder_weights=other, device="cpu")
-    meta = bundle / "configs" / "metadata.json"
-    content = json.loads(meta.read_text())
-    meta.write_text(json.dumps(content | {"encoder_fingerprint": None}))
+    weights = bundle / "models" / "model.pt"
+    state = torch.load(weights, weights_only=True)
+    torch.save(state | {"made_for": torch.zeros_like(state["made_for"])}, weights)
     encode_scan(scan, features, layers="fine", bundle=bundle, encoder_weights=other, device="cpu")
     unsure = decode_features(features, tmp_path / "a.nii.gz", bundle=bundle, device="cpu")
     assert "does not say which weights" in unsure.notes[0]
-    meta.write_text(json.dumps(content))
+    torch.save(state, weights)
     with pytest.raises(ModelError, match="features of other weights"):
         decode_features(features, tmp_path / "b.nii.gz", bundle=bundle, device="cpu")
