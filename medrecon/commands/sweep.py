@@ -15,7 +15,7 @@ from medrecon.commands.faults import PARTIAL, Fault, fault_of
 from medrecon.commands.progress import progress_bar
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
-from medrecon.errors import UsageError
+from medrecon.errors import ModelError, UsageError
 from medrecon.io import publish
 from medrecon.io.names import safe_name
 from medrecon.report.sweep import amount, sweep_figure, variants_figure
@@ -89,7 +89,7 @@ def run_sweep(
     for refusal in refused:
         session.say(f"not used: {refusal}")
     chosen = pick_device(device)
-    settings = {"dataset_dir": str(scans), "held_out": kept_out, "device": str(chosen), **weights}
+    settings = {"dataset_dir": str(scans.absolute()), "held_out": kept_out, "device": chosen, **weights}
     examiner = Examiner(result, chosen, measured_on, trained_on, slices)
     failures: list[Fault] = []
 
@@ -146,6 +146,12 @@ def _numbers(text: str, option: str, least: int) -> list[int]:
 
 def _encoder_weights(config: Any, file: Path | None, root: Path) -> dict[str, Any]:
     if file is None:
+        if "encoder_weights" in config and config["encoder_weights"] is None:
+            raise ModelError(
+                "the bundle does not hold the weights of the network that it looks into",
+                path=root,
+                remedy="name their file with --encoder-weights",
+            )
         return {}
     if "encoder_weights" not in config:
         raise UsageError(

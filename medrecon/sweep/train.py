@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
@@ -60,19 +61,21 @@ class Trainer:
             "settings": {key: str(value) for key, value in sorted(self.settings.items())},
             "overrides": {key: variant.overrides[key] for key in sorted(variant.overrides)},
             "overlays": list(variant.overlays),
+            "configuration": self._digest(variant),
             "budget": self.budget.facts(),
         }
         file = run / PLAN
         if file.exists():
             before = json.loads(file.read_text("utf-8"))
             changed = [key for key in made if before.get(key) != json.loads(json.dumps(made[key]))]
-            if changed:
+            if not changed:
+                return {**made, "epochs": before["epochs"], "steps": before["steps"]}
+            if (run / TIMES).exists():  # else nothing was trained yet that could be mixed
                 raise OutputError(
                     f"holds a training with other {' and '.join(changed)}",
                     path=run,
                     remedy="repeat the command as it was, or name another OUTPUT",
                 )
-            return {**made, "epochs": before["epochs"], "steps": before["steps"]}
         steps = self.budget.steps or self._steps_in_time(variant)
         made["epochs"] = epochs_for(steps, read_config(self.root, variant.overlays))
         made["steps"] = math.prod(made["epochs"].values())
@@ -112,6 +115,12 @@ class Trainer:
         for checkpoint in run.glob("checkpoint_epoch=*.pt"):
             checkpoint.unlink()
         return clock.total
+
+    def _digest(self, variant: Variant) -> str:
+        """Of the files that say what is trained: variants of a bundle that was edited do not compare."""
+        files = ("metadata.json", "train.yaml", *variant.overlays)
+        texts = [(self.root / "configs" / name).read_bytes() for name in files]
+        return hashlib.sha256(b"\0".join(texts)).hexdigest()
 
     def _steps_in_time(self, variant: Variant) -> int:
         """As many steps as fit into the minutes, by the speed of a few."""

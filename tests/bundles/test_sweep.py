@@ -33,7 +33,7 @@ def bundle(small_bundle: Callable[[str], Path], import_path: None) -> Path:
 
 @pytest.fixture
 def trainer(bundle: Path, scans: dict[str, Any]) -> Callable[..., Trainer]:
-    settings = {"dataset_dir": str(scans["folder"]), "held_out": ["mr*"], "device": "cpu"}
+    settings = {"dataset_dir": str(scans["folder"]), "held_out": ["mr*"], "device": torch.device("cpu")}
     return lambda **budget: Trainer(bundle, settings, Budget(**(budget or {"steps": 6})))
 
 
@@ -96,6 +96,10 @@ def test_what_is_done_is_not_done_again_and_not_mixed(
     other = Variant(variant.name, variant.knobs, {**variant.overrides, "batch_size": 2})
     with pytest.raises(OutputError, match="a training with other overrides"):
         made.plan(other, run)
+    with (made.root / "configs" / "train.yaml").open("a") as stream:
+        stream.write("edited: true\n")
+    with pytest.raises(OutputError, match="a training with other configuration"):
+        made.plan(variant, run)
 
 
 def test_minutes_become_steps_once(
@@ -107,6 +111,7 @@ def test_minutes_become_steps_once(
     assert plan["budget"] == {"equal": "time", "steps": None, "minutes": 0.05}
     assert trainer(minutes=0.05).plan(variant, tmp_path / "run") == plan, "timed once, for each resume too"
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["variant.json"]
+    assert trainer(steps=3).plan(variant, tmp_path / "run")["steps"] == 3, "nothing was trained yet"
 
 
 def run_sweep(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -193,3 +198,12 @@ def test_mistakes_are_told_in_a_line(
     assert (ended, err.count("\n")) == (code, 1)
     assert said in err
     assert not out.exists()
+
+
+def test_a_frozen_encoder_needs_its_weights(
+    repo: Path, tmp_path: Path, scans: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--bundle", repo / "bundles" / "frozen_encoder_inversion", "--layer", "relu3_3", "--depths", 1]
+    code, _, err = run_sweep(capsys, scans["folder"], tmp_path / "out", *words, "--held-out", "mr*")
+    assert (code, err.count("\n")) == (4, 1)
+    assert "--encoder-weights" in err
