@@ -143,7 +143,7 @@ class FusionDecoder(nn.Module):
 
     @property
     def encoder_fingerprint(self) -> str:
-        """SHA-256 of the weights that this was trained to invert (`medrecon.encoders.fingerprint`), "" before."""
+        """Of the weights that this is trained to invert (`medrecon.encoders.fingerprint`); "" before."""
         return bytes(self.made_for.tolist()).hex() if bool(self.made_for.any()) else ""
 
     def remember(self, encoder_fingerprint: str) -> None:
