@@ -99,7 +99,7 @@ class LinearInverse(nn.Module):
 
 
 def ridge(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-    """Linear regression with a constant, (inputs + 1, outputs), by the ridge that does best on rows kept aside.
+    """Linear regression with a constant, (inputs + 1, outputs), by the ridge that is best on rows kept aside.
 
     Those are the last fifth: other images, not neighbours of what is fitted.
 

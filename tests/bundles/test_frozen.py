@@ -1,0 +1,247 @@
+"""The bundles over somebody else's network: nothing without its weights, nothing of it in theirs, frozen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, verify_metadata
+from safetensors.torch import save_file
+
+from medrecon.encoders import DeepbetEncoder, VGGEncoder, fingerprint
+from medrecon.errors import ModelError
+from medrecon.evaluation import compare_geometry, fidelity
+from medrecon.io import find_one, find_scans, read_scan
+from medrecon.pipeline import Pipeline
+
+NAMES = ["frozen_encoder_inversion", "brain_encoder_inversion"]
+ENCODERS = {"frozen_encoder_inversion": VGGEncoder, "brain_encoder_inversion": DeepbetEncoder}
+FILES = {
+    "frozen_encoder_inversion": "vgg16_features.safetensors",
+    "brain_encoder_inversion": "deepbet_bbox.safetensors",
+}
+DEEP = {"frozen_encoder_inversion": "relu4_3", "brain_encoder_inversion": "down1"}
+SHALLOW = {"frozen_encoder_inversion": "relu1_2", "brain_encoder_inversion": "stem"}
+bundles = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A file of random weights for each encoder."""
+    files = {}
+    for name, build in ENCODERS.items():
+        torch.manual_seed(3)
+        files[name] = tmp_path_factory.mktemp(name) / FILES[name]
+        save_file(build().state_dict(), files[name])
+    return files
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, repo: Path, weights: dict[str, Path]) -> Callable[[str], Path]:
+    """`bundle(name)` -> a copy with a narrow decoder, made for the random weights."""
+
+    def copy(name: str) -> Path:
+        target = tmp_path / "elsewhere" / name
+        shutil.copytree(repo / "bundles" / name / "configs", target / "configs")
+        meta_file = target / "configs" / "metadata.json"
+        meta = json.loads(meta_file.read_text())
+        meta["network_def"]["inversion"].update(widths=[4, 4, 4], depth=1)
+        meta["network_def"]["mixed_precision"] = False
+        meta_file.write_text(json.dumps(meta))
+        network: Any = ConfigParser(
+            {"_meta_": meta, "encoder_weights": str(weights[name])}
+        ).get_parsed_content("_meta_#network_def")
+        network.inversion.remember(fingerprint(network.encoder))
+        (target / "models").mkdir()
+        state = {key: value.half() for key, value in network.inversion.state_dict().items()}
+        torch.save(state, target / "models" / "model.pt")
+        return target
+
+    return copy
+
+
+@pytest.fixture
+def training(scans: dict[str, Any], weights: dict[str, Path]) -> Callable[..., dict[str, Any]]:
+    """`training(name, output_dir, **options)` -> overrides that make train.yaml a matter of seconds."""
+
+    def overrides(name: str, output_dir: Path, **options: Any) -> dict[str, Any]:
+        brain = name == "brain_encoder_inversion"
+        size = [64, 64, 64] if brain else [32, 32]
+        small = {"geometry#1#spatial_size": size, "phantom_count": 2} if brain else {}
+        return {
+            "dataset_dir": str(scans["folder"]),
+            "output_dir": str(output_dir),
+            "encoder_weights": str(weights[name]),
+            "max_epochs": 2,
+            "iterations_per_epoch": 2,
+            "batch_size": 1,
+            "patch_size": size,
+            "val_interval": 2,
+            "validate#dataset#length": 1,
+            "device": "cpu",
+            **small,
+            **options,
+        }
+
+    return overrides
+
+
+def cause_of(error: BaseException | None) -> str:
+    """The error of ours behind the one that MONAI raised."""
+    while error is not None and not isinstance(error, ModelError):
+        error = error.__cause__
+    return str(error)
+
+
+@bundles
+def test_metadata_and_commands(name: str, repo: Path, tmp_path: Path) -> None:
+    configs = repo / "bundles" / name / "configs"
+    schema = shutil.copy(repo / "tests" / "bundles" / "meta_schema.json", tmp_path / "meta_schema.json")
+    verify_metadata(meta_file=str(configs / "metadata.json"), filepath=str(schema))
+    assert json.loads((configs / "metadata.json").read_text())["name"] == name
+    for path in configs.glob("*.yaml"):
+        first = path.read_text().splitlines()[0]
+        assert f"bundles/{name}/configs/{path.name}" in first
+        assert "--dataset_dir" in first
+    assert "Apache License, Version 2.0" in (repo / "bundles" / name / "LICENSE").read_text()
+
+
+@bundles
+def test_trained_small_it_is_a_bundle_without_the_encoder(
+    name: str,
+    tmp_path: Path,
+    bundle: Callable[[str], Path],
+    training: Callable[..., dict[str, Any]],
+    workflow: Callable[..., Any],
+    weights: dict[str, Path],
+    scans: dict[str, Any],
+) -> None:
+    """Trained, resumed, used; the encoder is the same to the last bit, and no part of what is written."""
+    source = bundle(name)
+    made = workflow(source, "train.yaml", **training(name, tmp_path / "run"))
+    assert made.check_properties() == []
+    network = made.parser.get_parsed_content("network")
+    before = fingerprint(network.encoder)
+    start = {key: value.clone() for key, value in network.inversion.state_dict().items()}
+    assert any(key.startswith("linear") and value.any() for key, value in start.items()), "fitted first"
+    made.run()
+    assert fingerprint(network.encoder) == before
+    assert not network.encoder.training
+    assert not any(p.requires_grad for p in network.encoder.parameters())
+    after = network.inversion.state_dict()
+    fitted = ("linear", "mean", "scale")
+    changed = {key for key in start if not torch.equal(start[key], after[key])}
+    assert changed
+    assert not [key for key in changed if key.startswith(fitted) or key.endswith(fitted)]
+    kept = torch.load(tmp_path / "run" / "models" / "model.pt", weights_only=True)
+    assert kept.keys() == after.keys()
+    resumed = workflow(
+        source, "train.yaml", **training(name, tmp_path / "run", resume=True, max_epochs=2)
+    ).parser.get_parsed_content("network")
+    assert resumed is not network
+
+    scan = find_scans(scans["folder"] / "mr.nii.gz").scans[0]
+    results = [DEEP[name], f"{SHALLOW[name]}+{DEEP[name]}", "input"]
+    pipeline = Pipeline.from_bundle(
+        tmp_path / "run",
+        scans=[scan],
+        output=tmp_path / "out",
+        layers=results,
+        device="cpu",
+        overrides={"encoder_weights": weights[name]},
+    )
+    outputs = pipeline.run(scan).outputs
+    values = read_scan(scan)
+    assert np.array_equal(read_scan(find_one(outputs["input"])), values)
+    for result in results:
+        found = find_one(outputs[result])
+        assert compare_geometry(scan.affine, scan.shape, found.affine, found.shape, 1e-5) == []
+    joined = fidelity(values, read_scan(find_one(outputs[results[1]])), units="")
+    assert joined.psnr > 12, "the linear inverse of the shallow layer is there from the start"
+
+
+@pytest.mark.parametrize("overlays", [("perceptual.yaml",), ("perceptual.yaml", "adversarial.yaml")])
+def test_overlays(
+    overlays: tuple[str, ...],
+    tmp_path: Path,
+    bundle: Callable[[str], Path],
+    training: Callable[..., dict[str, Any]],
+    workflow: Callable[..., Any],
+) -> None:
+    name = "frozen_encoder_inversion"
+    extra = {"discriminator_def#channels": 4, "discriminator_def#num_layers_d": 1, "generator_loss#start": 0}
+    made = workflow(
+        bundle(name),
+        "train.yaml",
+        *overlays,
+        **training(name, tmp_path / "run", max_epochs=1, **(extra if len(overlays) == 2 else {})),
+    )
+    made.run()
+    terms = made.parser.get_parsed_content("loss_function").last
+    assert {"psnr", "perceptual", "consistency"} <= terms.keys()
+    assert all(np.isfinite(list(terms.values())))
+    assert (tmp_path / "run" / "models" / "model.pt").is_file()
+
+
+@bundles
+def test_without_the_weights_of_the_network_or_with_others_it_is_refused(
+    name: str,
+    tmp_path: Path,
+    bundle: Callable[[str], Path],
+    scans: dict[str, Any],
+    training: Callable[..., dict[str, Any]],
+    workflow: Callable[..., Any],
+) -> None:
+    torch.manual_seed(4)
+    other = tmp_path / "other.safetensors"
+    save_file(ENCODERS[name]().state_dict(), other)
+    scan = find_scans(scans["folder"] / "mr.nii.gz").scans[0]
+    for given, said in [({}, "--encoder-weights"), ({"encoder_weights": other}, "other weights")]:
+        with pytest.raises(ModelError, match=said):
+            Pipeline.from_bundle(bundle(name), scans=[scan], output=tmp_path / "out", overrides=given)
+        shutil.rmtree(tmp_path / "elsewhere")
+    with pytest.raises(RuntimeError) as refused:
+        workflow(bundle(name), "train.yaml", **training(name, tmp_path / "run", encoder_weights=None))
+    assert "does not hold the weights" in cause_of(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+@bundles
+def test_the_decoders_that_come_along_fit(name: str, repo: Path, workflow: Callable[..., Any]) -> None:
+    folder = repo / "bundles" / name
+    made = workflow(folder, "inference.yaml", kind="inference", device="cpu")
+    network = made.parser.get_parsed_content("network_def")
+    assert len(network.layers()) >= 4
+    state = torch.load(folder / "models" / "model.pt", weights_only=True)
+    network.inversion.load_state_dict(state)
+    assert (folder / "models" / "model.pt").stat().st_size <= 24 << 20
+    assert network.inversion.head.conv.weight.any(), "these weights were never trained"
+    assert all(linear.weight.any() for linear in network.inversion.linear.values())
+
+
+@pytest.mark.real_data
+def test_decoders_on_a_scan_that_nobody_was_trained_on(repo: Path, shared_dir: Path, tmp_path: Path) -> None:
+    """The torso of the sample data through VGG16's true weights: deeper keeps less, all keep much."""
+    scan = find_one(repo / "sample_data" / "ct_torso")
+    layers = ["relu1_2", "relu3_3", "relu5_3"]
+    pipeline = Pipeline.from_bundle(
+        "frozen_encoder_inversion",
+        scans=[scan],
+        output=tmp_path / "out",
+        layers=layers,
+        device="cpu",
+        output_format="nifti",
+        overrides={"encoder_weights": shared_dir / "weights" / FILES["frozen_encoder_inversion"]},
+    )
+    outputs = pipeline.run(scan).outputs
+    psnr = [fidelity(read_scan(scan), read_scan(find_one(outputs[k])), units="HU").psnr for k in layers]
+    assert psnr[0] > 38
+    assert psnr[1] > 27
+    assert psnr[2] > 19
+    assert psnr == sorted(psnr, reverse=True)
