@@ -1,5 +1,6 @@
 """Networks that turn an image into features: `layers()` says which, `forward(image, names)` computes them."""
 
+from medrecon.encoders.build import build_encoder
 from medrecon.encoders.conv import ConvEncoder
 from medrecon.encoders.deepbet import DeepbetEncoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
@@ -7,6 +8,7 @@ from medrecon.encoders.medicalnet import MedicalNetEncoder
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.plain import PlainEncoder
 from medrecon.encoders.resnet import ResNetEncoder
+from medrecon.encoders.tap import TappedEncoder
 from medrecon.encoders.vgg import VGGEncoder
 from medrecon.encoders.weights import fingerprint, fit_weights, read_weights
 
@@ -18,7 +20,9 @@ __all__ = [
     "MedicalNetEncoder",
     "PlainEncoder",
     "ResNetEncoder",
+    "TappedEncoder",
     "VGGEncoder",
+    "build_encoder",
     "fingerprint",
     "fit_weights",
     "read_weights",

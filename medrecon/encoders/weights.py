@@ -14,11 +14,14 @@ from torch import nn
 
 from medrecon.errors import ModelError
 
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
+"""Where checkpoints that hold more than tensors keep them."""
+
 
 def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file or of a torch checkpoint, which is unpickled with `weights_only`.
 
-    A checkpoint that holds its tensors under `state_dict` is unwrapped.
+    A checkpoint that holds its tensors under `state_dict` (or `model`, `network` ...) is unwrapped.
 
     Args:
         path: the file.
@@ -123,8 +126,9 @@ def _read(file: Path) -> Any:
 
 
 def _checked(content: Any, file: Path) -> dict[str, torch.Tensor]:
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    if isinstance(content, Mapping):
+        inner = (content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping))
+        content = next(inner, content)
     tensors = isinstance(content, Mapping) and all(isinstance(v, torch.Tensor) for v in content.values())
     if not tensors or not content:
         raise ModelError(
