@@ -159,6 +159,8 @@ def _one(
     trainer: Trainer, examiner: Examiner, variant: Variant, run: Path, label: str, watch: Watch
 ) -> dict[str, Any]:
     plan = trainer.plan(variant, run)
+    if not (run / RESULT).is_file():
+        watch.say(f"{label}: {plan['steps']} steps of training")
     with watch.bar(f"{label}: training") as tick:
         seconds = trainer.train(variant, run, plan, tick)
     figures = examiner.examine(run)

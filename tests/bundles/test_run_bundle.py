@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,21 @@ def test_results_that_were_not_trained_are_not_offered(
     offered: list[str], trained: list[str], usable: list[str]
 ) -> None:
     assert usable_results(offered, trained, complete={"a"}) == usable
+
+
+def test_a_run_that_was_killed_at_the_very_end_becomes_a_bundle_by_a_resume(
+    tmp_path: Path,
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+    short_training: Callable[..., dict[str, Any]],
+) -> None:
+    bundle, run = small_bundle(NAMES[1]), tmp_path / "run"
+    workflow(bundle, "train.yaml", **short_training(NAMES[1], run, max_epochs=1)).trainer.run()
+    before = (run / "model.pt").read_bytes()
+    for name in ("configs", "models"):
+        shutil.rmtree(run / name)
+    again = workflow(bundle, "train.yaml", **short_training(NAMES[1], run, max_epochs=1, resume=True))
+    again.trainer.run()
+    assert again.trainer.state.epoch == 1
+    assert (run / "models" / "model.pt").read_bytes() == before
+    assert find_bundle(run) == run
