@@ -14,7 +14,7 @@ from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores
 from medrecon.io.publish import publish
 from medrecon.report.scene_files import Slab, colour_table, file_name, text_table, write_nrrd
 from medrecon.report.scene_mrml import Scene
-from medrecon.report.scene_values import Store, ends, error_limit, percentile, round_up, sample
+from medrecon.report.scene_values import Store, ends, error_limit, map_limit
 from medrecon.report.scene_views import COLUMNS, Shown, add_views
 from medrecon.report.scene_words import MEANING, attributes, describe, describe_source, metrics
 from medrecon.report.style import ERROR_MAP
@@ -123,6 +123,7 @@ class _Writer:
         self._store = Store(volumes.source, scores.units)
         self._limit = error_limit(volumes)
         self._error_colours = self._colours("error", ERROR_MAP, (-self._limit, self._limit))
+        self._maps: dict[str, tuple[str, float]] = {}
         self.source = self._volume(
             f"source {scores.label}".strip(),
             self._store.slab(volumes.source),
@@ -149,10 +150,8 @@ class _Writer:
             facts,
             self._error_colours,
         )
-        for kind, maps in (("uncertainty", volumes.uncertainty), ("invented", volumes.invented)):
-            values = maps.get(name)
-            if values is not None:
-                self._map(f"{name} {kind}", values, f"{MEANING[kind]}. {said}", facts)
+        self._map("uncertainty", volumes.uncertainty, score)
+        self._map("invented", volumes.invented, score)
         return name, image, error
 
     def table(self) -> None:
@@ -167,11 +166,23 @@ class _Writer:
         """Write the nodes, nearest the root: that is how Slicer finds them."""
         self._bundle.writestr(_entry(f"{_FOLDER}/{_FOLDER}.mrml"), self.scene.xml())
 
-    def _map(self, name: str, values: np.ndarray, said: str, facts: Mapping[str, str]) -> None:
-        top = round_up(percentile(sample(values)))
-        colours = self._colours(name, _EXTENT_MAP, (0.0, top))
-        dtype = np.dtype(np.float32)
-        self._volume(name, lambda part: values[:, :, part], dtype, (0.0, top), said, facts, colours)
+    def _map(self, kind: str, maps: Mapping[str, np.ndarray | None], score: LayerScore) -> None:
+        values = maps.get(score.layer)
+        if values is None:
+            return
+        if kind not in self._maps:  # one scale for all layers
+            top = map_limit(v for v in maps.values() if v is not None)
+            self._maps[kind] = self._colours(kind, _EXTENT_MAP, (0.0, top)), top
+        colours, top = self._maps[kind]
+        self._volume(
+            f"{score.layer} {kind}",
+            lambda part: values[:, :, part],
+            self._store.dtype(*ends(values)) if values.dtype.kind in "iu" else np.dtype(np.float32),
+            (0.0, top),
+            f"{MEANING[kind]}. {describe(score, self._scores.units)}",
+            attributes(score),
+            colours,
+        )
 
     def _volume(
         self,

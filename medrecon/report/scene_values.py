@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -49,6 +50,12 @@ def error_limit(volumes: AtlasVolumes) -> float:
     source = sample(volumes.source)
     worst = (np.abs(sample(result) - source) for result in volumes.reconstructions.values())
     return round_up(max(percentile(errors) for errors in worst))
+
+
+def map_limit(maps: Iterable[np.ndarray]) -> float:
+    """The same for maps that are zero in most places: it holds nearly all other values of the worst."""
+    parts = (sample(values) for values in maps)
+    return round_up(max((percentile(part[part > 0]) for part in parts), default=0.0))
 
 
 def sample(volume: np.ndarray) -> np.ndarray:

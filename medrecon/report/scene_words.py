@@ -26,14 +26,14 @@ def describe(score: LayerScore, units: str) -> str:
     unit = f" {units}" if units else ""
     parts = [
         f"MAE {number(score.mae)}{unit}, RMSE {number(score.rmse)}{unit}, bias {number(score.bias)}{unit}",
-        f"PSNR {number(score.psnr)} dB (range {number(score.data_range)}{unit}), SSIM {number(score.ssim)}",
+        f"PSNR {decibels(score.psnr)} (range {number(score.data_range)}{unit}), SSIM {number(score.ssim)}",
     ]
     if score.values_per_voxel is not None:
         parts.append(f"{number(score.values_per_voxel)} values per voxel")
     if score.spectrum.limit is not None:
         parts.append(f"lost beyond {number(score.spectrum.limit)} line pairs per mm")
     parts += [f"same PSNR as {name} at {number(rate)} bits per voxel" for name, rate in _rates(score)]
-    controls = [f"{c.name} {number(c.psnr)} dB" for c in score.controls]
+    controls = [f"{c.name} {decibels(c.psnr)}" for c in score.controls]
     parts.append(f"controls: {', '.join(controls)}" if controls else "controls were not measured")
     return ". ".join([f"{score.layer}: {parts[0]}", *parts[1:], _NOT_FOR_DIAGNOSIS])
 
@@ -79,6 +79,11 @@ def number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return f"{value:.4g}" if math.isfinite(value) else "exact"
+
+
+def decibels(value: float) -> str:
+    """With the unit, but for an infinite value."""
+    return f"{number(value)} dB" if math.isfinite(value) else number(value)
 
 
 def _rates(score: LayerScore) -> Sequence[tuple[str, float]]:

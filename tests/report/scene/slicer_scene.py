@@ -37,7 +37,7 @@ def load(bundle: Path, folder: Path) -> Any:
     colours = slicer.vtkMRMLColorLogic()
     colours.SetMRMLScene(scene)
     scene.logics = logic, layout, colours  # kept alive
-    if not logic.OpenSlicerDataBundle(str(bundle), str(folder)):
+    if not logic.OpenSlicerDataBundle(str(bundle.resolve()), str(folder)):
         sys.exit("3D Slicer cannot open the bundle")
     return scene
 

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from medrecon.errors import OutputError, UsageError
 from medrecon.report.scene import write_scene
-from medrecon.report.scene_values import Store, error_limit, round_up
+from medrecon.report.scene_values import Store, error_limit, map_limit, round_up
 from medrecon.report.scene_views import planes
 
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -122,6 +122,20 @@ def test_window_and_scale(make_atlas: Callable, tmp_path: Path) -> None:
     errors = np.abs(volumes.reconstructions["level3"] - volumes.source)
     assert np.percentile(errors, 98) < limit < 2 * errors.max()
     assert {shown[n] for n in shown if "error" in n} == {(2 * limit, 0.0, "0")}
+
+
+def test_maps_have_one_scale(make_atlas: Callable, tmp_path: Path) -> None:
+    scores, volumes = make_atlas(3, maps=True)
+    volumes.uncertainty["level1"] = np.zeros(scores.shape, np.uint8)
+    volumes.uncertainty["level3"][1:] = 0  # sparse: the scale is of what there is
+    path = write_scene(tmp_path / "review.mrb", scores, volumes)
+    limit = map_limit(volumes.uncertainty.values())
+    assert limit > 0.5 * volumes.uncertainty["level3"].max()
+    found = [d for name, d in by_name(path, "VolumeDisplay").items() if name.endswith("uncertainty")]
+    assert {(d.get("window"), d.get("level")) for d in found} == {(str(limit), str(limit / 2))}
+    assert len({d.get("colorNodeID") for d in found}) == 1
+    assert volume(path, "level1 uncertainty", tmp_path)[0].dtype == np.int16
+    assert map_limit([]) == map_limit([np.zeros((2, 2, 2))]) == 1
 
 
 def test_error_colours_are_symmetric_about_zero(make_atlas: Callable, tmp_path: Path) -> None:
