@@ -220,7 +220,7 @@ def test_whole_or_not_at_all(make_atlas: Callable, tmp_path: Path, monkeypatch: 
     before = path.read_bytes()
     with pytest.raises(OutputError, match="exists"):
         write_scene(path, *make_atlas(2))
-    monkeypatch.setattr("medrecon.report.scene.metrics", lambda scores: 1 / 0)
+    monkeypatch.setattr("medrecon.report.scene_writer.metrics", lambda scores: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_scene(path, *make_atlas(2), overwrite=True)
     assert path.read_bytes() == before
