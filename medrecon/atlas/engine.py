@@ -20,7 +20,6 @@ from medrecon.errors import UsageError
 from medrecon.io import SaveReconstructiond, ScanWarning, read_scan
 from medrecon.io.reader import remember
 from medrecon.io.scan import Scan
-from medrecon.pipeline import _PARTS, _SETTINGS
 from medrecon.reconstructor import INPUT, parse_layers
 from medrecon.types import LayerInfo
 
@@ -106,7 +105,7 @@ class Engine:
         self.device = pick_device(device)
         weights = {} if encoder_weights is None else {"encoder_weights": encoder_weights}
         opened = Bundle.open(bundle, weights)
-        opened.require(*_SETTINGS, *_PARTS)
+        opened.require("network", "preprocessing", "inferer", "postprocessing")
         known = [layer.name for layer in layers_of(opened)]
         self.results = parse_results(known if layers is None else layers)
         if INPUT in self.results:
@@ -227,7 +226,10 @@ class Engine:
                 if kind != RANDOM or name not in probe.same:
                     box.variants[name, kind] = _units(values, low, width)
             for name in names:
-                box.bits_per_voxel[name] = probe.code.bits(parse_layers(name)) / seen[0, 0].numel()
+                box.bits_per_voxel[name] = sum(
+                    probe.code.bits_per_value(layer) * self.infos[layer].values_per_voxel
+                    for layer in parse_layers(name)
+                )
                 box.consistency[name] = probe.consistency.of(name)
             probe.code.forget()
         return box

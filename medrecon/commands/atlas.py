@@ -13,7 +13,7 @@ import numpy as np
 from medrecon.atlas.cohort import patient_numbers, write_summary
 from medrecon.atlas.compare import compare_atlases, compare_folders, write_comparison
 from medrecon.atlas.engine import Engine
-from medrecon.atlas.measure import measure
+from medrecon.atlas.measuring import measure
 from medrecon.atlas.output import read_scores, refuse_taken, write_atlas
 from medrecon.bundle import Bundle
 from medrecon.choices import refuse_mixed, with_hu

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -54,9 +54,10 @@ class FeatureCode:
         """Start counting anew; the ranges stay."""
         self._counts.clear()
 
-    def bits(self, names: Iterable[str]) -> float:
-        """Bits that these layers take, over all positions counted."""
-        return float(sum(entropy_bits(self._counts[name]) for name in names))
+    def bits_per_value(self, name: str) -> float:
+        """Bits that a value of this layer takes, the mean over its channels."""
+        counts = self._counts[name]
+        return entropy_bits(counts) / float(counts.sum())
 
 
 def entropy_bits(counts: np.ndarray) -> float:

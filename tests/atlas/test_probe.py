@@ -1,0 +1,113 @@
+"""The network that answers for the controls, seen through with networks of one layer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, random_encoder, variant
+from medrecon.encoders import ConvEncoder
+from medrecon.inversion import PyramidDecoder
+from medrecon.reconstructor import Reconstructor
+from medrecon.types import LayerInfo
+
+
+class Copy(nn.Module):
+    """A layer that is the image, and one that is twice the image through a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice = nn.Conv3d(1, 1, 1, bias=False)
+        nn.init.constant_(self.twice.weight, 2.0)
+
+    def layers(self):
+        return [LayerInfo("copy", 1, (1, 1, 1), (1, 1, 1)), LayerInfo("twice", 1, (1, 1, 1), (1, 1, 1))]
+
+    def forward(self, image, names=None):
+        found = {"copy": image, "twice": self.twice(image)}
+        return {name: found[name] for name in names or found}
+
+
+class Halve(nn.Module):
+    reach = 0
+
+    def forward(self, features, shape):
+        return features["copy"] if "copy" in features else features["twice"] / 2
+
+
+@pytest.fixture
+def probe() -> Probe:
+    return Probe(Reconstructor(Copy(), Halve(), mixed_precision=False)).eval()
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.rand(1, 1, 12, 10, 8, generator=torch.Generator().manual_seed(1))
+
+
+@torch.inference_mode()
+def answers(probe: Probe, image: torch.Tensor, result: str) -> dict[str, torch.Tensor]:
+    probe.ranging = True
+    assert len(list(probe.reconstruct(image, [result]))) == 1
+    probe.ranging = False
+    kinds = [PLAIN, QUANTISED, SHUFFLED, RANDOM]
+    made = probe.reconstruct(image, [variant(result, kind) for kind in kinds])
+    return dict(zip(kinds, made, strict=True))
+
+
+def test_each_variant_is_what_it_says(probe, image):
+    made = answers(probe, image, "twice")
+    assert torch.allclose(made[PLAIN], image)
+    step = (image.max() - image.min()) / 255
+    assert 0 < (made[QUANTISED] - image).abs().max() <= 0.51 * step
+    assert torch.equal(made[SHUFFLED].flatten().sort().values, made[PLAIN].flatten().sort().values)
+    assert (made[SHUFFLED] - image).abs().mean() > 0.2
+    assert not torch.allclose(made[RANDOM], image)
+    assert probe.same == set()
+    assert probe.consistency.of("twice") == pytest.approx(0, abs=1e-6)
+    assert 0.9 * 8 < probe.code.bits_per_value("twice") <= 8
+
+
+def test_features_that_do_not_depend_on_weights_are_told(probe, image):
+    answers(probe, image, "copy")
+    assert probe.same == {"copy"}
+
+
+def test_an_inconsistent_reconstruction_is_told(probe, image):
+    probe.network.inversion.forward = lambda features, shape: 0 * next(iter(features.values()))
+    answers(probe, image, "twice")
+    assert probe.consistency.of("twice") == pytest.approx(1)
+
+
+def test_whole_feature_vectors_are_shuffled_over_slices_and_positions():
+    from medrecon.atlas.probe import _shuffled
+
+    values = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).float()
+    moved = _shuffled(values)
+    before = values.movedim(1, -1).reshape(-1, 3)
+    after = moved.movedim(1, -1).reshape(-1, 3)
+    assert not torch.equal(before, after)
+    assert {tuple(v.tolist()) for v in before} == {tuple(v.tolist()) for v in after}
+
+
+def test_the_random_encoder_is_another_and_always_the_same():
+    encoder = ConvEncoder(3, widths=(4, 4, 4))
+    one, two = random_encoder(encoder), random_encoder(encoder)
+    names = ["level3"]
+    image = torch.rand(1, 1, 16, 16, 16)
+    with torch.inference_mode():
+        assert torch.equal(one(image, names)["level3"], two(image, names)["level3"])
+        assert not torch.equal(one(image, names)["level3"], encoder(image, names)["level3"])
+    assert random_encoder(nn.Module()) is None
+    assert random_encoder(nn.ReLU()) is None
+
+
+def test_the_own_network_goes_through():
+    encoder = ConvEncoder(3, widths=(4, 4, 4))
+    network = Reconstructor(encoder, PyramidDecoder(encoder.layers(), widths=(4, 4, 4), depth=1))
+    probe = Probe(network).eval()
+    made = answers(probe, torch.rand(1, 1, 16, 32, 16), "level2+level3")
+    assert {kind: tuple(v.shape) for kind, v in made.items()}[RANDOM] == (1, 1, 16, 32, 16)
+    assert probe.stride == 16
+    assert probe.halo == network.halo
