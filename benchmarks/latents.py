@@ -38,6 +38,7 @@ from medrecon.evaluation.fidelity import fidelity
 from medrecon.io import Scan, read_scan
 from medrecon.io.features import FeatureFile
 from medrecon.io.features_facts import DTYPES
+from medrecon.io.meta import remember
 from medrecon.latents import FeatureDecoder, FeatureEncoder
 from medrecon.latents.model import open_decoder
 from medrecon.ranges import intensity_map
@@ -69,6 +70,7 @@ class Bench:
 
     def reconstruct(self, scan: Scan, layer: str) -> tuple[np.ndarray, float]:
         """What `medrecon reconstruct` makes of a scan, before it is rounded; and the network's seconds."""
+        remember(scan)
         image = list_data_collate([self._preprocessing({"image": scan})])["image"]
         self._inferer.results = [layer]
         start = time.perf_counter()

@@ -34,9 +34,7 @@ def test_there_and_back(run: Run, tmp_path: Path, make_nifti: Make) -> None:
     features = tmp_path / "f.safetensors"
     code, out, err = run("encode", tmp_path / "t1.nii.gz", features, "-l", "coarse2,coarse4")
     assert code == 0
-    assert (
-        "coarse2, coarse4 as float32: about 1.7 kB" in err
-    )  # (9 x 8 x 5 + 5 x 4 x 3) values of 4 bytes: 1.7 kB
+    assert "coarse2, coarse4 as float32: about 1.7 kB" in err  # (9 x 8 x 5 + 5 x 4 x 3) values of 4 bytes
     assert all(word in out for word in ("coarse2", "coarse4", "f.safetensors", "kB"))
     (tmp_path / "t1.nii.gz").unlink()
     code, out, err = run("decode", features, tmp_path / "out")
