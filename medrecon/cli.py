@@ -25,6 +25,7 @@ from medrecon.commands.verbs import atlas as _atlas
 from medrecon.commands.verbs import decode as _decode
 from medrecon.commands.verbs import encode as _encode
 from medrecon.commands.verbs import invert as _invert
+from medrecon.commands.verbs import layers as _layers
 from medrecon.commands.verbs import reconstruct as _reconstruct
 from medrecon.commands.verbs import slicer as _slicer
 from medrecon.commands.verbs import sweep as _sweep
@@ -83,16 +84,7 @@ def program(
 app.command(name="reconstruct", epilog=_reconstruct.EXAMPLES)(_reconstruct.reconstruct)
 
 
-@app.command()
-def layers(ctx: typer.Context, bundle: Bundle = "volume_autoencoder", as_json: Json = False) -> None:
-    """List a bundle's layers: name, channels, stride, values per voxel, receptive field."""
-
-    def work() -> Outcome:
-        from medrecon.commands.inspect import list_layers
-
-        return list_layers(bundle)
-
-    _session(ctx, as_json).run(work)
+app.command(name="layers", epilog=_layers.EXAMPLES)(_layers.layers)
 
 
 @app.command()

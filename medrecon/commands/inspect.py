@@ -1,4 +1,4 @@
-"""The verbs that only look: `layers`, `scans`, `compare`."""
+"""The verbs that only look: `scans`, `compare`."""
 
 from __future__ import annotations
 
@@ -15,42 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medrecon.io.scan import Scan
-
-
-def list_layers(bundle: str) -> Outcome:
-    """The layers that a bundle's network declares.
-
-    Raises:
-        ModelError: no such bundle, or it cannot be built.
-    """
-    from medrecon.bundle import Bundle, layers_of
-
-    opened = Bundle.open(bundle)
-    rows = [
-        {
-            "name": layer.name,
-            "channels": layer.channels,
-            "stride": list(layer.stride),
-            "values_per_voxel": layer.values_per_voxel,
-            "receptive_field": None if layer.receptive_field is None else list(layer.receptive_field),
-        }
-        for layer in layers_of(opened)
-    ]
-
-    def show(console: Console) -> None:
-        numbers = ("channels", "stride", "values per voxel", "receptive field")
-        console.print(table(("layer", *numbers), [_layer_cells(row) for row in rows], right=numbers))
-        console.print("A result may join layers (level2+level4); 'input' uses none.")
-
-    return Outcome({"bundle": opened.name, "version": opened.version, "layers": rows}, show)
-
-
-def _layer_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    stride, field = (
-        "x".join(str(step) for step in row[key]) if row[key] else "whole image"
-        for key in ("stride", "receptive_field")
-    )
-    return row["name"], str(row["channels"]), stride, f"{row['values_per_voxel']:.4g}", field
 
 
 def list_scans(path: Path, **options: Any) -> Outcome:
