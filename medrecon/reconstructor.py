@@ -105,8 +105,6 @@ class Reconstructor(nn.Module):
         mixed = has_native_bfloat16(device) if self.mixed_precision is None else self.mixed_precision
         return torch.autocast(device.type, torch.bfloat16) if mixed else contextlib.nullcontext()
 
-    _precision = precision
-
     @property
     def stride(self) -> int:
         """The deepest stride: tiles are cut on multiples of it."""
