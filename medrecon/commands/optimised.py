@@ -120,7 +120,9 @@ def open_model(
     else:
         from medrecon.encoders.build import build_encoder
 
-        looked_into = build_encoder(str(encoder), weights=weights, arguments=arguments)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)  # of random weights, where none are given
+            looked_into = build_encoder(str(encoder), weights=weights, arguments=arguments)
         name = f"{encoder} from grey"
     looked_into = looked_into.to(device).eval()
     inversion = ImageOptimiser(looked_into, start=decoder, **settings.given()).to(device)
