@@ -43,6 +43,18 @@ def run(capsys: pytest.CaptureFixture[str], tiny_bundle: Path) -> Callable[..., 
 
 
 @pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page and the scene have tests of their own, and take most of the time."""
+
+    def write(path: Path, scores: object, volumes: object, **_: object) -> Path:
+        path.write_text("stands in")
+        return path
+
+    monkeypatch.setattr("medrecon.report.page.write_page", write)
+    monkeypatch.setattr("medrecon.report.scene.write_scene", write)
+
+
+@pytest.fixture
 def scan(tmp_path: Path) -> Path:
     """A smooth body with structure in noise, integers, oblique."""
     rng = np.random.default_rng(0)
@@ -92,6 +104,7 @@ def test_one_scan(run, scan, tmp_path):
     assert float(rows[0]["mean image psnr"]) < float(rows[0]["psnr"])
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_mask_on_the_grid_is_a_region_and_another_is_refused(run, scan, tmp_path):
     source = nib.load(scan)
     mask = np.zeros(SHAPE, np.uint8)
@@ -110,6 +123,7 @@ def test_a_mask_on_the_grid_is_a_region_and_another_is_refused(run, scan, tmp_pa
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_several_scans_one_of_them_broken(run, tmp_path, make_ct: Make):
     for number in range(2):
         make_ct(tmp_path / "in" / str(number), description=f"Chest {number}", seed=number, shape=(32, 32, 8))
@@ -157,6 +171,7 @@ def test_what_makes_no_sense_is_refused(run, scan, tmp_path, arguments, code, sa
     assert run(scan)[0] == 2
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_two_outputs_and_two_bundles_are_compared(run, scan, tmp_path, tiny_bundle):
     bundles = (tiny_bundle, tiny_bundle)
     code, out, err = run(scan, tmp_path / "two", "-l", "coarse2,coarse4", "--compare", *bundles, "--json")
@@ -171,3 +186,29 @@ def test_two_outputs_and_two_bundles_are_compared(run, scan, tmp_path, tiny_bund
     code, _, err = run(tmp_path / "third", "--compare", pair[0], "no_such")
     assert code == 2
     assert "two bundles" in err
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.usefixtures("without_pictures")
+def test_the_interval_holds_and_controls_behave_on_a_scan_that_training_did_not_see(
+    shared_dir, tmp_path, capsys
+):
+    source = shared_dir / "data" / "real" / "mr_pd_fse_brain_oblique_ge_signa_256x256x19_dicom"
+    with pytest.raises(SystemExit) as ended:
+        main(["atlas", str(source), str(tmp_path / "out"), "--device", "cpu", "--json"])
+    assert not ended.value.code
+    (scan,) = json.loads(capsys.readouterr().out)["scans"]
+    assert [layer["layer"] for layer in scan["layers"]] == ["level1", "level2", "level3", "level4"]
+    for layer in scan["layers"][1:]:
+        controls = {control["name"]: control["psnr"] for control in layer["controls"]}
+        assert abs(layer["coverage"] - 0.9) < 0.05
+        assert layer["psnr"] > max(controls["mean image"], controls["shuffled features"]) + 10
+        assert layer["psnr"] > controls["random weights"]
+        assert layer["psnr"] > controls["linear code"]
+        assert controls["identity"] is None
+    psnr = [layer["psnr"] or 999 for layer in scan["layers"]]
+    assert psnr == sorted(psnr, reverse=True)
+    for curve in scan["codec_curves"].values():
+        assert curve == sorted(curve)
+        assert [point[1] for point in curve] == sorted(point[1] for point in curve)
