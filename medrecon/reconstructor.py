@@ -107,8 +107,9 @@ class Reconstructor(nn.Module):
 
     @property
     def stride(self) -> int:
-        """The deepest stride: tiles are cut on multiples of it."""
-        return max(max(layer.stride) for layer in self.layers())
+        """What tiles are cut on multiples of: the deepest stride, or what the encoder says (`multiple`)."""
+        multiple: tuple[int, ...] = getattr(self.encoder, "multiple", ())
+        return max([*multiple, *(max(layer.stride) for layer in self.layers())])
 
     @property
     def halo(self) -> int | None:
@@ -118,8 +119,11 @@ class Reconstructor(nn.Module):
         whole image (or the encoder's `window`) gives the right result.
         """
         reach = getattr(self.inversion, "reach", None)
-        layers = self.layers()
-        if reach is None or any(layer.receptive_field is None for layer in layers):
+        if reach is None:
+            return None
+        measure = getattr(self.encoder, "measure", self.layers)  # tapped networks measure when it is needed
+        layers: list[LayerInfo] = measure()
+        if any(layer.receptive_field is None for layer in layers):
             return None
         sides = [
             (field - step) / 2
