@@ -213,9 +213,11 @@ def fit_decoder(
     inversion: Any = network.inversion
     seen = []
     with torch.inference_mode():
-        for batch in itertools.islice(batches, count):
+        # again from the start where there are fewer: an epoch of a short training has too few to fit to
+        passes = itertools.chain.from_iterable(itertools.repeat(batches, count))
+        for batch in itertools.islice(passes, count):
             image = batch["image"].to(device)
-            with network.precision(device):
+            with network.precision(image.device):
                 seen.append((network.encoder(image, inversion.names), image))
         inversion.fit(seen)
         inversion.remember(fingerprint(network.encoder))
