@@ -7,13 +7,14 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
 from torch import nn
 from torch.nn import functional
 
-from medrecon.encoders.adapt import Statistic
+from medrecon.encoders.adapt import Statistic, intensity_map
 from medrecon.encoders.dryrun import Runner, seeded
 from medrecon.encoders.fields import measure_fields
 from medrecon.encoders.frozen import Frozen
@@ -43,7 +44,8 @@ class TappedEncoder(Frozen):
         layers: the layers to offer: names or patterns (`encoder*.conv?`); all that can be tapped when None.
         spatial_dims: 2 or 3; as in the network's first convolution when None.
         in_channels: channels that the network takes; found by trying when None. A grey image is repeated.
-        intensity: maps images in [0, 1] to what the weights expect (`medrecon.encoders.adapt`), applied
+        intensity: maps images in [0, 1] to what the weights expect: a module of `medrecon.encoders.adapt`, or
+            its short form (`intensity_map`) such as {"hu": [-160, 240]}; applied
             before a grey image is repeated; nothing when None.
         window: the spatial size that the network is to be given. Needed where it is a fixed size that is not
             found by trying; wanted where the network has norms over space and was used on windows of that
@@ -67,14 +69,14 @@ class TappedEncoder(Frozen):
         layers: str | Iterable[str] | None = None,
         spatial_dims: int | None = None,
         in_channels: int | None = None,
-        intensity: nn.Module | None = None,
+        intensity: Any = None,
         window: Sequence[int] | None = None,
         weights: str | Path | None = None,
         sha256: str | None = None,
     ) -> None:
         super().__init__()
         self.network = network
-        self.intensity = nn.Identity() if intensity is None else intensity
+        self.intensity = intensity_map(intensity) or nn.Identity()
         if weights is not None:
             fit_weights(network, unwrapped(read_weights(weights, sha256)), weights)
         self.freeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, verify_metadata
+from monai.networks.nets import SegResNet
 from safetensors.torch import save_file
 
 from medrecon.encoders import DeepbetEncoder, VGGEncoder, fingerprint
@@ -245,3 +247,32 @@ def test_decoders_on_a_scan_that_nobody_was_trained_on(repo: Path, shared_dir: P
     assert psnr[1] > 27
     assert psnr[2] > 19
     assert psnr == sorted(psnr, reverse=True)
+
+
+def test_another_network_by_the_overlay_that_the_docs_show(
+    repo: Path,
+    tmp_path: Path,
+    bundle: Callable[[str], Path],
+    training: Callable[..., dict[str, Any]],
+    workflow: Callable[..., Any],
+    scans: dict[str, Any],
+) -> None:
+    """A SegResNet of MONAI's with a checkpoint: trained on, then used from the run's folder."""
+    name = "frozen_encoder_inversion"
+    text = (repo / "bundles" / name / "docs" / "README.md").read_text(encoding="utf-8")
+    (overlay,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    source = bundle(name)
+    (source / "configs" / "own.yaml").write_text(overlay)
+    checkpoint = tmp_path / "segresnet.pt"
+    torch.save(SegResNet(2, 16, 1, 3).state_dict(), checkpoint)
+    options = {"network_def#encoder#window": [32, 32], "encoder_weights": str(checkpoint)}
+    made = workflow(source, "train.yaml", "own.yaml", **training(name, tmp_path / "run", **options))
+    encoder = made.parser.get_parsed_content("network_def").encoder
+    assert [info.stride for info in encoder.layers()] == [(1, 1), (2, 2), (4, 4), (8, 8)]
+    made.run()
+    scan = find_scans(scans["folder"] / "mr.nii.gz").scans[0]
+    pipeline = Pipeline.from_bundle(
+        tmp_path / "run", scans=[scan], output=tmp_path / "out", layers="down_layers.2", device="cpu"
+    )
+    made_of = find_one(pipeline.run(scan).outputs["down_layers.2"])
+    assert compare_geometry(scan.affine, scan.shape, made_of.affine, made_of.shape, 1e-5) == []
