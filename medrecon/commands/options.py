@@ -9,7 +9,8 @@ from typing import Annotated, Optional
 import typer
 
 _BUNDLE_HELP = (
-    "Name of a bundle that comes with medrecon (volume_autoencoder, slice_autoencoder) or a bundle's folder. "
+    "Name of a bundle that comes with medrecon (volume_autoencoder, slice_autoencoder, "
+    "frozen_encoder_inversion, brain_encoder_inversion) or a bundle's folder. "
     "A bundle's configuration can run code: name only bundles that you trust."
 )
 
