@@ -18,6 +18,7 @@ from medrecon.report.tiles import body_threshold
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _THINNEST = 8  # voxels along an axis below which it is thinned no further
 _MOST_VOXELS = 256**3
+_PROBE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -64,28 +65,40 @@ def inline_volumes(scores: ScanScores, volumes: AtlasVolumes, most_bytes: float)
     kept = _all(scores, volumes)
     zero, step = _coding(volumes.source, scores.units)
     extent = [stop - start for start, stop in box]
-    factors = (1, 1, 1)
-    target: float = _MOST_VOXELS
+
+    def encode(factors: tuple[int, int, int]) -> dict[tuple[str, str], str]:
+        codings = {"source": (zero, step), "reconstruction": (zero, step)}
+        return {
+            key: _encode(volume, volumes.affine, box, factors, codings.get(key[0]))
+            for key, volume in kept.items()
+        }
+
+    # how well all of them compress is seen on few voxels, which compress a little worse than many
+    probe = _thinned(extent, scores.spacing, _PROBE)
+    size = sum(map(len, encode(probe).values())) / math.prod(_counts(extent, probe))
+    factors = _thinned(extent, scores.spacing, min(_MOST_VOXELS, most_bytes / size))
     while most_bytes > 0:
-        while math.prod(_counts(extent, factors)) > target:
-            coarser = _coarser(factors, extent, scores.spacing)
-            if coarser == factors:
-                return None
-            factors = coarser
-        made: dict[tuple[str, str], str] = {}
-        for key, volume in kept.items():
-            coding = (zero, step) if key[0] in ("source", "reconstruction") else None
-            made[key] = _encode(volume, volumes.affine, box, factors, coding)
-            if sum(map(len, made.values())) > most_bytes:
-                break
-        else:
+        made = encode(factors)
+        if sum(map(len, made.values())) <= most_bytes:
             x, y, z, _ = np.asarray(volumes.affine) @ [*view.at, 1]
             centre = float(x), float(y), float(z)
             return Inlined(factors, _counts(extent, factors), step, centre, made)
-        # all of them together are taken to be as large as those that were made
-        whole = sum(map(len, made.values())) * len(kept) / len(made)
-        target = math.prod(_counts(extent, factors)) * min(0.999, 1.05 * most_bytes / whole)
+        coarser = _coarser(factors, extent, scores.spacing)
+        if coarser == factors:
+            break
+        factors = coarser
     return None
+
+
+def _thinned(extent: Sequence[int], spacing: Sequence[float], most_voxels: float) -> tuple[int, int, int]:
+    """Leave out as little as brings the voxels below a number, if that can be."""
+    factors = (1, 1, 1)
+    while math.prod(_counts(extent, factors)) > most_voxels:
+        coarser = _coarser(factors, extent, spacing)
+        if coarser == factors:
+            break
+        factors = coarser
+    return factors
 
 
 def _all(scores: ScanScores, volumes: AtlasVolumes) -> dict[tuple[str, str], np.ndarray]:

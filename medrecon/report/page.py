@@ -109,7 +109,7 @@ def _content(scores: ScanScores, figures: Mapping[str, Figure]) -> dict[str, Any
     layers = words.shown(scores)
     colours = {layer.layer: f"c{place}" for place, layer in enumerate(scores.layers)}
     told = {
-        "depth": ("PSNR by layer", rows.listed(layers, lambda la: f"{words.number(la.psnr)} dB")),
+        "depth": ("PSNR by layer", rows.listed(layers, words.psnr)),
         "rate": (
             "PSNR by bits per voxel",
             rows.listed(layers, lambda la: f"{words.significant(la.bits_per_voxel)} bits per voxel"),
@@ -131,7 +131,7 @@ def _content(scores: ScanScores, figures: Mapping[str, Figure]) -> dict[str, Any
             name: inline_svg(figures[name], name, title, words.clean(text), names) if name in figures else ""
             for name, (title, text) in told.items()
         },
-        "captions": {la.layer: f"{words.number(la.psnr)} dB" for la in layers},
+        "captions": {la.layer: words.psnr(la) for la in layers},
         "window": [words.significant(v, 3) for v in scores.window],
         "range": words.amount(layers[0].data_range, scores.units) if layers else "",
         "table": rows.score_table(scores),

@@ -86,7 +86,11 @@ def slice_tiles(scores: ScanScores, volumes: AtlasVolumes, *, most_pixels: int =
     maps = {"uncertainty": volumes.uncertainty, "invented": volumes.invented}
     shown = {kind: _maps(view, found, names) for kind, found in maps.items()}
     limits = {
-        k: colour_limit([i for r in rows.values() for i in r.values()]) for k, rows in shown.items() if rows
+        k: colour_limit(
+            [i[i > 0] for r in rows.values() for i in r.values() if (i > 0).any()] or [np.zeros(1)]
+        )
+        for k, rows in shown.items()
+        if rows
     }
     low, high = scores.window
     slices = []

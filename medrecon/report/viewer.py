@@ -13,7 +13,7 @@ from medrecon.report.html import NIIVUE, asset
 from medrecon.report.inlined import Inlined, inline_volumes
 from medrecon.report.style import ERROR_MAP
 from medrecon.report.tiles import Slicing
-from medrecon.report.words import clean, decimals, number, shown, times
+from medrecon.report.words import clean, decimals, number, psnr, shown, times
 
 WINDOWS = {"soft tissue": (-160.0, 240.0), "lung": (-1350.0, 150.0), "bone": (-450.0, 1050.0)}
 """HU, (low, high): the windows that a CT can be looked at besides its own."""
@@ -123,7 +123,7 @@ def _note(scores: ScanScores, inlined: Inlined) -> str:
 
 def _caption(scores: ScanScores, name: str) -> str:
     layer = next((layer for layer in shown(scores) if layer.layer == name), None)
-    return clean(name) if layer is None else f"{clean(name)}: PSNR {number(layer.psnr)} dB"
+    return clean(name) if layer is None else f"{clean(name)}: {psnr(layer)}"
 
 
 def _ordinal(value: int) -> str:

@@ -82,6 +82,11 @@ def control(layer: LayerScore, name: str) -> Control | None:
     return next((c for c in layer.controls if c.name == name), None)
 
 
+def psnr(layer: LayerScore) -> str:
+    """The layer's PSNR: "37.1 dB", or "identical"."""
+    return "identical" if math.isinf(layer.psnr) else f"{number(layer.psnr)} dB"
+
+
 def opening(scores: ScanScores) -> str:
     """The one or two sentences that answer the reader's question first."""
     layers = shown(scores)
@@ -125,22 +130,26 @@ def _error(layer: LayerScore, units: str) -> str:
 
 
 def _rate(layer: LayerScore) -> str:
+    whole = math.isinf(layer.psnr)
     name, rate = next(
         ((n, layer.codecs[n]) for n in (*_CODECS, *layer.codecs) if layer.codecs.get(n) is not None),
         ("", None),
     )
     if rate is not None:
-        text = f"Keeps as much as {name} at {significant(rate)} bits per voxel"
+        text = f"{'Gives the scan back bit for bit, as' if whole else 'Keeps as much as'} {name}"
+        text += f" {'does ' if whole else ''}at {significant(rate)} bits per voxel"
         if layer.bits_per_voxel:
             text += f" (its own features take {significant(layer.bits_per_voxel)})"
         return text + "."
-    if math.isinf(layer.psnr):
-        return "Gives back the scan bit for bit."
+    if whole:
+        return "Gives the scan back bit for bit."
     return "Keeps an amount that no measured setting of the codecs matches." if layer.codecs else ""
 
 
 def _detail(layer: LayerScore, scores: ScanScores) -> str:
     limit = layer.spectrum.limit
+    if math.isinf(layer.psnr):
+        return ""
     if limit is None:
         finest = 0.5 / min(scores.spacing)
         return (
@@ -173,7 +182,7 @@ def _against(layer: LayerScore) -> str:
 
 
 def _interval(layer: LayerScore, units: str) -> str:
-    if layer.coverage is None:
+    if layer.coverage is None or math.isinf(layer.psnr):
         return ""
     width = "" if layer.interval is None else f" (± {amount(layer.interval, units)} on average)"
     return f"Its 90 % interval{width} holds {number(100 * layer.coverage, 0)} % of voxels."

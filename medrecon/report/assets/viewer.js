@@ -19,10 +19,9 @@
   const images = new Map();
   const AXIAL = 0, CORONAL = 1, SAGITTAL = 2, PAN = 3;
 
-  const number = (value, digits = facts.digits) => {
-    const text = Number(value).toFixed(digits).replace("-", "−");
-    return facts.units ? `${text} ${facts.units}` : text;
-  };
+  const fixed = (value, digits) => (Number(Number(value).toFixed(digits)) + 0).toFixed(digits).replace("-", "−");
+  const number = (value, digits = facts.digits) =>
+    facts.units ? `${fixed(value, digits)} ${facts.units}` : fixed(value, digits);
 
   async function image(id, name) {
     if (!images.has(id)) {
@@ -101,7 +100,7 @@
     const put = (id, text) => {
       document.querySelector(`#read-${id} dd`).textContent = text;
     };
-    put("at", mm.map((v) => v.toFixed(1).replace("-", "−")).join("  "));
+    put("at", mm.map((v) => fixed(v, 1)).join("  "));
     put("source", number(source));
     put("reconstruction", number(result));
     put("error", number(result - source));
@@ -185,7 +184,7 @@
           backColor: [0, 0, 0, 1],
           crosshairColor: [0.3, 0.9, 0.5, 0.85],
           crosshairGap: 6,
-          crosshairWidth: 0.35,
+          crosshairWidth: 0.3,
           crosshairWidthUnit: "percent",
           dragAndDropEnabled: false,
           dragMode: PAN,
