@@ -91,22 +91,21 @@ def survey(
         raise ModelError(
             f"a window of {tuple(window)} does not suit a {dims}D network", remedy=f"give {dims}"
         )
-    failures = []
+    failures: dict[str, str] = {}
     for mode, channels in itertools.product(MODES, _channel_choices(network, in_channels)):
         runner = Runner(network, mode, channels)
         for size in _COSTLY if mode == "real" else _FREE:
             found = _flexible(runner, size, dims, window)
             if found is not None:
                 return found
-        failures.append(runner.failure)
+        failures.setdefault(mode, runner.failure)
         for fixed in [tuple(window)] if window else _fixed_sizes(network, dims):
             found = _fixed(runner, fixed)
             if found is not None:
                 return found
-        failures.append(runner.failure)
     wanted = "" if window is None else f" of {_times(window)}"
     raise ModelError(
-        f"{type(network).__name__} does not run on a {dims}D image{wanted} alone ({failures[0][:160]})",
+        f"{type(network).__name__} does not run on a {dims}D image{wanted} alone ({failures[MODES[-1]][:160]})",
         remedy="give the size it needs (window), its in_channels, or another network",
     )
 
