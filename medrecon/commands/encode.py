@@ -67,7 +67,9 @@ def encode_scans(
         session.complain(failures[-1], refusal)
     for number, scan in enumerate(scans, start=1):
         names = ", ".join(layer.name for layer in encoder.layers)
-        session.say(f"{scan.path.name}: {names} as {dtype}: about {readable(encoder.size(scan))}")
+        size = encoder.size(scan)
+        about = "" if size is None else f": about {readable(size)}"
+        session.say(f"{scan.path.name}: {names} as {dtype}{about}")
         try:
             with progress_bar(session, f"{number}/{len(scans)} {scan.path.name}") as tick:
                 done = encoder.run(scan, targets[scan.key], overwrite=overwrite, progress=tick)

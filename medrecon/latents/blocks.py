@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from medrecon.errors import ModelError
+from medrecon.io.features_facts import LayerFacts
 from medrecon.tiling import Span
 from medrecon.types import LayerInfo
 
@@ -65,6 +66,31 @@ def slice_block(features: torch.Tensor, layer: LayerInfo, shape: Sequence[int], 
             raise _uncovered(layer, size)
     index = (which, *(slice(0, n) for n in values.shape[1:]))
     return Block(index, _numbers(values, layer), *_form(features))
+
+
+def count_values(layer: LayerInfo, shape: Sequence[int]) -> int:
+    """How many values a layer has of a volume (X, Y, Z), as far as its stride tells."""
+    count = layer.channels * (shape[2] if len(layer.stride) == 2 else 1)
+    for size, step in zip(shape, layer.stride, strict=False):
+        count *= -(-size // step)
+    return count
+
+
+def layer_facts(layer: LayerInfo, block: Block, slices: int) -> LayerFacts:
+    """What a file says of a layer, from its first block and the number of slices.
+
+    That block lies at the far end of each axis (and of no axis for slices): its end is the shape.
+    """
+    ends = [index.stop for index in block.index]
+    return LayerFacts(
+        name=layer.name,
+        shape=tuple(ends) if len(layer.stride) == 3 else (slices, *ends[1:]),
+        stride=tuple(layer.stride),
+        receptive_field=layer.receptive_field,
+        values_per_voxel=layer.values_per_voxel,
+        computed_in=block.computed_in,
+        channels_last=block.channels_last,
+    )
 
 
 def _mapped(features: torch.Tensor, layer: LayerInfo) -> torch.Tensor:

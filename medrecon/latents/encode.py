@@ -24,10 +24,11 @@ from medrecon.io.features_plan import check_space
 from medrecon.io.features_source import source_facts
 from medrecon.io.features_values import along, pieces, to_stored
 from medrecon.io.meta import remember
+from medrecon.latents.blocks import Block, count_values, layer_facts
 from medrecon.latents.loss import rounded_layer, with_cost
 from medrecon.latents.model import Model, open_encoder
 from medrecon.latents.restore import traces
-from medrecon.latents.tiles import Block, Progress, encode_image
+from medrecon.latents.tiles import Progress, encode_image
 from medrecon.reconstructor import INPUT, parse_layers
 from medrecon.types import LayerInfo
 
@@ -102,9 +103,21 @@ class FeatureEncoder:
         model = open_encoder(bundle, pick_device(device), encoder_weights, overrides)
         return cls(model, layers, dtype, measure)
 
-    def size(self, scan: Scan) -> int:
-        """Bytes that the features of a scan will take (its padding apart), from its header alone."""
-        return sum(_values(layer, scan.shape) for layer in self.layers) * np.dtype(self.dtype).itemsize
+    def size(self, scan: Scan) -> int | None:
+        """Bytes that the features of a scan will take (its padding apart), from its header alone.
+
+        None where the bundle has spatial transforms (`geometry`) before the network.
+        """
+        if self.model.bundle.parser.get("geometry"):
+            return None
+        return self._size(scan.shape)
+
+    def _size(self, shape: Sequence[int]) -> int:
+        return sum(count_values(layer, shape) for layer in self.layers) * np.dtype(self.dtype).itemsize
+
+    def _check_space(self, target: Path, size: int | None) -> None:
+        working = 1 if self.dtype == "float32" else 1 + 4 / np.dtype(self.dtype).itemsize
+        check_space(target, int(working * (size or 0)))
 
     def run(
         self, scan: Scan, target: str | Path, *, overwrite: bool = False, progress: Progress = None
@@ -128,8 +141,7 @@ class FeatureEncoder:
         """
         start = time.perf_counter()
         target = Path(target)
-        working = 1 if self.dtype == "float32" else 1 + 4 / np.dtype(self.dtype).itemsize
-        check_space(target, int(working * self.size(scan)))
+        self._check_space(target, self.size(scan))
         remember(scan)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", ScanWarning)
@@ -137,6 +149,7 @@ class FeatureEncoder:
         trace = traces(image)
         tensors = trace.pop("tensors")
         plain = image.as_tensor()[0]
+        self._check_space(target, self._size(plain.shape))
         spent = 0.0
         with publish(target, overwrite) as part:
             whole = part if self.dtype == "float32" else part.with_name("float32")
@@ -171,7 +184,7 @@ class FeatureEncoder:
         self, scan: Scan, image: MetaTensor, blocks: Mapping[str, Block], trace: Mapping[str, Any]
     ) -> FeatureFacts:
         x, y, z = (int(n) for n in image.shape[1:])
-        layers = [_layer_facts(layer, blocks[layer.name], z) for layer in self.layers]
+        layers = [layer_facts(layer, blocks[layer.name], z) for layer in self.layers]
         return FeatureFacts(
             model=self.model.name,
             model_version=self.model.bundle.version,
@@ -247,8 +260,7 @@ def encode_scan(
 def _chosen(model: Model, layers: str | Sequence[str] | None) -> list[LayerInfo]:
     """The layers asked for, shallow to deep: "level3,level4" and "level3+level4" are the same two."""
     if layers is None:
-        parser = model.bundle.parser
-        layers = parser["layers"] if "layers" in parser else model.network.default
+        layers = model.bundle.parser.get("layers", model.network.default)
     asked: list[str] = layers.split(",") if isinstance(layers, str) else list(layers)
     names = [name for item in asked for name in parse_layers(item)]
     for name in names:
@@ -261,27 +273,6 @@ def _chosen(model: Model, layers: str | Sequence[str] | None) -> list[LayerInfo]
                 remedy=f"use {', '.join(model.layers)}",
             )
     return [layer for layer in model.layers.values() if layer.name in names]
-
-
-def _values(layer: LayerInfo, shape: Sequence[int]) -> int:
-    count = layer.channels * (shape[2] if len(layer.stride) == 2 else 1)
-    for size, step in zip(shape, layer.stride, strict=False):
-        count *= -(-size // step)
-    return count
-
-
-def _layer_facts(layer: LayerInfo, block: Block, slices: int) -> LayerFacts:
-    """The first block lies at the far end of each axis (and of no axis for slices): its end is the shape."""
-    ends = [index.stop for index in block.index]
-    return LayerFacts(
-        name=layer.name,
-        shape=tuple(ends) if len(layer.stride) == 3 else (slices, *ends[1:]),
-        stride=tuple(layer.stride),
-        receptive_field=layer.receptive_field,
-        values_per_voxel=layer.values_per_voxel,
-        computed_in=block.computed_in,
-        channels_last=block.channels_last,
-    )
 
 
 def _convert(values: Mapping[str, np.ndarray], stored: Mapping[str, np.memmap], facts: FeatureFacts) -> None:
