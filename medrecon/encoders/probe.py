@@ -104,8 +104,9 @@ def survey(
             if found is not None:
                 return found
     wanted = "" if window is None else f" of {_times(window)}"
+    said = failures[MODES[-1]][:160]
     raise ModelError(
-        f"{type(network).__name__} does not run on a {dims}D image{wanted} alone ({failures[MODES[-1]][:160]})",
+        f"{type(network).__name__} does not run on a {dims}D image{wanted} alone ({said})",
         remedy="give the size it needs (window), its in_channels, or another network",
     )
 
