@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from monai.networks.layers.factories import Conv, Pool
 from torch import nn
+from torch.nn import functional
 
 from medrecon.dct import analyse, block_basis
 
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": torch.relu_,
+    "leaky_relu": functional.leaky_relu_,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+}
+
 
 class ResidualBlock(nn.Module):
-    """x + mix(relu(conv(x))): one spatial convolution, so that the receptive field grows by one position."""
+    """x + mix(act(conv(x))): one spatial convolution, so that the receptive field grows by one position.
 
-    def __init__(self, spatial_dims: int, channels: int, kernel_size: int = 3, bias: bool = False) -> None:
+    Raises:
+        KeyError: an activation that is not in `ACTIVATIONS`.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        channels: int,
+        kernel_size: int = 3,
+        bias: bool = False,
+        activation: str = "relu",
+    ) -> None:
         super().__init__()
+        self.activation = ACTIVATIONS[activation]
         conv = Conv[Conv.CONV, spatial_dims]
         self.conv = conv(channels, channels, kernel_size, padding=kernel_size // 2, bias=bias)
         self.mix = conv(channels, channels, 1, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, *S) -> (B, C, *S)."""
-        return x + self.mix(torch.relu_(self.conv(x)))
+        return x + self.mix(self.activation(self.conv(x)))
 
 
 class CentredBlocks(nn.Module):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,9 @@ from monai.handlers import CheckpointLoader
 from monai.inferers import Inferer
 from monai.utils import AdversarialIterationEvents
 
-from medrecon.encoders.weights import fingerprint
 from medrecon.errors import ModelError
 from medrecon.io import find_scans
-from medrecon.reconstructor import Reconstructor, parse_layers
+from medrecon.reconstructor import parse_layers
 
 _log = logging.getLogger("medrecon")
 
@@ -194,33 +192,6 @@ class SaveWhole:
         partial = self.folder / f".model.{os.getpid()}.pt"
         torch.save({key: value.half() for key, value in network.state_dict().items()}, partial)
         partial.replace(self.folder / "model.pt")
-
-
-def fit_decoder(
-    network: Reconstructor,
-    batches: Iterable[Mapping[str, torch.Tensor]],
-    device: torch.device,
-    count: int = 48,
-) -> None:
-    """Fit what a decoder over a frozen encoder does not train: the scale of features, linear inverses.
-
-    Args:
-        network: its inversion has `names`, `fit` and `remember` (the encoder's fingerprint).
-        batches: training batches with an `image`, of which the first `count` are looked at.
-        device: where the network is.
-        count: batches to look at.
-    """
-    inversion: Any = network.inversion
-    seen = []
-    with torch.inference_mode():
-        # again from the start where there are fewer: an epoch of a short training has too few to fit to
-        passes = itertools.chain.from_iterable(itertools.repeat(batches, count))
-        for batch in itertools.islice(passes, count):
-            image = batch["image"].to(device)
-            with network.precision(image.device):
-                seen.append((network.encoder(image, inversion.names), image))
-        inversion.fit(seen)
-        inversion.remember(fingerprint(network.encoder))
 
 
 def keep_checkpoints(

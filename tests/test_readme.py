@@ -103,7 +103,7 @@ def test_the_options_exist() -> None:
             env={**os.environ, "COLUMNS": "300"},
             check=True,
         ).stdout
-        for verb in ([], ["reconstruct"], ["compare"])
+        for verb in ([], *([verb] for verb in VERBS))
     )
     blocks_of_medrecon = "\n".join(
         line for line in README.splitlines() if "medrecon" in line or "`--" in line
@@ -111,6 +111,8 @@ def test_the_options_exist() -> None:
     for option in set(re.findall(r"(?<![\w-])--[a-z-]+", blocks_of_medrecon)) - _OF_OTHER_PROGRAMS:
         assert option in helps, option
 
+
+VERBS = ("reconstruct", "compare", "layers", "invert", "encode", "sweep", "atlas", "slicer")
 
 _OF_OTHER_PROGRAMS = {
     "--resume",

@@ -20,19 +20,16 @@ from torch import nn
 
 from medrecon.errors import ModelError
 from medrecon.phantoms import PhantomDataset
-from medrecon.reconstructor import Reconstructor
 from medrecon.training import (
     ClipGradients,
     LeaveLayersOut,
     SaveWhole,
     SeedEachEpoch,
-    fit_decoder,
     image_is_target,
     keep_checkpoints,
     mixture_weights,
     training_items,
 )
-from medrecon.types import LayerInfo
 
 
 @pytest.fixture
@@ -130,29 +127,6 @@ def test_every_stream_depends_on_seed_and_epoch_alone() -> None:
         assert np.array_equal(one, same)
         assert not np.array_equal(one, other)
     assert draws(3, seed=8)[0] != first[0]
-
-
-class FittedTo(nn.Module):
-    """An inversion that notes what it is fitted to."""
-
-    names = ("feature",)
-
-    def fit(self, pairs: list[Any]) -> None:
-        self.images = [float(image.mean()) for _, image in pairs]
-
-    def remember(self, fingerprint: str) -> None:
-        self.encoder = fingerprint
-
-
-def test_a_decoder_is_fitted_to_enough_batches_also_where_an_epoch_is_short() -> None:
-    encoder: Any = nn.Conv2d(1, 1, 1)
-    encoder.layers = lambda: [LayerInfo("feature", 1, (1, 1))]
-    encoder.forward = lambda image, names: {"feature": image}
-    network = Reconstructor(encoder, FittedTo())
-    batches = [{"image": torch.full((1, 1, 2, 2), float(value))} for value in range(3)]
-    fit_decoder(network, batches, torch.device("cpu"), count=7)
-    assert network.inversion.images == [0, 1, 2, 0, 1, 2, 0]
-    assert len(network.inversion.encoder) == 64
 
 
 def test_prepare_batch_makes_the_image_its_own_target() -> None:

@@ -1,6 +1,7 @@
 """Networks that turn an image into features: `layers()` says which, `forward(image, names)` computes them."""
 
 from medrecon.encoders.build import build_encoder
+from medrecon.encoders.cached import CachedEncoder
 from medrecon.encoders.conv import ConvEncoder
 from medrecon.encoders.deepbet import DeepbetEncoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
@@ -13,6 +14,7 @@ from medrecon.encoders.vgg import VGGEncoder
 from medrecon.encoders.weights import fingerprint, fit_weights, read_weights
 
 __all__ = [
+    "CachedEncoder",
     "ConvEncoder",
     "DeepbetEncoder",
     "Frozen",

@@ -40,6 +40,11 @@ class FrozenEncoder(Frozen):
         self.encoder = encoder
         self.freeze()
 
+    @property
+    def wrapped(self) -> nn.Module:
+        """The encoder, whose weights these are."""
+        return self.encoder
+
     def layers(self) -> list[LayerInfo]:
         """The layers of the encoder, shallow to deep."""
         return self.encoder.layers()  # type: ignore[operator]

@@ -91,11 +91,13 @@ def fingerprint(module: nn.Module) -> str:
 
     Over each tensor of the state dict, by name in order: name, dtype, shape and values (floating point as
     float32, all else as int64, little-endian). It says which network made some features: normalisations that
-    are no part of the state dict do not count.
+    are no part of the state dict do not count, nor does what wraps an encoder (`wrapped`).
 
     Returns:
         64 hexadecimal digits.
     """
+    while isinstance(inner := getattr(module, "wrapped", None), nn.Module):
+        module = inner
     total = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         if not isinstance(value, torch.Tensor):

@@ -11,7 +11,7 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional
 
-from medrecon.blocks import ResidualBlock
+from medrecon.blocks import ACTIVATIONS, ResidualBlock
 from medrecon.errors import ModelError
 from medrecon.inversion.linear import LinearInverse
 from medrecon.inversion.single import stages
@@ -46,6 +46,7 @@ class FusionDecoder(nn.Module):
         upsampling: "shuffle", "resize" or "transposed" (`upsampler`).
         output: "linear", or "sigmoid" to keep the result in (0, 1); what lies outside the intensity window
             is then out of reach.
+        activation: of the blocks: "relu", "leaky_relu", "gelu" or "silu".
 
     Raises:
         ModelError: no layer, a layer that is not there, layers of different dimensions, or an unknown choice.
@@ -61,11 +62,15 @@ class FusionDecoder(nn.Module):
         depth: int = 2,
         upsampling: str = "shuffle",
         output: str = "linear",
+        activation: str = "relu",
     ) -> None:
         super().__init__()
         chosen = _chosen(layers, names)
         if output not in OUTPUTS:
             raise ModelError(f"there is no output {output!r}", remedy=f"choose {' or '.join(OUTPUTS)}")
+        if activation not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
+            raise ModelError(f"there is no activation {activation!r}", remedy=f"choose {known}")
         if not widths or min(widths) < 1 or depth < 0:
             raise ModelError(f"widths {tuple(widths)}, depth {depth}", remedy="give positive widths")
         self.infos = {info.name: info for info in chosen}
@@ -79,7 +84,12 @@ class FusionDecoder(nn.Module):
             {self._keys[info.name]: FeatureInput(info, wide[info.stride]) for info in chosen}
         )
         self.blocks = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(self.spatial_dims, wide[stride], bias=True) for _ in range(depth)))
+            nn.Sequential(
+                *(
+                    ResidualBlock(self.spatial_dims, wide[stride], bias=True, activation=activation)
+                    for _ in range(depth)
+                )
+            )
             for stride in self.strides
         )
         self.climb = nn.ModuleList(

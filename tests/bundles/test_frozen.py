@@ -168,6 +168,39 @@ def test_trained_small_it_is_a_bundle_without_the_encoder(
     assert joined.psnr > 12, "the linear inverse of the shallow layer is there from the start"
 
 
+@pytest.mark.parametrize("overlay", ["cached.yaml", "baseline.yaml"])
+def test_overlays_that_change_the_network(
+    overlay: str,
+    tmp_path: Path,
+    bundle: Callable[[str], Path],
+    training: Callable[..., dict[str, Any]],
+    workflow: Callable[..., Any],
+    weights: dict[str, Path],
+    scans: dict[str, Any],
+) -> None:
+    """What they leave is a bundle, for the very encoder."""
+    name, layer = "frozen_encoder_inversion", "relu3_3"
+    extra = {"patch_count": 3} if overlay == "cached.yaml" else {"layer": layer}
+    made = workflow(bundle(name), "train.yaml", overlay, **training(name, tmp_path / "run", **extra))
+    made.run()
+    network = made.parser.get_parsed_content("network_def")
+    if overlay == "cached.yaml":
+        assert network.encoder.misses <= 3 * len(network.inversion.names)
+        assert network.encoder.hits > 0
+        assert network.inversion.encoder_fingerprint == fingerprint(VGGEncoder(weights=weights[name]))
+    scan = find_scans(scans["folder"] / "mr.nii.gz").scans[0]
+    overrides = {"encoder_weights": weights[name]}
+    pipeline = Pipeline.from_bundle(
+        tmp_path / "run",
+        scans=[scan],
+        output=tmp_path / "out",
+        layers=layer,
+        device="cpu",
+        overrides=overrides,
+    )
+    assert find_one(pipeline.run(scan).outputs[layer]).shape == scan.shape
+
+
 @pytest.mark.parametrize("overlays", [("perceptual.yaml",), ("perceptual.yaml", "adversarial.yaml")])
 def test_overlays(
     overlays: tuple[str, ...],

@@ -45,7 +45,7 @@ INVERSIONS: dict[str, tuple[list[LayerInfo], Build, str | list[str]]] = {
         lambda layers: FusionDecoder(layers, ["level1", "level3"], (4, 6), 1, "transposed", "sigmoid"),
         ["level1", "level3"],
     ),
-    "fusion_odd": (ODD, lambda layers: FusionDecoder(layers, widths=(4, 6), depth=2), "any"),
+    "fusion_odd": (ODD, lambda layers: FusionDecoder(layers, widths=(4, 6), activation="silu"), "any"),
     "fusion_anisotropic": (
         ANISOTROPIC,
         lambda layers: FusionDecoder(layers, widths=(4, 6), depth=1, upsampling="resize"),
