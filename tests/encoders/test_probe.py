@@ -1,0 +1,141 @@
+"""Axes, strides, sizes and receptive fields: measured, and equal to what is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from medrecon.encoders.dryrun import Runner
+from medrecon.encoders.fields import choose_offsets, gap, measure_fields
+from medrecon.encoders.layout import Unfit, layout_by_growth, layout_by_size
+from medrecon.encoders.probe import survey
+
+
+def conv(last: int, width: int, kernel: int = 3, stride: int | tuple = 1, dilation: int = 1) -> nn.Module:
+    return nn.Conv2d(last, width, kernel, stride, dilation * (kernel // 2), dilation)
+
+
+class Climbs(nn.Module):
+    """Down by 4 and up again, so that a voxel's field depends on where in the block of 4 it lies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(1, 2, 4, stride=4)
+        self.up = nn.Upsample(scale_factor=4, mode="nearest")
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.up(self.down(image))
+
+
+FIELDS = {
+    "conv": (nn.Sequential(conv(1, 2)), {"0": (3, 3)}),
+    "pooled": (
+        nn.Sequential(conv(1, 2), nn.MaxPool2d(2), conv(2, 2)),
+        {"0": (3, 3), "1": (4, 4), "2": (8, 8)},
+    ),
+    "dilated": (nn.Sequential(conv(1, 2), conv(2, 2, dilation=4)), {"1": (11, 11)}),
+    "uneven": (nn.Sequential(conv(1, 2, stride=(3, 1)), conv(2, 2)), {"0": (5, 3), "1": (11, 5)}),
+    "one-sided": (nn.Sequential(conv(1, 2, stride=2)), {"0": (4, 4)}),
+    "climbs": (Climbs(), {"down": (4, 4), "up": (7, 7)}),
+    "norm": (
+        nn.Sequential(conv(1, 2), nn.InstanceNorm2d(2), conv(2, 2)),
+        {"0": (3, 3), "1": None, "2": None},
+    ),
+    "pooling to one": (nn.Sequential(conv(1, 2), nn.AdaptiveAvgPool2d(1)), {"0": (3, 3)}),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_receptive_fields(name: str) -> None:
+    network, expected = FIELDS[name]
+    found = survey(network)
+    assert {
+        key: value for key, value in measure_fields(network, found, found.taps).items() if key in expected
+    } == (expected)
+
+
+def test_fields_where_the_place_decides_are_unknown() -> None:
+    """Windows of 5 that lie on the grid of the image: no field holds everywhere."""
+
+    class Windows(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            missing = -x.shape[-1] % 5
+            padded = nn.functional.pad(x, (0, missing))
+            means = padded.unflatten(-1, (-1, 5)).mean(-1, keepdim=True).expand(-1, -1, -1, -1, 5)
+            return means.flatten(-2)[..., : x.shape[-1]] + x
+
+    network = nn.Sequential(conv(1, 2, 1), Windows())
+    found = survey(network)
+    assert measure_fields(network, found, ["1"])["1"] is None
+
+
+def test_offsets_see_every_phase_they_can() -> None:
+    assert sorted(choose_offsets({1, 2, 4}, 99)) == [0, 1, 2, 3]
+    assert choose_offsets({1}, 99) == choose_offsets({8}, 1) == choose_offsets(set(), 5) == [0]
+    assert gap([0, 1, 2, 3], 4) == 1
+    assert gap([0], 8) == 8
+    assert gap(choose_offsets({8}, 2), 8) == 7 or gap(choose_offsets({8}, 2), 8) == 4
+
+
+def test_survey_of_sizes() -> None:
+    assert survey(nn.Sequential(conv(1, 2, stride=(3, 1)), conv(2, 2, stride=2))).multiple == (6, 2)
+    fixed = survey(nn.Sequential(conv(1, 2, stride=2), nn.Flatten(), nn.Linear(2 * 48 * 48, 3)))
+    assert fixed.window == (96, 96)
+    assert {name: tap.layout.kind for name, tap in fixed.taps.items()} == {
+        "0": "grid",
+        "1": "vector",
+        "2": "vector",
+        "output": "vector",
+    }
+
+
+def test_a_module_that_is_registered_twice_stays_where_it_is() -> None:
+    first = conv(1, 2)
+    network = nn.ModuleDict({"a": first, "b": nn.Sequential(first)})
+    network.forward = lambda image: network["b"](image)  # type: ignore[method-assign]
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    assert Runner(network, "meta", 1).takes((8, 8))
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("base", "grown", "kind", "order", "stride", "channels"),
+    [
+        ((2, 7, 60, 30), [(2, 7, 120, 30), (2, 7, 60, 60)], "grid", (0, 1, 2, 3), (4, 8), 7),
+        ((2, 60, 30, 7), [(2, 120, 30, 7), (2, 60, 60, 7)], "grid", (0, 3, 1, 2), (4, 8), 7),
+        ((2, 7, 30, 60), [(2, 7, 30, 120), (2, 7, 60, 60)], "grid", (0, 1, 3, 2), (4, 8), 7),
+        ((2, 226, 7), [(2, 451, 7), (2, 451, 7)], "tokens", (0, 2, 1), (16, 16), 7),
+        ((2, 7, 225), [(2, 7, 450), (2, 7, 450)], "tokens", (0, 1, 2), (16, 16), 7),
+    ],
+)
+def test_layouts_by_growth(
+    base: tuple, grown: list, kind: str, order: tuple, stride: tuple, channels: int
+) -> None:
+    layout = layout_by_growth(base, grown, 2, 240, 2)
+    assert (layout.kind, layout.order, layout.stride, layout.channels) == (kind, order, stride, channels)
+    assert layout.skip == (1 if base[1] == 226 else 0)
+
+
+@pytest.mark.parametrize(
+    ("base", "grown", "said"),
+    [
+        ((8, 7, 60, 60), [(16, 7, 60, 60), (16, 7, 60, 60)], "not the batch"),
+        ((2, 7), [(2, 7), (2, 7)], "one vector for the whole image"),
+        ((2, 4, 225, 225), [(2, 4, 450, 450), (2, 4, 450, 450)], "neither a grid nor"),
+        ((2, 7, 480, 480), [(2, 7, 960, 480), (2, 7, 480, 960)], "finer than the image"),
+        ((2, 7, 7, 60), [(2, 7, 7, 60), (2, 7, 7, 120)], "neither a grid nor"),
+    ],
+)
+def test_what_is_no_feature_map(base: tuple, grown: list, said: str) -> None:
+    with pytest.raises(Unfit, match=said):
+        layout_by_growth(base, grown, 2, 240, 2)
+
+
+def test_layouts_by_one_size() -> None:
+    assert layout_by_size((2, 8, 8, 8), 2, (64, 64)).order == (0, 1, 2, 3)
+    assert layout_by_size((2, 8, 16, 64), 2, (64, 128)).order == (0, 3, 1, 2), "strides alike along each axis"
+    assert layout_by_size((2, 197, 12), 2, (224, 224)).skip == 1
+    assert layout_by_size((2, 16, 12), 2, (64, 128), hints=[(16, 32)]).stride == (16, 32)
+    with pytest.raises(Unfit):
+        layout_by_size((2, 3, 197, 197), 2, (224, 224))
