@@ -172,3 +172,18 @@ def test_limit_of_size(tmp_path: Path) -> None:
     save(tmp_path / "a.nii", volume())
     with pytest.raises(ScanError, match=r"the limit is 0 MiB.*max_bytes"):
         find_one(tmp_path / "a.nii", max_bytes=100)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_half_a_turn_about_an_oblique_axis(tmp_path: Path, seed: int) -> None:
+    """float32 rounds what is left for the quaternion's first number; its root must not tilt the scan."""
+    axis = np.random.default_rng(seed).normal(size=3)
+    axis /= np.linalg.norm(axis)
+    affine = np.eye(4)
+    affine[:3, :3] = (2 * np.outer(axis, axis) - np.eye(3)) * (0.8, 0.8, 7.0)
+    affine[:3, 3] = (-100, 90, -50)
+    image = nib.Nifti1Image(np.zeros((256, 256, 19), np.int16), affine)
+    image.set_sform(affine, 1)
+    image.set_qform(affine, 1)
+    nib.save(image, tmp_path / "turned.nii")
+    np.testing.assert_allclose(find_one(tmp_path / "turned.nii").affine, affine, atol=1e-3)

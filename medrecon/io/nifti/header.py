@@ -208,8 +208,9 @@ def _mm(sizes: np.ndarray) -> str:
 def _quaternion_form(f: dict) -> np.ndarray:
     """The qform's affine (nifti1.h, method 2)."""
     b, c, d = f["quatern"]
-    a = math.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
-    if b * b + c * c + d * d > 1.0:
+    rest = 1.0 - (b * b + c * c + d * d)
+    a = math.sqrt(max(0.0, rest))
+    if rest < 1e-7:  # float32 cannot tell it from half a turn, as in nifti1_io: the root would blow it up
         a, (b, c, d) = 0.0, tuple(np.array([b, c, d]) / math.sqrt(b * b + c * c + d * d))
     rotation = np.array(
         [
