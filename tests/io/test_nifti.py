@@ -174,7 +174,7 @@ def test_limit_of_size(tmp_path: Path) -> None:
         find_one(tmp_path / "a.nii", max_bytes=100)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [0, 14, 103, 188, 215, 263])
 def test_half_a_turn_about_an_oblique_axis(tmp_path: Path, seed: int) -> None:
     """float32 rounds what is left for the quaternion's first number; its root must not tilt the scan."""
     axis = np.random.default_rng(seed).normal(size=3)
