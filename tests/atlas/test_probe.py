@@ -10,6 +10,7 @@ from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, rand
 from medrecon.encoders import ConvEncoder
 from medrecon.inversion import PyramidDecoder
 from medrecon.reconstructor import Reconstructor
+from medrecon.tiling import SliceInferer, VolumeInferer
 from medrecon.types import LayerInfo
 
 
@@ -111,3 +112,24 @@ def test_the_own_network_goes_through():
     assert {kind: tuple(v.shape) for kind, v in made.items()}[RANDOM] == (1, 1, 16, 32, 16)
     assert probe.stride == 16
     assert probe.halo == network.halo
+
+
+@pytest.mark.parametrize(("dims", "inferer"), [(2, SliceInferer), (3, VolumeInferer)])
+@torch.inference_mode()
+def test_the_inferers_of_the_bundles_drive_it(dims: int, inferer: type):
+    encoder = ConvEncoder(dims, widths=(4, 4, 4))
+    decoder = PyramidDecoder(encoder.layers(), widths=(4, 4, 4), depth=1)
+    network = Reconstructor(encoder, decoder, mixed_precision=False).eval()
+    probe = Probe(network).eval()
+    image = torch.rand(1, 1, 32, 48, 16)
+    run = inferer(["level3"])
+    probe.ranging = True
+    run(image, probe)
+    probe.ranging = False
+    run.results = [variant("level3", kind) for kind in (PLAIN, QUANTISED, SHUFFLED)]
+    plain, quantised, shuffled = run(image, probe)[0]
+    run.results = ["level3"]
+    assert torch.equal(plain, run(image, network)[0, 0])
+    assert 0 < (quantised - plain).abs().max() < 0.05
+    assert (shuffled - plain).abs().mean() > 10 * (quantised - plain).abs().mean()
+    assert 1 < probe.code.bits_per_value("level3") <= 8
