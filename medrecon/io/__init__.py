@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from medrecon.io.derivation import Derivation
 from medrecon.io.dicom.parametric_map import write_error_map
+from medrecon.io.features import FeatureFile
+from medrecon.io.features_facts import FeatureFacts, LayerFacts
 from medrecon.io.find import find_one, find_scans
 from medrecon.io.manifest import manifest_path, write_manifest
 from medrecon.io.meta import scan_of
@@ -34,7 +36,10 @@ _LATER = {
 __all__ = [
     "Derivation",
     "DicomSeriesWriter",
+    "FeatureFacts",
+    "FeatureFile",
     "Found",
+    "LayerFacts",
     "LeftOut",
     "NiftiWriter",
     "ReadOptions",
