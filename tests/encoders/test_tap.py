@@ -15,8 +15,9 @@ from torch import nn
 from medrecon.encoders.adapt import ChannelMeanStd, ZScore
 from medrecon.encoders.tap import TappedEncoder
 from medrecon.errors import ModelError
-from medrecon.inversion import PlainDecoder
+from medrecon.inversion import FusionDecoder, PlainDecoder
 from medrecon.reconstructor import Reconstructor
+from medrecon.tiling import VolumeInferer, plan_tiles
 
 
 def unet(dims: int) -> nn.Module:
@@ -353,3 +354,28 @@ def test_a_network_that_needs_more_than_an_image_is_refused() -> None:
         TappedEncoder(nn.Bilinear(2, 2, 2), spatial_dims=2)
     with pytest.raises(ModelError, match="no convolution that tells 2D from 3D; give spatial_dims"):
         TappedEncoder(nn.Bilinear(2, 2, 2))
+
+
+def test_tiled_equals_whole_through_a_tapped_network() -> None:
+    """Also for a layer of stride 1 behind one of stride 4: tiles are cut on multiples of 4."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1),
+        nn.Conv3d(4, 4, 4, stride=4),
+        nn.BatchNorm3d(4),
+        nn.ReLU(inplace=True),
+        nn.Upsample(scale_factor=4),
+        nn.Conv3d(4, 3, 3, padding=1),
+    )
+    encoder = TappedEncoder(network, layers=["1", "5"])
+    whole = Reconstructor(
+        encoder, FusionDecoder(encoder.layers(), widths=(4, 4, 4), depth=1), mixed_precision=False
+    )
+    assert whole.stride == 4
+    assert whole.halo is not None
+    image, most = torch.rand(1, 1, 150, 8, 9), 8000
+    assert len(plan_tiles(image.shape[2:], whole.stride, whole.halo, most)) > 1
+    with torch.no_grad():
+        expected = torch.cat(list(whole.reconstruct(image, ["1", "5", "1+5"])), dim=1)
+        tiled = VolumeInferer(["1", "5", "1+5"], most_voxels=most)(image, whole)
+    torch.testing.assert_close(tiled, expected, rtol=1e-4, atol=1e-5)
