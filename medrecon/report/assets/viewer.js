@@ -26,7 +26,10 @@
   async function image(id, name) {
     if (!images.has(id)) {
       const node = document.getElementById(`volume-${id}`);
-      images.set(id, await NVImage.loadFromBase64({ base64: node.textContent, name: `${name}.nii.gz` }));
+      const made = await NVImage.loadFromBase64({ base64: node.textContent, name: `${name}.nii.gz` });
+      /* setting a colour map sets cal_min and cal_max anew: it comes before them, and once */
+      made.colormap = ["source", "reconstruction"].includes(name) ? "gray" : "medrecon-above";
+      images.set(id, made);
       node.textContent = "";
     }
     return images.get(id);
@@ -40,7 +43,8 @@
     for (let i = 0; i < values.length; i++) values[i] = (after.img[i] - before.img[i]) * step;
     made.img = values;
     Object.assign(made.hdr, { datatypeCode: 16, numBitsPerVoxel: 32, scl_slope: 1, scl_inter: 0 });
-    made.calMinMax();
+    made.colormap = "medrecon-above";
+    made.colormapNegative = "medrecon-below";
     return made;
   }
 
@@ -65,16 +69,14 @@
     const [low, high] = facts.windows[Number(field("window").value)];
     const source = await image(0, "source");
     const result = await image(layer.reconstruction, "reconstruction");
-    for (const each of [source, result]) Object.assign(each, { cal_min: low, cal_max: high, colormap: "gray" });
+    for (const each of [source, result]) Object.assign(each, { cal_min: low, cal_max: high });
     let over = null;
     if (kind === "signed error") {
       const key = `error-${layer.reconstruction}`;
       if (!images.has(key)) images.set(key, difference(result, source));
       over = images.get(key);
-      Object.assign(over, { colormap: "medrecon-above", colormapNegative: "medrecon-below" });
     } else if (layer[kind] !== undefined) {
       over = await image(layer[kind], kind);
-      Object.assign(over, { colormap: "medrecon-above", colormapNegative: "" });
     }
     const limit = limitNow();
     if (over) {

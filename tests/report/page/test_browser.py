@@ -98,7 +98,7 @@ def requests(chromium: Any) -> set[str]:
 
 
 def test_three_panes_and_one_crosshair(browse: Callable[..., Any], tmp_path: Path) -> None:
-    scores = made.scan()
+    scores = made.scan(window=(-100.0, 100.0))
     page = write_page(tmp_path / "report.html", scores, made.volumes(scores))
     chromium = browse(page)
     assert chromium.execute_script(STATE) == "waiting", "nothing starts before it is seen"
@@ -108,6 +108,9 @@ def test_three_panes_and_one_crosshair(browse: Callable[..., Any], tmp_path: Pat
     source, result, error = (pixels(chromium, pane) for pane in range(3))
     for picture in (source, result, error):
         assert np.ptp(picture) > 150, "something is drawn"
+    height, width = source.shape[:2]
+    soft = source[height // 2 + 20 : height // 2 + 60, width // 4 : width // 4 + 40, 0]
+    assert np.median(soft) == pytest.approx(255 * 140 / 200, abs=12), "40 HU in this window"
     colour = np.abs(error[..., 0] - error[..., 2])
     assert (colour > 60).mean() > (np.abs(source[..., 0] - source[..., 2]) > 60).mean() + 0.005
 
