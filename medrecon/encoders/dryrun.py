@@ -127,7 +127,8 @@ def _on_meta(network: nn.Module) -> Iterator[None]:
     shapes: dict[int, torch.Tensor] = {}
     try:
         for module in network.modules():
-            for place in (module._parameters, module._buffers, vars(module)):
+            places: tuple[Any, ...] = (module._parameters, module._buffers, vars(module))
+            for place in places:
                 for key, tensor in place.items():
                     if isinstance(tensor, torch.Tensor):
                         kept.append((place, key, tensor))
