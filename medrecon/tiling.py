@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from abc import abstractmethod
@@ -100,7 +101,8 @@ class _ResultsInferer(Inferer):
         image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         device = next((p.device for p in network.parameters()), image.device)
         output = torch.empty((image.shape[0], len(self.results), *image.shape[2:]), dtype=image.dtype)
-        self._fill(output, image, network, device)
+        with self._statistics(image, network, device):
+            self._fill(output, image, network, device)
         return MetaTensor(output).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else output
 
     @abstractmethod
@@ -108,6 +110,19 @@ class _ResultsInferer(Inferer):
         self, output: torch.Tensor, image: torch.Tensor, network: nn.Module, device: torch.device
     ) -> None:
         """Write each result of `image` (B, 1, *spatial) into its channel of `output` (B, R, *spatial)."""
+
+    def _statistics(
+        self, image: torch.Tensor, network: Any, device: torch.device
+    ) -> contextlib.AbstractContextManager[object]:
+        """Where the encoder normalises by statistics of its image: those of all, not of each piece."""
+        encoder = getattr(network, "encoder", None)
+        dims = getattr(encoder, "spatial_dims", None)
+        if dims != image.ndim - 2 or image.shape[0] != 1 or not hasattr(encoder, "normalised_by"):
+            return contextlib.nullcontext()
+        whole: contextlib.AbstractContextManager[object] = encoder.normalised_by(
+            image.to(device, torch.float32)
+        )
+        return whole
 
     def _reconstruct(self, image: torch.Tensor, network: Any, device: torch.device) -> list[torch.Tensor]:
         """Every result of one tile but the control, which is copied and never rounded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -244,3 +245,39 @@ def test_windows_slice_by_slice() -> None:
     made = SliceInferer(["input", "a"])(image, network)
     assert set(network.seen) == {(16, 16)}
     torch.testing.assert_close(made, torch.cat([image, 2 * image], dim=1))
+
+
+class CentredOnItsImage(nn.Module):
+    """Subtracts the mean of what it is given; may be told to hold that of another image."""
+
+    spatial_dims = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: torch.Tensor | None = None
+
+    @contextlib.contextmanager
+    def normalised_by(self, image: torch.Tensor) -> Iterator[None]:
+        self.held = image.mean()
+        yield
+        self.held = None
+
+
+class Centred(OneSize):
+    """Gives the image less the mean that its encoder holds."""
+
+    def __init__(self, *window: int) -> None:
+        super().__init__(*window)
+        self.encoder = CentredOnItsImage()
+
+    def reconstruct(self, image: torch.Tensor, results: Sequence[str]) -> Iterator[torch.Tensor]:
+        held = self.encoder.held
+        yield image - (image.mean() if held is None else held)
+
+
+def test_statistics_are_those_of_the_volume_not_of_a_window() -> None:
+    network, image = Centred(16, 16, 16), torch.rand(1, 1, 40, 16, 16)
+    image[:, :, 20:] += 3
+    made = VolumeInferer(["a"])(image, network)
+    torch.testing.assert_close(made, image - image.mean())
+    assert network.encoder.held is None
