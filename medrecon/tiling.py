@@ -115,7 +115,7 @@ class _ResultsInferer(Inferer):
         self, image: torch.Tensor, network: Any, device: torch.device
     ) -> contextlib.AbstractContextManager[object]:
         """Where the encoder normalises by statistics of its image: those of all, not of each piece."""
-        encoder = getattr(network, "encoder", None)
+        encoder: Any = getattr(network, "encoder", None)
         dims = getattr(encoder, "spatial_dims", None)
         if dims != image.ndim - 2 or image.shape[0] != 1 or not hasattr(encoder, "normalised_by"):
             return contextlib.nullcontext()
