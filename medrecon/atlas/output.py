@@ -17,6 +17,8 @@ from medrecon.io.publish import check_free, publish
 from medrecon.io.scan import ScanError
 
 METRICS, TABLE, PAGE, SCENE = "metrics.json", "metrics.csv", "report.html", "review.mrb"
+INDEX = "index.html"
+"""The page over many scans, in summary/."""
 
 _PLAIN = tuple(
     item.name for item in fields(LayerScore) if item.type in ("str", "float", "float | None", "int | None")

@@ -14,7 +14,7 @@ from medrecon.atlas.cohort import patient_numbers, write_summary
 from medrecon.atlas.compare import compare_atlases, compare_folders, write_comparison
 from medrecon.atlas.engine import Engine
 from medrecon.atlas.measuring import measure
-from medrecon.atlas.output import read_scores, refuse_taken, write_atlas
+from medrecon.atlas.output import INDEX, PAGE, read_scores, refuse_taken, write_atlas
 from medrecon.bundle import Bundle
 from medrecon.choices import refuse_mixed, with_hu
 from medrecon.commands.atlas_tables import show_pair, show_run
@@ -200,7 +200,21 @@ def _run(
             folder.mkdir()
             failed = [fault.data() for fault in run.failures]
             run.summary = write_summary(folder, run.scores, patient_numbers(scans), failed)
+            _write_index(folder, run)
     return run
+
+
+def _write_index(folder: Path, run: _Run) -> None:
+    """The page over all scans; of a scan that failed it gets the name of the file, not the way to it."""
+    from medrecon.report.index import write_index
+
+    write_index(
+        folder / INDEX,
+        [(scores, f"../{run.outputs[scores.key].name}/{PAGE}") for scores in run.scores],
+        run.summary["results"] if run.summary else (),
+        outliers=run.summary["outliers"] if run.summary else (),
+        failed=[{"scan": Path(f.path).name if f.path else "", "error": f.message} for f in run.failures],
+    )
 
 
 def _one(session: Session, engine: Engine, scan: Scan, place: Path, asked: Asked, label: str) -> ScanScores:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from medrecon.atlas.output import METRICS, PAGE, SCENE, finite
+from medrecon.atlas.output import INDEX, METRICS, PAGE, SCENE, finite
 from medrecon.commands.tables import table
 from medrecon.evaluation.scores import ScanScores
 
@@ -33,6 +33,8 @@ def show_run(console: Console, data: Mapping[str, Any], scans: Sequence[ScanScor
     if rows:
         console.print(table(columns, rows, right=columns[2:]))
         console.print(f"controls, regions, spectrum and maps: {data['output']} ({METRICS}, {PAGE}, {SCENE})")
+    if data["summary"]:
+        console.print(f"all scans: {data['output']}/summary/{INDEX}")
     for item in (data["summary"] or {}).get("outliers", []):
         console.print(f"stands out: {item['scan']} {item['layer']}: {item['measures']}")
     if data["failed"]:

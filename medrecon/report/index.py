@@ -30,6 +30,7 @@ _NAMES = {
     "consistency": ("re-encoded distance", 3),
     "coverage": ("inside the 90 % interval", 3),
     "interval": ("half width of the interval", 1),
+    "limit_lp_per_mm": ("detail gone beyond (lp/mm)", 2),
 }
 _BESIDE = ("linear code", "random weights", "shuffled features", "mean image")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import nibabel as nib
 import numpy as np
@@ -138,7 +140,15 @@ def test_several_scans_one_of_them_broken(run, tmp_path, make_ct: Make):
         "summary.json",
         "summary.csv",
         "metrics.csv",
+        "index.html",
     }
+    index = tmp_path / "out" / "summary" / "index.html"
+    text = index.read_text(encoding="utf-8")
+    links = [unquote(link) for link in re.findall(r'href="([^"#]+)"', text)]
+    assert len(links) == 2
+    assert all((index.parent / link).is_file() for link in links)
+    assert "broken.nii" in text
+    assert str(tmp_path) not in text
     summary = json.loads((tmp_path / "out" / "summary" / "summary.json").read_text())
     assert (summary["scans"], summary["patients"]) == (2, 1)  # the same PatientID in both
     assert "ID-4711" not in "".join(p.read_text() for p in (tmp_path / "out").rglob("*.json"))

@@ -41,7 +41,7 @@ def atlas(
         typer.Argument(
             metavar="OUTPUT",
             help="A new folder: metrics.json, metrics.csv, report.html, figures/, review.mrb. For several "
-            "scans one such folder each, and summary/.",
+            "scans one such folder each, and summary/index.html.",
             show_default=False,
         ),
     ] = None,
