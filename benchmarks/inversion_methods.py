@@ -35,6 +35,7 @@ from scoring import Volume, load
 from medrecon.bundle import Bundle
 from medrecon.evaluation import fidelity, normalised_error
 from medrecon.inversion import ImageOptimiser
+from medrecon.inversion.upsample import fit_size
 from medrecon.ranges import intensity_map
 from medrecon.reconstructor import parse_layers
 from medrecon.transforms import ScanIntensity
@@ -139,7 +140,7 @@ class Contest:
         if self.decoder is not None:
             yield REFINED, optimised(self.encoder, self.refining, self.decoder)
         yield RANDOM, optimised(untrained(self.encoder), self.refining)
-        yield OTHER, lambda image: elsewhere(other)
+        yield OTHER, lambda image: elsewhere(fit_size(other, image.shape[2:]))
         yield MEAN, lambda image: (image.mean().expand_as(image), {})
 
 
