@@ -15,11 +15,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from medrecon.report.palette import LIGHT
-from medrecon.report.words import significant
+from medrecon.report.words import LOSSLESS, significant
 
 MARKS = ("s", "^", "v", "D", "P", "X")
-LOSSLESS = 90.0
-"""dB above which a point is left out: it would flatten all others."""
 
 _SIZE = (5.0, 3.55)
 

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores
-from medrecon.report.axes import LOSSLESS, MARKS, chart_axes, finite, legend, mark, powers, tag, visible
+from medrecon.report.axes import MARKS, chart_axes, finite, legend, mark, powers, tag, visible
 from medrecon.report.palette import LIGHT, ramp
-from medrecon.report.words import brief, shown
+from medrecon.report.words import LOSSLESS, brief, shown
 
 _DASHES: tuple[tuple[int, tuple[int, ...]], ...] = (
     (0, (5, 2)),
@@ -184,12 +184,12 @@ def cohort_chart(scans: Sequence[ScanScores], layers: Sequence[str]) -> Figure:
         code: list[float] = []
         for place, name in enumerate(layers):
             found = [layer for scores in scans for layer in shown(scores) if layer.layer == name]
-            values = [layer.psnr for layer in found if math.isfinite(layer.psnr)]
+            values = [layer.psnr for layer in found if layer.psnr <= LOSSLESS]
             linear = [
                 c.psnr
                 for layer in found
                 for c in layer.controls
-                if c.name == "linear code" and math.isfinite(c.psnr)
+                if c.name == "linear code" and c.psnr <= LOSSLESS
             ]
             spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.zeros(len(values))
             axes.plot(place + spread, values, "o", ms=4, color=LIGHT["faint"], alpha=0.7, mew=0)

@@ -10,6 +10,9 @@ from medrecon.evaluation.scores import Control, LayerScore, ScanScores
 LONGEST = 2000
 """Characters that are shown of one text."""
 
+LOSSLESS = 90.0
+"""dB above which nothing that matters is lost; charts leave such a point out: it would flatten all others."""
+
 _CLOSE = 3.0  # dB: a control that is not further away than this is named
 _CONTROLS = {
     "linear code": "a linear code of as many values",
@@ -170,15 +173,20 @@ def _against(layer: LayerScore) -> str:
         other = control(layer, name)
         if other is None or not math.isfinite(other.psnr) or not math.isfinite(layer.psnr):
             continue
+        if name == "linear code" and other.psnr > LOSSLESS:
+            continue
         gap = layer.psnr - other.psnr
         if abs(gap) < 0.05:
             found.append(f"no better than {words}")
         elif name == "linear code" or gap < _CLOSE:
             found.append(f"{number(abs(gap))} dB {'better' if gap > 0 else 'worse'} than {words}")
+    code = control(layer, "linear code")
+    whole = code is not None and math.isfinite(layer.psnr) and code.psnr > LOSSLESS >= layer.psnr
+    more = "A linear code of as many values would lose nothing." if whole else ""
     if not found:
-        return ""
+        return more
     listed = found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
-    return f"That is {listed}."
+    return f"That is {listed}. {more}".rstrip()
 
 
 def _interval(layer: LayerScore, units: str) -> str:
