@@ -186,8 +186,7 @@
           backColor: [0, 0, 0, 1],
           crosshairColor: [0.3, 0.9, 0.5, 0.85],
           crosshairGap: 6,
-          crosshairWidth: 0.3,
-          crosshairWidthUnit: "percent",
+          crosshairWidthUnit: "mm",
           dragAndDropEnabled: false,
           dragMode: PAN,
           isRadiologicalConvention: true,
@@ -208,6 +207,10 @@
       }
       for (const pane of panes) pane.broadcastTo(panes.filter((p) => p !== pane), { "2d": true, "3d": true });
       await update();
+      /* a line thinner than a pixel is not drawn at all, and a pane is some 300 pixels wide */
+      const { dims, pixDims } = (await image(0, "source")).hdr;
+      const longest = Math.max(...[1, 2, 3].map((axis) => dims[axis] * pixDims[axis]));
+      for (const pane of panes) pane.opts.crosshairWidth = longest / 200;
       panes[0].scene.crosshairPos = panes[0].mm2frac(facts.start);
       panes[0].drawScene();
       follow(panes[0]);
