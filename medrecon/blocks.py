@@ -59,10 +59,17 @@ class CentredBlocks(nn.Module):
         basis = block_basis(self.SIZE, spatial_dims, self.SIZE**spatial_dims)
         self.basis: torch.Tensor
         self.register_buffer("basis", basis, persistent=False)
-        self.around = Pool[Pool.AVG, spatial_dims](3, stride=1, padding=1, count_include_pad=False)
+        self.pool = Pool[Pool.AVG, spatial_dims](3, stride=1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 1, *S) -> (B, 4 ** dims, *S / 4)."""
         coefficients = analyse(image, self.basis, self.SIZE)
         mean, detail = coefficients[:, :1], coefficients[:, 1:]
-        return torch.cat([mean - self.around(mean), detail], dim=1)
+        return torch.cat([mean - self._around(mean), detail], dim=1)
+
+    def _around(self, mean: torch.Tensor) -> torch.Tensor:
+        """The mean over a position and its neighbours, of those that there are."""
+        sides = [1] * 2 * (mean.ndim - 2)  # torch's own padding wants three positions or more along each axis
+        there = functional.pad(torch.ones_like(mean), sides)
+        around: torch.Tensor = self.pool(functional.pad(mean, sides)) / self.pool(there)
+        return around

@@ -79,6 +79,11 @@ def affordable_voxels(device: torch.device) -> int:
     return max(1, min(MOST_VOXELS, free // 2 // BYTES_PER_VOXEL))
 
 
+def slices_first(image: torch.Tensor) -> torch.Tensor:
+    """(1, C, X, Y, slices) -> (slices, C, X, Y): a volume as a network of slices takes it."""
+    return image[0].movedim(-1, 0)
+
+
 class _ResultsInferer(Inferer):
     """What both inferers share.
 
@@ -117,11 +122,15 @@ class _ResultsInferer(Inferer):
         """Where the encoder normalises by statistics of its image: those of all, not of each piece."""
         encoder: Any = getattr(network, "encoder", None)
         dims = getattr(encoder, "spatial_dims", None)
-        if dims != image.ndim - 2 or image.shape[0] != 1 or not hasattr(encoder, "normalised_by"):
+        if image.shape[0] != 1 or not hasattr(encoder, "normalised_by"):
             return contextlib.nullcontext()
-        whole: contextlib.AbstractContextManager[object] = encoder.normalised_by(
-            image.to(device, torch.float32)
-        )
+        if getattr(encoder, "shares_budget", False):
+            image = slices_first(image) if dims == image.ndim - 3 else image
+        elif dims == image.ndim - 2:
+            image = image.to(device, torch.float32)
+        else:
+            return contextlib.nullcontext()
+        whole: contextlib.AbstractContextManager[object] = encoder.normalised_by(image)
         return whole
 
     def _reconstruct(self, image: torch.Tensor, network: Any, device: torch.device) -> list[torch.Tensor]:

@@ -161,7 +161,7 @@ class SaveWhole:
     Args:
         folder: where to; made when missing.
         parts: what a checkpoint holds, by name.
-        network: its state_dict, in half precision, becomes `model.pt` when training completes.
+        network: its state_dict, what is floating in half precision, becomes `model.pt` when training completes.
         interval: epochs between checkpoints; the two newest are kept.
     """
 
@@ -190,7 +190,9 @@ class SaveWhole:
             return
         network = getattr(self.network, "module", self.network)  # without what distributes it
         partial = self.folder / f".model.{os.getpid()}.pt"
-        torch.save({key: value.half() for key, value in network.state_dict().items()}, partial)
+        state = network.state_dict()
+        halves = {key: v.half() if v.is_floating_point() else v for key, v in state.items()}
+        torch.save(halves, partial)
         partial.replace(self.folder / "model.pt")
 
 

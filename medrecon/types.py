@@ -20,16 +20,21 @@ class LayerInfo:
         stride: input voxels per feature position, along each axis.
         receptive_field: input voxels that one feature value sees, along each axis; None where it is the whole
             image or unknown (norms over space, attention).
+        mean_rate: feature values kept for each voxel on average, where a layer leaves some of its channels
+            empty at some positions; None where it fills all.
     """
 
     name: str
     channels: int
     stride: tuple[int, ...]
     receptive_field: tuple[int, ...] | None = None
+    mean_rate: float | None = None
 
     @property
     def values_per_voxel(self) -> float:
         """Feature values kept for each voxel of the input."""
+        if self.mean_rate is not None:
+            return self.mean_rate
         positions = 1
         for step in self.stride:
             positions *= step

@@ -1,5 +1,6 @@
 """Networks that turn an image into features: `layers()` says which, `forward(image, names)` computes them."""
 
+from medrecon.encoders.adaptive import AdaptiveEncoder
 from medrecon.encoders.build import build_encoder
 from medrecon.encoders.cached import CachedEncoder
 from medrecon.encoders.conv import ConvEncoder
@@ -14,6 +15,7 @@ from medrecon.encoders.vgg import VGGEncoder
 from medrecon.encoders.weights import fingerprint, fit_weights, read_weights
 
 __all__ = [
+    "AdaptiveEncoder",
     "CachedEncoder",
     "ConvEncoder",
     "DeepbetEncoder",

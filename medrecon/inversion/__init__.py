@@ -1,5 +1,6 @@
 """Networks that turn features back into an image: `forward(features, shape)`."""
 
+from medrecon.inversion.adaptive import AdaptiveDecoder
 from medrecon.inversion.fusion import FusionDecoder
 from medrecon.inversion.optimise import ImageOptimiser
 from medrecon.inversion.plain import PlainDecoder
@@ -8,6 +9,7 @@ from medrecon.inversion.single import SingleLayerDecoder
 from medrecon.inversion.transposed import TransposedDecoder
 
 __all__ = [
+    "AdaptiveDecoder",
     "FusionDecoder",
     "ImageOptimiser",
     "PlainDecoder",

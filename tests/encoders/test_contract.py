@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from medrecon.encoders import (
+    AdaptiveEncoder,
     DeepbetEncoder,
     FrozenEncoder,
     MedicalNetEncoder,
@@ -25,6 +26,8 @@ ENCODERS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "plain3d": (lambda: PlainEncoder(3, channels=(8, 8, 8)), ["level1", "level2", "level3"]),
     "conv2d": (lambda: ConvEncoder(2, widths=(8, 8, 8)), ["level1", "level2", "level3", "level4"]),
     "conv3d": (lambda: ConvEncoder(3, widths=(8, 8, 8)), ["level1", "level2"]),
+    "adaptive2d": (lambda: AdaptiveEncoder(2), ["level2", "level4"]),
+    "adaptive3d": (lambda: AdaptiveEncoder(3, orders=4, steps=8), ["level1", "level3"]),
     "frozen3d": (lambda: FrozenEncoder(PlainEncoder(3, channels=(4, 4))), ["level1", "level2"]),
     "vgg16": (lambda: VGGEncoder(16), ["relu1_1", "relu1_2", "relu2_2", "relu3_3"]),
     "vgg19": (lambda: VGGEncoder(19), ["relu2_2"]),
@@ -34,7 +37,7 @@ ENCODERS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "medicalnet10": (MedicalNetEncoder, []),
     "medicalnet18_plain": (lambda: MedicalNetEncoder(18, normalisation="none"), ["stem", "layer1.0"]),
 }
-OWN = ["plain2d", "plain3d", "conv2d", "conv3d", "frozen3d"]
+OWN = ["plain2d", "plain3d", "conv2d", "conv3d", "adaptive2d", "adaptive3d", "frozen3d"]
 
 
 def build(name: str) -> nn.Module:

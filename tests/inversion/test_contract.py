@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medrecon.errors import ModelError
-from medrecon.inversion import FusionDecoder, PlainDecoder, TransposedDecoder
+from medrecon.inversion import AdaptiveDecoder, FusionDecoder, PlainDecoder, TransposedDecoder
 from medrecon.inversion.pyramid import PyramidDecoder
 from medrecon.reconstructor import Reconstructor
 from medrecon.types import Features, LayerInfo
@@ -25,6 +25,12 @@ def pyramid(dims: int) -> list[LayerInfo]:
     ]
 
 
+def blocks(dims: int, size: int) -> list[LayerInfo]:
+    """Layers of a made-up encoder that keeps a part of each block's coefficients."""
+    side = (size,) * dims
+    return [LayerInfo(f"level{k}", size**dims, side, side, mean_rate=rate) for k, rate in ((1, 0.5), (2, 0.1))]
+
+
 ODD = [LayerInfo("odd", 5, (6, 3), (9, 9)), LayerInfo("odder", 7, (12, 15), (40, 40))]
 ANISOTROPIC = [LayerInfo("thin", 4, (1, 2, 1)), LayerInfo("thick", 6, (4, 4, 2))]
 SMALL = {"width": 4, "max_width": 8}
@@ -34,6 +40,16 @@ Build = Callable[[Sequence[LayerInfo]], nn.Module]
 INVERSIONS: dict[str, tuple[list[LayerInfo], Build, str | list[str]]] = {
     "pyramid2d": (pyramid(2), lambda layers: PyramidDecoder(layers, widths=(8, 8, 8), depth=1), "any"),
     "pyramid3d": (pyramid(3), lambda layers: PyramidDecoder(layers, widths=(8, 8, 8), depth=1), "any"),
+    "adaptive2d": (
+        blocks(2, 16),
+        lambda layers: AdaptiveDecoder(layers, widths=(4, 6), depths=(1, 1)),
+        "any",
+    ),
+    "adaptive3d": (
+        blocks(3, 8),
+        lambda layers: AdaptiveDecoder(layers, widths=(4, 6), depths=(1, 1)),
+        "any",
+    ),
     "transposed2d": (pyramid(2), lambda layers: TransposedDecoder(layers, **SMALL), ["level4"]),
     "transposed3d": (pyramid(3), lambda layers: TransposedDecoder(layers, "level3", **SMALL), ["level3"]),
     "transposed_odd": (ODD, lambda layers: TransposedDecoder(layers, "odd", **SMALL), ["odd"]),

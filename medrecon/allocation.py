@@ -1,0 +1,141 @@
+"""Where a code spends its values: each block keeps one of a list of sets of coefficients, at a common price.
+
+Transform coding keeps few coefficients of each block. Which ones is chosen here block by block, from a list of
+masks, so that the squares kept, less the price of each value, are largest (Everett 1963; Shoham and Gersho
+1988). One price for a whole image spends its values where they save the most; the price that meets a budget
+is found by bisection.
+"""
+
+from __future__ import annotations
+
+import torch
+
+OVERHEAD = 2
+"""Values that each block takes in any case: its mean, and the number of its mask."""
+
+MOST_BLOCKS = 1 << 15
+"""A price is found on so many blocks at most, spread evenly over the image."""
+
+_STEPS = 30
+_LOWEST, _HIGHEST = -36.0, 8.0
+"""Logarithms of the prices between which a budget is looked for, relative to the mean energy of a block."""
+
+
+def choose(energy: torch.Tensor, masks: torch.Tensor, price: torch.Tensor) -> torch.Tensor:
+    """The mask of each block that keeps most, less what its values cost.
+
+    Args:
+        energy: (blocks, coefficients) squares.
+        masks: (masks, coefficients), true where a coefficient is kept.
+        price: () of one value, in the units of `energy`.
+
+    Returns:
+        (blocks,) numbers of masks.
+    """
+    kept = energy @ masks.to(energy.dtype).T
+    return (kept - price * masks.sum(dim=1)).argmax(dim=1)
+
+
+def price_of(energy: torch.Tensor, masks: torch.Tensor, budget: float) -> torch.Tensor:
+    """The lowest price at which the blocks together keep no more than the budget.
+
+    Args:
+        energy: (blocks, coefficients) squares.
+        masks: (masks, coefficients).
+        budget: values for each block, the mean over all of them; its mean and its mask's number not counted.
+
+    Returns:
+        () in the units of `energy`; where not even empty masks meet the budget, a price that chooses them.
+    """
+    sizes = masks.sum(dim=1)
+    kept = energy @ masks.to(energy.dtype).T
+    unit = kept.amax(dim=1).mean().clamp_min(torch.finfo(energy.dtype).tiny)
+    low, high = torch.full_like(unit, _LOWEST), torch.full_like(unit, _HIGHEST)
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        spent = sizes[(kept - unit * middle.exp() * sizes).argmax(dim=1)].to(energy.dtype).mean()
+        dear = spent > budget
+        low, high = torch.where(dear, middle, low), torch.where(dear, high, middle)
+    return unit * high.exp()
+
+
+def spread(rows: torch.Tensor, most: int) -> torch.Tensor:
+    """At most so many rows of (rows, ...), evenly spaced: the same ones each time."""
+    count = rows.shape[0]
+    if count <= most:
+        return rows
+    return rows[torch.linspace(0, count - 1, most, dtype=torch.float64).round().long()]
+
+
+def prefixes(order: torch.Tensor, count: int) -> torch.Tensor:
+    """Masks that keep the first n coefficients of an order, n growing evenly in its logarithm from 0.
+
+    Args:
+        order: (coefficients,) their numbers, the most important first.
+        count: how many masks to make.
+
+    Returns:
+        (count, coefficients) bool.
+    """
+    most = len(order)
+    sizes = torch.logspace(0, 1, count, base=most + 1, dtype=torch.float64).sub(1).round().long()
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(most)
+    return rank[None] < sizes[:, None]
+
+
+def fit_orders(
+    energy: torch.Tensor, count: int, chance: torch.Generator, rounds: int = 8
+) -> list[torch.Tensor]:
+    """Orders of importance that suit examples of blocks, each cut where it suits the example.
+
+    Args:
+        energy: (examples, coefficients) squares, in units of the price of a value.
+        count: how many orders.
+        chance: draws where they begin.
+        rounds: of choosing the best order for each example, and the best for each group of examples.
+
+    Returns:
+        `count` orders, (coefficients,) each: numbers of coefficients, the most important first.
+    """
+    loud = torch.log1p(energy)
+    mean = loud.mean(dim=0)
+    begin = torch.randint(len(energy), (count,), generator=chance)
+    orders = list((loud[begin] + 0.3 * mean).argsort(dim=1, descending=True, stable=True))
+    cost = torch.arange(1, energy.shape[1] + 1)
+    for _ in range(rounds):
+        gains = torch.stack([(energy[:, order].cumsum(dim=1) - cost).amax(dim=1) for order in orders])
+        best = gains.argmax(dim=0)
+        for number in range(count):
+            mine = loud[best == number]
+            if len(mine) < _FEW:
+                mine = loud[torch.randint(len(loud), (1,), generator=chance)]
+            orders[number] = (mine.mean(dim=0) + 0.02 * mean).argsort(descending=True, stable=True)
+    return orders
+
+
+_FEW = 8
+"""Fewer examples than this make no order: it begins anew at another example."""
+
+
+def fit_masks(energy: torch.Tensor, masks: torch.Tensor, rounds: int = 10) -> torch.Tensor:
+    """Masks that suit examples of blocks: k-means, with what a mask loses and costs as the distance.
+
+    Args:
+        energy: (examples, coefficients) squares, in units of the price of a value.
+        masks: (masks, coefficients) to begin with. The first and the last stay: keep nothing, keep all.
+        rounds: of choosing the best mask for each example, and the best coefficients for each mask.
+
+    Returns:
+        (masks, coefficients) bool. A mask that nobody chose is left as it was.
+    """
+    masks = masks.clone()
+    price = energy.new_tensor(1.0)
+    for _ in range(rounds):
+        chosen = choose(energy, masks, price)
+        total = torch.zeros(len(masks), energy.shape[1]).index_add_(0, chosen, energy)
+        used = torch.bincount(chosen, minlength=len(masks))
+        better = total > used[:, None]
+        better[0], better[-1] = False, True
+        masks = torch.where((used > 0)[:, None], better, masks)
+    return masks

@@ -1,0 +1,216 @@
+"""The own encoder: coefficients of blocks, as many for each as it is worth at one price for the whole image."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import nn
+
+from medrecon.allocation import (
+    MOST_BLOCKS,
+    OVERHEAD,
+    choose,
+    fit_masks,
+    fit_orders,
+    prefixes,
+    price_of,
+    spread,
+)
+from medrecon.dct import analyse, block_basis, low_frequencies
+from medrecon.encoders.conv import pad_to_multiple
+from medrecon.encoders.naming import resolve_layers
+from medrecon.types import Features, LayerInfo
+
+_SIZES = {2: 16, 3: 8}
+_JITTER = 1.0
+"""In training, budgets vary by a factor of two either way: a part of an image gets more or less than its mean."""
+
+
+class AdaptiveEncoder(nn.Module):
+    """Levels that spend their values where the image is busy, in 2D or 3D.
+
+    An image is cut into blocks (16 x 16, or 8 x 8 x 8), each expressed in the orthonormal DCT, so that an
+    error in a feature is as large in the image. A level keeps of each block its mean and one of the encoder's
+    sets of coefficients (`masks`); the rest is zero. Which set, a price for each value decides, one for the
+    whole image, so that the level keeps `values_per_voxel` on average, the mean and the number of the set
+    counted in. A level of one value per voxel keeps everything.
+
+    What is kept of a block depends on that block and the price alone. Where an image is cut into pieces,
+    `normalised_by` sets the price of the whole; without it each call finds that of the image it is given.
+    With f(x) the features, f(a x + b) = a f(x) but for the means, which move by b: the window does not matter.
+
+    Args:
+        spatial_dims: 2 or 3.
+        values_per_voxel: of `level1`, `level2`, ..., falling; from 1 down to what block means alone need.
+        orders, steps: `masks` are nothing, everything, and `orders` orders of importance cut at `steps` lengths. Untrained, all orders are the lowest frequencies first; `fit` finds better ones.
+
+    Raises:
+        ValueError: when the numbers do not describe falling levels.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        values_per_voxel: Sequence[float] = (1, 1 / 2, 3 / 16, 1 / 16, 1 / 64),
+        orders: int = 48,
+        steps: int = 16,
+    ) -> None:
+        super().__init__()
+        if spatial_dims not in (2, 3) or orders < 1 or steps < 1:
+            raise ValueError("AdaptiveEncoder wants 2 or 3 spatial_dims, an order or more and a step or more")
+        self.spatial_dims = spatial_dims
+        self.size = _SIZES[spatial_dims]
+        self.channels = self.size**spatial_dims
+        falling = all(a > b for a, b in itertools.pairwise(values_per_voxel))
+        if not values_per_voxel or not falling or values_per_voxel[0] > 1:
+            raise ValueError(f"values_per_voxel must fall from 1 or less, got {tuple(values_per_voxel)}")
+        if values_per_voxel[-1] * self.channels < OVERHEAD:
+            raise ValueError(f"values_per_voxel must be {OVERHEAD / self.channels:g} or more")
+        self.rates = {f"level{k}": float(rate) for k, rate in enumerate(values_per_voxel, start=1)}
+        self.orders, self.steps = orders, steps
+        self.shares_budget = True  # over the slices of a volume too; `normalised_by` takes it where it is
+        self.basis: torch.Tensor
+        self.masks: torch.Tensor
+        self.register_buffer("basis", block_basis(self.size, spatial_dims, self.channels), persistent=False)
+        lowest_first = torch.arange(self.channels - 1)
+        self.register_buffer("masks", prefixes(lowest_first, orders * steps + 2))
+        self._prices: dict[str, torch.Tensor] | None = None
+
+    def layers(self) -> list[LayerInfo]:
+        """The levels, the one that keeps most first; all of one stride: each block stays where it is."""
+        side = (self.size,) * self.spatial_dims
+        return [LayerInfo(name, self.channels, side, side, mean_rate=rate) for name, rate in self.rates.items()]
+
+    def forward(self, image: torch.Tensor, names: Sequence[str] | None = None) -> Features:
+        """Features of the chosen levels.
+
+        Args:
+            image: (B, 1, *spatial) of any size; its far ends are repeated up to whole blocks.
+            names: levels to compute; all of them when None.
+
+        Returns:
+            (B, channels, *blocks) for each level: the DCT coefficients that it keeps, lowest frequency
+            first, and zero for those that it does not.
+
+        Raises:
+            ModelError: when a name is not one of the levels.
+        """
+        wanted = resolve_layers(names, list(self.rates))
+        voxels = image[0, 0].numel()
+        coefficients = analyse(pad_to_multiple(image, self.size), self.basis, self.size)
+        batch, _, *grid = coefficients.shape
+        energy = coefficients[:, 1:].square().movedim(1, -1).reshape(batch, -1, self.channels - 1)
+        features: Features = {}
+        for name in wanted:
+            if self.rates[name] == 1:
+                features[name] = coefficients
+                continue
+            rows = [self._masks(name, blocks, voxels).T.reshape(-1, *grid) for blocks in energy]
+            dropped = ~torch.stack(rows)
+            features[name] = torch.cat(
+                [coefficients[:, :1], coefficients[:, 1:].masked_fill(dropped, 0)], dim=1
+            )
+        return features
+
+    def _masks(self, name: str, energy: torch.Tensor, voxels: int) -> torch.Tensor:
+        """(blocks, channels - 1) of one image: what a level keeps beside the means."""
+        if self._prices is None:
+            jitter = (torch.rand(()) * 2 - 1) * _JITTER if self.training else torch.zeros(())
+            price = self._price(energy, self.rates[name] * float(jitter.exp2()), voxels)
+        else:
+            price = self._prices[name].to(energy.device)
+        return self.masks[choose(energy, self.masks, price)]
+
+    def _price(self, energy: torch.Tensor, rate: float, voxels: int) -> torch.Tensor:
+        blocks = energy.shape[0]
+        return price_of(spread(energy, MOST_BLOCKS), self.masks, rate * voxels / blocks - OVERHEAD)
+
+    @contextlib.contextmanager
+    def normalised_by(self, image: torch.Tensor) -> Iterator[None]:
+        """Within: the levels' prices are those of this image, of which pieces are then encoded.
+
+        Args:
+            image: (1, 1, *spatial), or (slices, 1, *spatial) for a volume whose slices share a budget.
+        """
+        self._prices = self.prices(image)
+        try:
+            yield
+        finally:
+            self._prices = None
+
+    def prices(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The price of a value at each level but a complete one; argument as `normalised_by`.
+
+        Found on a part of the blocks where there are very many: whatever the size, in bounded memory.
+        """
+        voxels = image[:, 0].numel()
+        with torch.inference_mode():
+            energy, blocks = self._sample(image)
+            return {
+                name: price_of(energy, self.masks, rate * voxels / blocks - OVERHEAD).clone()
+                for name, rate in self.rates.items()
+                if rate < 1
+            }
+
+    def _sample(self, image: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """(blocks, channels - 1) squares of blocks spread over an image, and how many blocks it has."""
+        shape = image.shape[2:]
+        grid = [-(-n // self.size) for n in shape]
+        rows = torch.cartesian_prod(*(torch.arange(n) for n in (image.shape[0], *grid)))
+        blocks = len(rows)
+        rows = spread(rows, MOST_BLOCKS)
+        within = torch.arange(self.size)
+        index = [rows[:, 0].reshape(-1, *[1] * self.spatial_dims)]
+        for axis, n in enumerate(shape):
+            places = (rows[:, axis + 1, None] * self.size + within).clamp(max=n - 1)
+            around = [1] * self.spatial_dims
+            around[axis] = self.size
+            index.append(places.reshape(-1, *around))
+        picked = image[:, 0][tuple(i.to(image.device) for i in index)].float()
+        coefficients = picked.flatten(1) @ self.basis.to(picked.device).T
+        return coefficients[:, 1:].square(), blocks
+
+    def fit(self, images: Iterable[torch.Tensor], seed: int = 0) -> None:
+        """Find masks that suit images: what is left out at the levels' rates grows as little as can be.
+
+        Args:
+            images: (1, 1, *spatial) each, in one common scale or not: only what is busy within each counts.
+            seed: of the draws.
+        """
+        chance = torch.Generator().manual_seed(seed)
+        start = prefixes(torch.arange(self.channels - 1), 40)
+        rates = [rate for rate in (1 / 4, 1 / 10, 1 / 16, 1 / 32) if rate * self.channels > 2 * OVERHEAD]
+        examples = []
+        for image in images:
+            energy, blocks = self._sample(image)
+            for rate in rates:
+                price = price_of(energy, start, rate * image.numel() / blocks - OVERHEAD)
+                relative = energy / price
+                busy = relative[relative.amax(dim=1) > 1]
+                some = torch.randperm(len(busy), generator=chance)[:_EXAMPLES]
+                examples.append(self._turned(busy[some]))
+        energy = torch.cat(examples)
+        energy = energy[torch.randperm(len(energy), generator=chance)[:_MOST_EXAMPLES]]
+        orders = fit_orders(energy[:_ORDER_EXAMPLES], self.orders, chance)
+        sets = [prefixes(order, self.steps + 2) for order in orders]
+        masks = torch.cat([sets[0][:1], *(some[1:-1] for some in sets), sets[0][-1:]])
+        self.masks.copy_(fit_masks(energy, masks))
+
+    def _turned(self, energy: torch.Tensor) -> torch.Tensor:
+        """A share of the blocks each with its axes in another order: no axis is special."""
+        places = low_frequencies(self.size, self.spatial_dims, self.channels)
+        number = {tuple(place): n for n, place in enumerate(places.tolist())}
+        turns = list(itertools.permutations(range(self.spatial_dims)))
+        parts = []
+        for turn, part in zip(turns, energy.tensor_split(len(turns)), strict=True):
+            source = torch.tensor([number[tuple(place[axis] for axis in turn)] for place in places.tolist()])
+            parts.append(part[:, source[1:] - 1])
+        return torch.cat(parts)
+
+
+_EXAMPLES = 1200
+_MOST_EXAMPLES = 80_000
+_ORDER_EXAMPLES = 20_000

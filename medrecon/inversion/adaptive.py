@@ -1,0 +1,111 @@
+"""The own decoder behind `AdaptiveEncoder`: what was kept comes back as it was, the rest is foretold from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.networks.layers.factories import Conv
+from torch import nn
+
+from medrecon.blocks import CentredBlocks, ResidualBlock
+from medrecon.dct import analyse, block_basis, synthesise
+from medrecon.errors import ModelError
+from medrecon.types import Features, LayerInfo
+
+
+class AdaptiveDecoder(nn.Module):
+    """Inverts `AdaptiveEncoder`: the inverse transform of what is there, and a guess at what is not.
+
+    Levels that are joined are merged: they hold the same coefficients, each its own share of them. A network
+    of two scales (positions of 4 voxels, and the blocks) looks at the image so far and at which coefficients
+    each block kept, and adds to those that are missing alone: a reconstruction always has the features that
+    it was made from. It starts at zero. A level that keeps everything is inverted exactly.
+
+    The network has no bias and sees no absolute intensity, so that f(a x + b) = a f(x) + b; what it learns of
+    the sets kept multiplies.
+
+    Args:
+        layers: the encoder's levels (`AdaptiveEncoder.layers()`).
+        widths: channels at positions of 4 voxels, and at the blocks.
+        depths: residual blocks at positions of 4 voxels, and at the blocks.
+
+    Raises:
+        ValueError: when the layers are not those of an `AdaptiveEncoder`, or widths and depths not two each.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerInfo],
+        widths: Sequence[int] = (96, 192),
+        depths: Sequence[int] = (2, 3),
+    ) -> None:
+        super().__init__()
+        strides, channels = {layer.stride for layer in layers}, {layer.channels for layer in layers}
+        dims, size = len(layers[0].stride), layers[0].stride[0]
+        if len(strides) != 1 or channels != {size**dims} or size % CentredBlocks.SIZE:
+            raise ValueError("AdaptiveDecoder wants levels of one stride, each with a channel for each voxel")
+        if len(widths) != 2 or len(depths) != 2:
+            raise ValueError("AdaptiveDecoder wants two widths and two depths")
+        self.names = [layer.name for layer in layers]
+        self.complete = {layer.name for layer in layers if layer.values_per_voxel == 1}
+        self.spatial_dims, self.size = dims, size
+        self.basis: torch.Tensor
+        self.register_buffer("basis", block_basis(size, dims, size**dims), persistent=False)
+        conv, up = Conv[Conv.CONV, dims], Conv[Conv.CONVTRANS, dims]
+        fine, coarse = widths
+        ratio = size // CentredBlocks.SIZE
+        details = size**dims - 1
+        self.blocks4 = CentredBlocks(dims)
+        self.stem = conv(4**dims, fine, 3, padding=1, bias=False)
+        self.down = conv(fine, coarse, ratio, stride=ratio, bias=False)
+        self.kept = conv(details, coarse, 1, bias=False)
+        self.gate = conv(details, coarse, 1)
+        self.coarse = nn.Sequential(*(ResidualBlock(dims, coarse) for _ in range(depths[1])))
+        self.up = up(coarse, fine, ratio, stride=ratio, bias=False)
+        self.fine = nn.Sequential(*(ResidualBlock(dims, fine) for _ in range(depths[0])))
+        self.out = conv(fine, 4**dims, 3, padding=1, bias=False)
+        self.guess = conv(coarse, details, 1, bias=False)
+        for last in (self.out, self.guess):
+            nn.init.zeros_(last.weight)
+        # Positions of 4 seen beyond one, in blocks; the coarse blocks; then stem and centring, in blocks.
+        self.reach = size * (math.ceil((depths[0] + 1) / ratio) + depths[1] + math.ceil(2 / ratio))
+
+    def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
+        """The image behind the features.
+
+        Args:
+            features: any non-empty subset of the levels, (B, channels, *blocks) each.
+            shape: spatial size of the image wanted; what lies beyond is cut off.
+
+        Returns:
+            (B, 1, *shape), in the units of the encoder's input.
+
+        Raises:
+            ModelError: when no level is given or a name is unknown.
+        """
+        given = [name for name in self.names if name in features]
+        if not given or len(given) != len(features):
+            raise ModelError(
+                f"the decoder was given {sorted(features)}", remedy=f"give levels out of {self.names}"
+            )
+        there = features[given[0]].to(self.basis.dtype)
+        for name in given[1:]:
+            there = torch.where(there == 0, features[name].to(there.dtype), there)
+        if not self.complete.intersection(given):
+            there = self._completed(there)
+        inside: tuple[Any, ...] = (..., *(slice(n) for n in shape))
+        return synthesise(there, self.basis, self.size)[inside]
+
+    def _completed(self, there: torch.Tensor) -> torch.Tensor:
+        """(B, channels, *blocks) with zeros where nothing was kept -> with guesses there."""
+        kept = there[:, 1:] != 0
+        fine = self.stem(self.blocks4(synthesise(there, self.basis, self.size)))
+        gate = 1 + self.gate(kept.to(there.dtype))
+        coarse = self.coarse((self.down(fine) + self.kept(there[:, 1:])) * gate)
+        fine = self.fine(fine + self.up(coarse))
+        drawn = synthesise(self.out(fine), self.blocks4.basis, self.blocks4.SIZE)
+        guess = analyse(drawn, self.basis, self.size)[:, 1:] + self.guess(coarse)
+        return torch.cat([there[:, :1], there[:, 1:] + guess.to(there.dtype).masked_fill(kept, 0)], dim=1)
