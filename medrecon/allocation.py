@@ -1,4 +1,4 @@
-"""Where a code spends its values: each block keeps one of a list of sets of coefficients, at a common price.
+"""Where a code spends its values: each block keeps one of many sets of coefficients, at a common price.
 
 Transform coding keeps few coefficients of each block. Which ones is chosen here block by block, from a list of
 masks, so that the squares kept, less the price of each value, are largest (Everett 1963; Shoham and Gersho

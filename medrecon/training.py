@@ -161,7 +161,7 @@ class SaveWhole:
     Args:
         folder: where to; made when missing.
         parts: what a checkpoint holds, by name.
-        network: its state_dict, what is floating in half precision, becomes `model.pt` when training completes.
+        network: its state_dict, floating point in half precision, becomes `model.pt` in the end.
         interval: epochs between checkpoints; the two newest are kept.
     """
 

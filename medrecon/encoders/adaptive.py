@@ -1,4 +1,4 @@
-"""The own encoder: coefficients of blocks, as many for each as it is worth at one price for the whole image."""
+"""The own encoder: coefficients of blocks, as many of each as are worth one price for the whole image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from medrecon.types import Features, LayerInfo
 
 _SIZES = {2: 16, 3: 8}
 _JITTER = 1.0
-"""In training, budgets vary by a factor of two either way: a part of an image gets more or less than its mean."""
+"""In training, budgets vary by a factor of two either way: patches get more or less than their scan."""
 
 
 class AdaptiveEncoder(nn.Module):
@@ -40,12 +40,13 @@ class AdaptiveEncoder(nn.Module):
 
     What is kept of a block depends on that block and the price alone. Where an image is cut into pieces,
     `normalised_by` sets the price of the whole; without it each call finds that of the image it is given.
-    With f(x) the features, f(a x + b) = a f(x) but for the means, which move by b: the window does not matter.
+    With f(x) the features, f(a x + b) = a f(x) but for the means, which move by b: no window matters.
 
     Args:
         spatial_dims: 2 or 3.
         values_per_voxel: of `level1`, `level2`, ..., falling; from 1 down to what block means alone need.
-        orders, steps: `masks` are nothing, everything, and `orders` orders of importance cut at `steps` lengths. Untrained, all orders are the lowest frequencies first; `fit` finds better ones.
+        orders, steps: `masks` are nothing, everything, and `orders` orders of importance cut at `steps`
+            lengths. Untrained, all orders are the lowest frequencies first; `fit` finds better ones.
 
     Raises:
         ValueError: when the numbers do not describe falling levels.
@@ -82,7 +83,7 @@ class AdaptiveEncoder(nn.Module):
     def layers(self) -> list[LayerInfo]:
         """The levels, the one that keeps most first; all of one stride: each block stays where it is."""
         side = (self.size,) * self.spatial_dims
-        return [LayerInfo(name, self.channels, side, side, mean_rate=rate) for name, rate in self.rates.items()]
+        return [LayerInfo(name, self.channels, side, side, rate) for name, rate in self.rates.items()]
 
     def forward(self, image: torch.Tensor, names: Sequence[str] | None = None) -> Features:
         """Features of the chosen levels.

@@ -1,4 +1,4 @@
-"""The own decoder behind `AdaptiveEncoder`: what was kept comes back as it was, the rest is foretold from it."""
+"""The own decoder behind `AdaptiveEncoder`: what was kept comes back, the rest is foretold from it."""
 
 from __future__ import annotations
 
@@ -30,25 +30,27 @@ class AdaptiveDecoder(nn.Module):
     Args:
         layers: the encoder's levels (`AdaptiveEncoder.layers()`).
         widths: channels at positions of 4 voxels, and at the blocks.
-        depths: residual blocks at positions of 4 voxels, and at the blocks.
+        depth: residual blocks at positions of 4 voxels.
+        coarse_depth: residual blocks at the blocks.
 
     Raises:
-        ValueError: when the layers are not those of an `AdaptiveEncoder`, or widths and depths not two each.
+        ValueError: when the layers are not those of an `AdaptiveEncoder`, or there are not two widths.
     """
 
     def __init__(
         self,
         layers: Sequence[LayerInfo],
         widths: Sequence[int] = (96, 192),
-        depths: Sequence[int] = (2, 3),
+        depth: int = 2,
+        coarse_depth: int = 3,
     ) -> None:
         super().__init__()
         strides, channels = {layer.stride for layer in layers}, {layer.channels for layer in layers}
         dims, size = len(layers[0].stride), layers[0].stride[0]
         if len(strides) != 1 or channels != {size**dims} or size % CentredBlocks.SIZE:
             raise ValueError("AdaptiveDecoder wants levels of one stride, each with a channel for each voxel")
-        if len(widths) != 2 or len(depths) != 2:
-            raise ValueError("AdaptiveDecoder wants two widths and two depths")
+        if len(widths) != 2:
+            raise ValueError(f"AdaptiveDecoder wants two widths, got {tuple(widths)}")
         self.names = [layer.name for layer in layers]
         self.complete = {layer.name for layer in layers if layer.values_per_voxel == 1}
         self.spatial_dims, self.size = dims, size
@@ -63,15 +65,15 @@ class AdaptiveDecoder(nn.Module):
         self.down = conv(fine, coarse, ratio, stride=ratio, bias=False)
         self.kept = conv(details, coarse, 1, bias=False)
         self.gate = conv(details, coarse, 1)
-        self.coarse = nn.Sequential(*(ResidualBlock(dims, coarse) for _ in range(depths[1])))
+        self.coarse = nn.Sequential(*(ResidualBlock(dims, coarse) for _ in range(coarse_depth)))
         self.up = up(coarse, fine, ratio, stride=ratio, bias=False)
-        self.fine = nn.Sequential(*(ResidualBlock(dims, fine) for _ in range(depths[0])))
+        self.fine = nn.Sequential(*(ResidualBlock(dims, fine) for _ in range(depth)))
         self.out = conv(fine, 4**dims, 3, padding=1, bias=False)
         self.guess = conv(coarse, details, 1, bias=False)
         for last in (self.out, self.guess):
             nn.init.zeros_(last.weight)
         # Positions of 4 seen beyond one, in blocks; the coarse blocks; then stem and centring, in blocks.
-        self.reach = size * (math.ceil((depths[0] + 1) / ratio) + depths[1] + math.ceil(2 / ratio))
+        self.reach = size * (math.ceil((depth + 1) / ratio) + coarse_depth + math.ceil(2 / ratio))
 
     def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
         """The image behind the features.

@@ -40,8 +40,8 @@ def toy_bundle(tmp_path: Path) -> Callable[[str], Path]:
             (folder / "configs" / file.name).write_text(file.read_text("utf-8"), encoding="utf-8")
         place = folder / "configs" / "metadata.json"
         meta = json.loads(place.read_text("utf-8"))
-        for part in (meta["network_def"]["encoder"], meta["network_def"]["inversion"]):
-            part["widths"] = [4, 4, 4]
+        meta["network_def"]["encoder"].update(orders=4, steps=6)
+        meta["network_def"]["inversion"].update(widths=[4, 4], depth=1, coarse_depth=1)
         meta["network_def"]["mixed_precision"] = False
         place.write_text(json.dumps(meta), encoding="utf-8")
         torch.save(Bundle.open(folder).architecture().state_dict(), folder / "models" / "model.pt")

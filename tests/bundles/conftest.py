@@ -19,7 +19,8 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 NAMES = ["volume_autoencoder", "slice_autoencoder"]
 DIMS = {"volume_autoencoder": 3, "slice_autoencoder": 2}
-SMALL = {"widths": [4, 4, 4]}
+SMALL_ENCODER = {"orders": 4, "steps": 6}
+SMALL_DECODER = {"widths": [4, 4], "depth": 1, "coarse_depth": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -41,17 +42,17 @@ def write_small_bundle(source: Path, target: Path) -> Path:
     shutil.copytree(source / "configs", target / "configs")
     meta_file = target / "configs" / "metadata.json"
     meta = json.loads(meta_file.read_text())
-    meta["network_def"]["encoder"].update(SMALL)
-    meta["network_def"]["inversion"].update(SMALL, depth=1)
+    meta["network_def"]["encoder"].update(SMALL_ENCODER)
+    meta["network_def"]["inversion"].update(SMALL_DECODER)
     meta["network_def"]["mixed_precision"] = False
     meta_file.write_text(json.dumps(meta))
     torch.manual_seed(0)
     network: Any = ConfigParser({"_meta_": meta}).get_parsed_content("_meta_#network_def")
     for name, parameter in network.named_parameters():
-        if "heads" in name or name.endswith("out.weight"):
+        if name.endswith(("out.weight", "guess.weight")):
             torch.nn.init.normal_(parameter, std=0.01)
     (target / "models").mkdir()
-    state = {key: value.half() for key, value in network.state_dict().items()}
+    state = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     torch.save(state, target / "models" / "model.pt")
     return target
 
@@ -94,6 +95,7 @@ def training_overrides(dims: int, dataset_dir: Path, output_dir: Path) -> dict[s
         "batch_size": 1,
         "patch_size": [16] * dims,
         "val_interval": 2,
+        "fit_patches": 3,
         "validate#dataset#length": 2,
         "device": "cpu",
     }

@@ -13,7 +13,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from medrecon.encoders import ConvEncoder
+from medrecon.encoders import AdaptiveEncoder
 
 NAMES = ["volume_autoencoder", "slice_autoencoder"]
 DIMS = {"volume_autoencoder": 3, "slice_autoencoder": 2}
@@ -63,7 +63,7 @@ def test_files_and_options_of_the_commands_exist(name: str, repo: Path) -> None:
 def test_levels_are_those_of_the_network(name: str, repo: Path) -> None:
     text = (repo / "bundles" / name / "docs" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (level\d) \| (\d+) \| ([\d/]+) \|", text, re.M)
-    layers = ConvEncoder(DIMS[name]).layers()
+    layers = AdaptiveEncoder(DIMS[name]).layers()
     assert [row[0] for row in rows] == [layer.name for layer in layers]
     for (_, stride, rate), layer in zip(rows, layers, strict=True):
         assert int(stride) == layer.stride[0]

@@ -39,7 +39,7 @@ def test_the_run_reconstructs_as_the_trained_network_does(
     made = workflow(bundle, "train.yaml", **short_training(name, run, **{DEPTH: 2}))
     made.trainer.run()
     trained = made.parser.get_parsed_content("network").eval()
-    assert len(trained.inversion.trunk["level2"]) == 2, "another depth than the bundle's own"
+    assert len(trained.inversion.fine) == 2, "another depth than the bundle's own"
     for parameter in trained.parameters():
         parameter.data = parameter.data.half().float()
     (scan,) = find_scans(scans["folder"] / "mr.nii.gz").scans

@@ -18,11 +18,11 @@ SUBSETS = ["+".join(group) for size in range(1, 6) for group in combinations(LEV
 SHAPES = [(32, 48, 16), (33, 17, 18), (5, 3, 1), (1, 1, 1), (16, 2, 40)]
 
 
-def build(dims: int, random: bool = True, depths: tuple[int, int] = (1, 1)) -> Reconstructor:
+def build(dims: int, random: bool = True, depth: int = 1, coarse_depth: int = 1) -> Reconstructor:
     """Encoder and decoder whose guesses are there, as training would make them."""
     torch.manual_seed(0)
     encoder = AdaptiveEncoder(dims, orders=2)
-    decoder = AdaptiveDecoder(encoder.layers(), widths=(6, 8), depths=depths)
+    decoder = AdaptiveDecoder(encoder.layers(), widths=(6, 8), depth=depth, coarse_depth=coarse_depth)
     network = Reconstructor(encoder, decoder, mixed_precision=False)
     if random:
         with torch.no_grad():
@@ -91,10 +91,10 @@ def test_the_image_follows_any_change_of_window(dims: int, result: str, gain: fl
     assert (plain - linear).abs().max() > 1e-3, "a network that guesses nothing would pass unseen"
 
 
-@pytest.mark.parametrize(("dims", "depths"), [(2, (1, 1)), (2, (4, 2)), (3, (1, 1)), (3, (2, 1)), (3, (3, 2))])
-def test_reach_is_how_far_a_feature_is_felt(dims: int, depths: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("dims", "depth", "coarse"), [(2, 1, 1), (2, 4, 2), (3, 1, 1), (3, 2, 1), (3, 3, 2)])
+def test_reach_is_how_far_a_feature_is_felt(dims: int, depth: int, coarse: int) -> None:
     """A feature beyond `reach` voxels from a block does not matter to it; the last one before it may."""
-    decoder = build(dims, depths=depths).inversion
+    decoder = build(dims, depth=depth, coarse_depth=coarse).inversion
     size, reach = decoder.size, decoder.reach
     blocks = 2 * (reach // size + 1) + 1
     torch.manual_seed(1)

@@ -28,7 +28,7 @@ def pyramid(dims: int) -> list[LayerInfo]:
 def blocks(dims: int, size: int) -> list[LayerInfo]:
     """Layers of a made-up encoder that keeps a part of each block's coefficients."""
     side = (size,) * dims
-    return [LayerInfo(f"level{k}", size**dims, side, side, mean_rate=rate) for k, rate in ((1, 0.5), (2, 0.1))]
+    return [LayerInfo(f"level{k}", size**dims, side, side, rate) for k, rate in enumerate((0.5, 0.1), 1)]
 
 
 ODD = [LayerInfo("odd", 5, (6, 3), (9, 9)), LayerInfo("odder", 7, (12, 15), (40, 40))]
@@ -42,12 +42,12 @@ INVERSIONS: dict[str, tuple[list[LayerInfo], Build, str | list[str]]] = {
     "pyramid3d": (pyramid(3), lambda layers: PyramidDecoder(layers, widths=(8, 8, 8), depth=1), "any"),
     "adaptive2d": (
         blocks(2, 16),
-        lambda layers: AdaptiveDecoder(layers, widths=(4, 6), depths=(1, 1)),
+        lambda layers: AdaptiveDecoder(layers, widths=(4, 6), depth=1, coarse_depth=1),
         "any",
     ),
     "adaptive3d": (
         blocks(3, 8),
-        lambda layers: AdaptiveDecoder(layers, widths=(4, 6), depths=(1, 1)),
+        lambda layers: AdaptiveDecoder(layers, widths=(4, 6), depth=1, coarse_depth=1),
         "any",
     ),
     "transposed2d": (pyramid(2), lambda layers: TransposedDecoder(layers, **SMALL), ["level4"]),
