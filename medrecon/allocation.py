@@ -1,7 +1,7 @@
 """Where a code spends its values: each block keeps one of many sets of coefficients, at a common price.
 
-Transform coding keeps few coefficients of each block. Which ones is chosen here block by block, from a list of
-masks, so that the squares kept, less the price of each value, are largest (Everett 1963; Shoham and Gersho
+Transform coding keeps few coefficients of each block. Which ones is chosen here block by block, from a list
+of masks, so that the squares kept, less the price of each value, are largest (Everett 1963; Shoham and Gersho
 1988). One price for a whole image spends its values where they save the most; the price that meets a budget
 is found by bisection.
 """

@@ -184,7 +184,7 @@ class AdaptiveEncoder(nn.Module):
         chance = torch.Generator().manual_seed(seed)
         start = prefixes(torch.arange(self.channels - 1), 40)
         rates = [rate for rate in (1 / 4, 1 / 10, 1 / 16, 1 / 32) if rate * self.channels > 2 * OVERHEAD]
-        examples = []
+        turns, examples = self._turns(), []
         for image in images:
             energy, blocks = self._sample(image)
             for rate in rates:
@@ -192,7 +192,8 @@ class AdaptiveEncoder(nn.Module):
                 relative = energy / price
                 busy = relative[relative.amax(dim=1) > 1]
                 some = torch.randperm(len(busy), generator=chance)[:_EXAMPLES]
-                examples.append(self._turned(busy[some]))
+                parts = busy[some].tensor_split(len(turns))
+                examples += [part[:, turn] for part, turn in zip(parts, turns, strict=True)]
         energy = torch.cat(examples)
         energy = energy[torch.randperm(len(energy), generator=chance)[:_MOST_EXAMPLES]]
         orders = fit_orders(energy[:_ORDER_EXAMPLES], self.orders, chance)
@@ -200,16 +201,17 @@ class AdaptiveEncoder(nn.Module):
         masks = torch.cat([sets[0][:1], *(some[1:-1] for some in sets), sets[0][-1:]])
         self.masks.copy_(fit_masks(energy, masks))
 
-    def _turned(self, energy: torch.Tensor) -> torch.Tensor:
-        """A share of the blocks each with its axes in another order: no axis is special."""
-        places = low_frequencies(self.size, self.spatial_dims, self.channels)
-        number = {tuple(place): n for n, place in enumerate(places.tolist())}
-        turns = list(itertools.permutations(range(self.spatial_dims)))
-        parts = []
-        for turn, part in zip(turns, energy.tensor_split(len(turns)), strict=True):
-            source = torch.tensor([number[tuple(place[axis] for axis in turn)] for place in places.tolist()])
-            parts.append(part[:, source[1:] - 1])
-        return torch.cat(parts)
+    def _turns(self) -> list[torch.Tensor]:
+        """Orders of the coefficients but the mean, as blocks have them with their axes swapped.
+
+        Examples are shared out among them: no axis is special.
+        """
+        places = low_frequencies(self.size, self.spatial_dims, self.channels).tolist()
+        number = {tuple(place): n - 1 for n, place in enumerate(places)}
+        return [
+            torch.tensor([number[tuple(place[axis] for axis in turn)] for place in places[1:]])
+            for turn in itertools.permutations(range(self.spatial_dims))
+        ]
 
 
 _EXAMPLES = 1200
