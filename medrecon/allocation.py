@@ -37,7 +37,7 @@ def choose(energy: torch.Tensor, masks: torch.Tensor, price: torch.Tensor) -> to
     """
     kept, sizes = _kept(energy, masks), masks.sum(dim=1)
     chosen = [(kept - one * sizes).argmax(dim=1) for one in price.reshape(-1)]
-    return torch.stack(chosen).reshape(*price.shape, len(energy))
+    return torch.stack(chosen).reshape(*price.shape, -1)
 
 
 def _kept(energy: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -127,8 +127,10 @@ class AdaptiveEncoder(nn.Module):
         """The price of a level: that of the image that is being normalised by, else that of these blocks."""
         if self._prices is not None:
             return self._prices[name].to(rows.device)
-        jitter = (torch.rand(()) * 2 - 1) * _JITTER if self.training else torch.zeros(())
-        budget = self.rates[name] * float(jitter.exp2()) * voxels / len(rows) - OVERHEAD
+        rate = self.rates[name]
+        if self.training:
+            rate *= 2 ** float((torch.rand(()) * 2 - 1) * _JITTER)
+        budget = rate * voxels / rows.shape[0] - OVERHEAD
         return price_of(_energy(spread(rows, MOST_BLOCKS)), self.masks, budget)
 
     @contextlib.contextmanager

@@ -76,7 +76,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert not list(cut.glob("checkpoint*")), "they are not needed any more"
     network: Any = Bundle.open(cut, {"device": "cpu"}).build("network")
-    assert len(network.inversion.trunk["level2"]) == 2
+    assert len(network.inversion.fine) == 2
 
 
 def test_what_is_done_is_not_done_again_and_not_mixed(

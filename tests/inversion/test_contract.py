@@ -98,16 +98,17 @@ def features_of(name: str, group: Sequence[str], shape: Sequence[int], batch: in
     unit = [max(info.stride[axis] for info in layers) for axis in range(len(shape))]
     padded = [-(-size // step) * step for size, step in zip(shape, unit, strict=True)]
     generator = torch.Generator().manual_seed(5)
-    return {
-        info.name: torch.randn(
-            batch,
-            info.channels,
-            *(p // s for p, s in zip(padded, info.stride, strict=True)),
-            generator=generator,
-        )
-        for info in layers
-        if info.name in group
-    }
+    features: Features = {}
+    for info in layers:
+        places = [p // s for p, s in zip(padded, info.stride, strict=True)]
+        values = torch.randn(batch, info.channels, *places, generator=generator)
+        if info.mean_rate is not None:
+            left_out = torch.rand(values.shape, generator=generator) > info.mean_rate
+            left_out[:, 0] = False
+            values[left_out] = 0
+        if info.name in group:
+            features[info.name] = values
+    return features
 
 
 every = pytest.mark.parametrize("name", INVERSIONS)

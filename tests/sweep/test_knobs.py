@@ -29,6 +29,7 @@ def test_every_combination_once(slices: Path) -> None:
     assert made[1].knobs == {"width": 64, "depth": 3}
     assert made[1].overrides == {
         "training_results": {"level3": 1},
+        "_meta_#network_def#layers": "level3",
         f"{INVERSION}#widths": [64, 128],
         f"{INVERSION}#depth": 3,
     }
