@@ -8,6 +8,8 @@ is found by bisection.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 OVERHEAD = 2
@@ -16,6 +18,7 @@ OVERHEAD = 2
 MOST_BLOCKS = 1 << 15
 """A price is found on so many blocks at most, spread evenly over the image."""
 
+_WORTH_SORTING = 4096
 _STEPS = 30
 _LOWEST, _HIGHEST = -36.0, 8.0
 """Logarithms of the prices between which a budget is looked for, relative to the mean energy of a block."""
@@ -27,13 +30,20 @@ def choose(energy: torch.Tensor, masks: torch.Tensor, price: torch.Tensor) -> to
     Args:
         energy: (blocks, coefficients) squares.
         masks: (masks, coefficients), true where a coefficient is kept.
-        price: () of one value, in the units of `energy`.
+        price: () or (prices,): of one value, in the units of `energy`.
 
     Returns:
-        (blocks,) numbers of masks.
+        (blocks,), or (prices, blocks): numbers of masks.
     """
-    kept = energy @ masks.to(energy.dtype).T
-    return (kept - price * masks.sum(dim=1)).argmax(dim=1)
+    kept, sizes = _kept(energy, masks), masks.sum(dim=1)
+    chosen = [(kept - one * sizes).argmax(dim=1) for one in price.reshape(-1)]
+    return torch.stack(chosen).reshape(*price.shape, len(energy))
+
+
+def _kept(energy: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """(blocks, masks) squares that each mask keeps; never in half precision, where masks look alike."""
+    with torch.autocast(energy.device.type, enabled=False):
+        return energy @ masks.to(energy.dtype).T
 
 
 def price_of(energy: torch.Tensor, masks: torch.Tensor, budget: float) -> torch.Tensor:
@@ -47,15 +57,49 @@ def price_of(energy: torch.Tensor, masks: torch.Tensor, budget: float) -> torch.
     Returns:
         () in the units of `energy`; where not even empty masks meet the budget, a price that chooses them.
     """
-    sizes = masks.sum(dim=1)
-    kept = energy @ masks.to(energy.dtype).T
+    return prices_of(energy, masks, [budget])[0]
+
+
+def prices_of(energy: torch.Tensor, masks: torch.Tensor, budgets: Sequence[float]) -> list[torch.Tensor]:
+    """`price_of` for each of several budgets."""
+    sizes, kept = masks.sum(dim=1), _kept(energy, masks)
     unit = kept.amax(dim=1).mean().clamp_min(torch.finfo(energy.dtype).tiny)
+    graph = torch.jit.is_tracing() or torch.compiler.is_exporting()
+    if graph or len(energy) < _WORTH_SORTING:
+        return [_bisected(kept, sizes, unit, budget) for budget in budgets]
+    return [_narrowed(kept, sizes, unit, budget) for budget in budgets]
+
+
+def _bisected(kept: torch.Tensor, sizes: torch.Tensor, unit: torch.Tensor, budget: float) -> torch.Tensor:
     low, high = torch.full_like(unit, _LOWEST), torch.full_like(unit, _HIGHEST)
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        spent = sizes[(kept - unit * middle.exp() * sizes).argmax(dim=1)].to(energy.dtype).mean()
+        spent = sizes[(kept - unit * middle.exp() * sizes).argmax(dim=1)].to(kept.dtype).mean()
         dear = spent > budget
         low, high = torch.where(dear, middle, low), torch.where(dear, high, middle)
+    return unit * high.exp()
+
+
+def _narrowed(kept: torch.Tensor, sizes: torch.Tensor, unit: torch.Tensor, budget: float) -> torch.Tensor:
+    """The same as `_bisected`, leaving out the blocks that choose as many values at either end of what is left."""
+
+    def chosen(at: torch.Tensor) -> torch.Tensor:
+        return sizes[(kept - unit * at.exp() * sizes).argmax(dim=1)]
+
+    count, settled = len(kept), 0
+    low, high = torch.full_like(unit, _LOWEST), torch.full_like(unit, _HIGHEST)
+    many, few = chosen(low), chosen(high)
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        now = chosen(middle)
+        if (settled + int(now.sum())) / count > budget:
+            low, many = middle, now
+        else:
+            high, few = middle, now
+        open_ = many != few
+        if int(open_.sum()) < len(kept) // 2:
+            settled += int(few[~open_].sum())
+            kept, many, few = kept[open_], many[open_], few[open_]
     return unit * high.exp()
 
 

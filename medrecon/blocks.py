@@ -64,12 +64,11 @@ class CentredBlocks(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 1, *S) -> (B, 4 ** dims, *S / 4)."""
         coefficients = analyse(image, self.basis, self.SIZE)
-        mean, detail = coefficients[:, :1], coefficients[:, 1:]
-        return torch.cat([mean - self._around(mean), detail], dim=1)
+        return torch.cat([self.centred(coefficients[:, :1]), coefficients[:, 1:]], dim=1)
 
-    def _around(self, mean: torch.Tensor) -> torch.Tensor:
-        """The mean over a position and its neighbours, of those that there are."""
+    def centred(self, mean: torch.Tensor) -> torch.Tensor:
+        """(B, 1, *positions) less the mean over a position and its neighbours, of those that there are."""
         sides = [1] * 2 * (mean.ndim - 2)  # torch's own padding wants three positions or more along each axis
         there = functional.pad(torch.ones_like(mean), sides)
         around: torch.Tensor = self.pool(functional.pad(mean, sides)) / self.pool(there)
-        return around
+        return mean - around

@@ -67,3 +67,34 @@ def synthesise(coefficients: torch.Tensor, basis: torch.Tensor, size: int) -> to
     """The image with these coefficients and no others: (B, count, *S / size) -> (B, 1, *S)."""
     with torch.autocast(coefficients.device.type, enabled=False):
         return from_blocks(coefficients.to(basis.dtype).movedim(1, -1) @ basis, size)
+
+
+def sub_blocks(size: int, smaller: int, spatial_dims: int) -> torch.Tensor:
+    """The change of basis from coefficients of a block to those of the smaller blocks in it.
+
+    Orthonormal: its transpose goes back. Float32.
+
+    Returns:
+        (size ** dims, ratio ** dims * smaller ** dims), ratio the number of smaller blocks along an axis.
+    """
+    whole = block_basis(size, spatial_dims, size**spatial_dims).double()
+    part = block_basis(smaller, spatial_dims, smaller**spatial_dims).double()
+    images = whole.reshape(len(whole), 1, *[size] * spatial_dims)
+    return (to_blocks(images, smaller) @ part.T).reshape(len(whole), -1).float()
+
+
+def from_parts(parts: torch.Tensor, ratio: int, spatial_dims: int) -> torch.Tensor:
+    """(B, *blocks, ratio ** dims * C) -> (B, *blocks * ratio, C): what is in each block takes its place."""
+    batch, *grid, _ = parts.shape
+    split = parts.reshape(batch, *grid, *[ratio] * spatial_dims, -1)
+    order = [0, *(axis for d in range(spatial_dims) for axis in (1 + d, 1 + spatial_dims + d)), -1]
+    return split.permute(order).reshape(batch, *(n * ratio for n in grid), split.shape[-1])
+
+
+def to_parts(values: torch.Tensor, ratio: int) -> torch.Tensor:
+    """(B, *positions, C) -> (B, *positions / ratio, ratio ** dims * C): undoes `from_parts`."""
+    batch, *places, channels = values.shape
+    dims = len(places)
+    split = values.reshape(batch, *(n for s in places for n in (s // ratio, ratio)), channels)
+    order = [0, *range(1, 2 * dims + 1, 2), *range(2, 2 * dims + 1, 2), -1]
+    return split.permute(order).reshape(batch, *(s // ratio for s in places), -1)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from medrecon.allocation import (
     MOST_BLOCKS,
@@ -78,7 +79,7 @@ class AdaptiveEncoder(nn.Module):
         self.register_buffer("basis", block_basis(self.size, spatial_dims, self.channels), persistent=False)
         lowest_first = torch.arange(self.channels - 1)
         self.register_buffer("masks", prefixes(lowest_first, orders * steps + 2))
-        self._prices: dict[str, torch.Tensor] | None = None
+        self._prices: _Prices | None = None
 
     def layers(self) -> list[LayerInfo]:
         """The levels, the one that keeps most first; all of one stride: each block stays where it is."""
@@ -102,32 +103,33 @@ class AdaptiveEncoder(nn.Module):
         wanted = resolve_layers(names, list(self.rates))
         voxels = image[0, 0].numel()
         coefficients = analyse(pad_to_multiple(image, self.size), self.basis, self.size)
-        batch, _, *grid = coefficients.shape
-        energy = coefficients[:, 1:].square().movedim(1, -1).reshape(batch, -1, self.channels - 1)
-        features: Features = {}
-        for name in wanted:
-            if self.rates[name] == 1:
-                features[name] = coefficients
-                continue
-            rows = [self._masks(name, blocks, voxels).T.reshape(-1, *grid) for blocks in energy]
-            dropped = ~torch.stack(rows)
-            features[name] = torch.cat(
-                [coefficients[:, :1], coefficients[:, 1:].masked_fill(dropped, 0)], dim=1
-            )
-        return features
+        rows = coefficients.movedim(1, -1)
+        partial = [name for name in wanted if self.rates[name] < 1]
+        dropped = self._dropped(rows, partial, voxels) if partial else {}
+        return {
+            name: rows.masked_fill(dropped[name], 0).movedim(-1, 1) if name in dropped else coefficients
+            for name in wanted
+        }
 
-    def _masks(self, name: str, energy: torch.Tensor, voxels: int) -> torch.Tensor:
-        """(blocks, channels - 1) of one image: what a level keeps beside the means."""
-        if self._prices is None:
-            jitter = (torch.rand(()) * 2 - 1) * _JITTER if self.training else torch.zeros(())
-            price = self._price(energy, self.rates[name] * float(jitter.exp2()), voxels)
-        else:
-            price = self._prices[name].to(energy.device)
-        return self.masks[choose(energy, self.masks, price)]
+    def _dropped(self, rows: torch.Tensor, names: Sequence[str], voxels: int) -> dict[str, torch.Tensor]:
+        """(B, *blocks, channels) for each level: which coefficients it does not keep; the means it does."""
+        dropped = functional.pad(~self.masks, (1, 0))
+        chosen: list[torch.Tensor] = []
+        for blocks in rows.detach().flatten(1, -2):
+            prices = torch.stack([self._price(blocks, name, voxels) for name in names])
+            pieces = max(1, len(blocks) // _AT_ONCE)
+            parts = [choose(_energy(part), self.masks, prices) for part in blocks.tensor_split(pieces)]
+            chosen.append(torch.cat(parts, dim=1))
+        numbers = torch.stack(chosen, dim=1).reshape(len(names), *rows.shape[:-1])
+        return {name: dropped[each] for name, each in zip(names, numbers, strict=True)}
 
-    def _price(self, energy: torch.Tensor, rate: float, voxels: int) -> torch.Tensor:
-        blocks = energy.shape[0]
-        return price_of(spread(energy, MOST_BLOCKS), self.masks, rate * voxels / blocks - OVERHEAD)
+    def _price(self, rows: torch.Tensor, name: str, voxels: int) -> torch.Tensor:
+        """The price of a level: that of the image that is being normalised by, else that of these blocks."""
+        if self._prices is not None:
+            return self._prices[name].to(rows.device)
+        jitter = (torch.rand(()) * 2 - 1) * _JITTER if self.training else torch.zeros(())
+        budget = self.rates[name] * float(jitter.exp2()) * voxels / len(rows) - OVERHEAD
+        return price_of(_energy(spread(rows, MOST_BLOCKS)), self.masks, budget)
 
     @contextlib.contextmanager
     def normalised_by(self, image: torch.Tensor) -> Iterator[None]:
@@ -136,7 +138,7 @@ class AdaptiveEncoder(nn.Module):
         Args:
             image: (1, 1, *spatial), or (slices, 1, *spatial) for a volume whose slices share a budget.
         """
-        self._prices = self.prices(image)
+        self._prices = _Prices(self, image)
         try:
             yield
         finally:
@@ -147,14 +149,8 @@ class AdaptiveEncoder(nn.Module):
 
         Found on a part of the blocks where there are very many: whatever the size, in bounded memory.
         """
-        voxels = image[:, 0].numel()
-        with torch.inference_mode():
-            energy, blocks = self._sample(image)
-            return {
-                name: price_of(energy, self.masks, rate * voxels / blocks - OVERHEAD).clone()
-                for name, rate in self.rates.items()
-                if rate < 1
-            }
+        prices = _Prices(self, image)
+        return {name: prices[name] for name, rate in self.rates.items() if rate < 1}
 
     def _sample(self, image: torch.Tensor) -> tuple[torch.Tensor, int]:
         """(blocks, channels - 1) squares of blocks spread over an image, and how many blocks it has."""
@@ -213,6 +209,31 @@ class AdaptiveEncoder(nn.Module):
             for turn in itertools.permutations(range(self.spatial_dims))
         ]
 
+
+class _Prices(dict[str, torch.Tensor]):
+    """The prices of an image, each found when it is first asked for."""
+
+    def __init__(self, encoder: AdaptiveEncoder, image: torch.Tensor) -> None:
+        super().__init__()
+        self.encoder, self.voxels = encoder, image[:, 0].numel()
+        with torch.inference_mode():
+            self.energy, self.blocks = encoder._sample(image)
+
+    def __missing__(self, name: str) -> torch.Tensor:
+        budget = self.encoder.rates[name] * self.voxels / self.blocks - OVERHEAD
+        with torch.inference_mode():
+            price = price_of(self.energy, self.encoder.masks, budget)
+        self[name] = price.clone()  # out of inference mode, so that training can use it
+        return self[name]
+
+
+def _energy(rows: torch.Tensor) -> torch.Tensor:
+    """(blocks, channels) -> (blocks, channels - 1): squares of all but the mean."""
+    return rows[:, 1:].square()
+
+
+_AT_ONCE = 4096
+"""Blocks that masks are chosen for at a time: bounds memory, and keeps what is compared in the cache."""
 
 _EXAMPLES = 1200
 _MOST_EXAMPLES = 80_000

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
+from torch.nn import functional
 
 from medrecon.blocks import CentredBlocks, ResidualBlock
-from medrecon.dct import analyse, block_basis, synthesise
+from medrecon.dct import block_basis, from_parts, sub_blocks, synthesise, to_parts
 from medrecon.errors import ModelError
 from medrecon.types import Features, LayerInfo
 
@@ -58,7 +59,11 @@ class AdaptiveDecoder(nn.Module):
         self.register_buffer("basis", block_basis(size, dims, size**dims), persistent=False)
         conv, up = Conv[Conv.CONV, dims], Conv[Conv.CONVTRANS, dims]
         fine, coarse = widths
-        ratio = size // CentredBlocks.SIZE
+        ratio = self.ratio = size // CentredBlocks.SIZE
+        parts = sub_blocks(size, CentredBlocks.SIZE, dims)
+        parts[0] = 0  # see `_split`
+        self.parts: torch.Tensor
+        self.register_buffer("parts", parts, persistent=False)
         details = size**dims - 1
         self.blocks4 = CentredBlocks(dims)
         self.stem = conv(4**dims, fine, 3, padding=1, bias=False)
@@ -93,21 +98,48 @@ class AdaptiveDecoder(nn.Module):
             raise ModelError(
                 f"the decoder was given {sorted(features)}", remedy=f"give levels out of {self.names}"
             )
-        there = features[given[0]].to(self.basis.dtype)
+        rows = features[given[0]].to(self.basis.dtype).movedim(1, -1)
         for name in given[1:]:
-            there = torch.where(there == 0, features[name].to(there.dtype), there)
+            rows = torch.where(rows == 0, features[name].to(rows.dtype).movedim(1, -1), rows)
         if not self.complete.intersection(given):
-            there = self._completed(there)
+            rows = self._completed(rows)
         inside: tuple[Any, ...] = (..., *(slice(n) for n in shape))
-        return synthesise(there, self.basis, self.size)[inside]
+        return synthesise(rows.movedim(-1, 1), self.basis, self.size)[inside]
 
-    def _completed(self, there: torch.Tensor) -> torch.Tensor:
-        """(B, channels, *blocks) with zeros where nothing was kept -> with guesses there."""
-        kept = there[:, 1:] != 0
-        fine = self.stem(self.blocks4(synthesise(there, self.basis, self.size)))
-        gate = 1 + self.gate(kept.to(there.dtype))
-        coarse = self.coarse((self.down(fine) + self.kept(there[:, 1:])) * gate)
-        fine = self.fine(fine + self.up(coarse))
-        drawn = synthesise(self.out(fine), self.blocks4.basis, self.blocks4.SIZE)
-        guess = analyse(drawn, self.basis, self.size)[:, 1:] + self.guess(coarse)
-        return torch.cat([there[:, :1], there[:, 1:] + guess.to(there.dtype).masked_fill(kept, 0)], dim=1)
+    def _completed(self, rows: torch.Tensor) -> torch.Tensor:
+        """(B, *blocks, channels) with zeros where nothing was kept -> with guesses there."""
+        kept = rows != 0
+        kept[..., 0] = True
+        kind = rows.device.type
+        low = rows.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else rows
+        fine = self.stem(self._split(low, rows[..., 0]))
+        coarse = self.down(fine) + _each(self.kept, low)
+        coarse = self.coarse(coarse * (1 + _each(self.gate, kept.to(low.dtype))))
+        del low
+        fine = fine + self.up(coarse)
+        for block in self.fine:
+            fine = block(fine)
+        drawn = to_parts(self.out(fine).movedim(1, -1), self.ratio) @ self.parts.T
+        weight = self.guess.weight
+        guess = drawn + coarse.movedim(1, -1) @ functional.pad(weight.reshape(weight.shape[:2]).T, (1, 0))
+        return torch.where(kept, rows, guess.to(rows.dtype))
+
+    def _split(self, rows: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        """What `CentredBlocks` gives of the image behind (B, *blocks, channels): (B, 4 ** dims, *positions).
+
+        One change of basis instead of the way through voxels. The blocks' means (B, *blocks) go beside it in
+        full precision: relative to what lies around they are small.
+        """
+        parts = from_parts(rows @ self.parts, self.ratio, self.spatial_dims)
+        for axis in range(1, mean.ndim):
+            mean = mean.repeat_interleave(self.ratio, axis)
+        mean = mean * self.ratio ** (-self.spatial_dims / 2) + parts[..., 0]
+        parts[..., 0] = self.blocks4.centred(mean[:, None])[:, 0]
+        return parts.movedim(-1, 1)
+
+
+def _each(conv: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    """A convolution of one position, of all coefficients but the mean: (B, *blocks, C) -> (B, K, *blocks)."""
+    weight = conv.weight
+    made = rows @ functional.pad(weight.reshape(weight.shape[:2]), (1, 0)).T  # type: ignore[operator]
+    return (made if conv.bias is None else made + conv.bias).movedim(-1, 1)
