@@ -18,10 +18,13 @@ from medrecon.errors import ModelError, UsageError
 from medrecon.io import SaveReconstructiond, ScanWarning, Written, manifest_path, write_manifest
 from medrecon.io.reader import remember
 from medrecon.io.scan import LeftOut, Scan, ScanError
+from medrecon.seams import TilingCheck, check_tiling
+from medrecon.tiling import TilingWarning
 
 _SETTINGS = ("dataset_dir", "output_dir", "layers", "device", "output_format", "overwrite", "scans")
 _PARTS = ("network_def", "network", "targets", "preprocessing", "inferer", "postprocessing")
 """What a bundle's inference configuration must have."""
+_SAID = (ScanWarning, TilingWarning)
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ class Pipeline:
         remember(scan)
         already = len(self._written)
         with torch.inference_mode(), warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always", ScanWarning)
+            for kind in _SAID:
+                warnings.simplefilter("always", kind)
             batch = list_data_collate([self._preprocessing({"image": scan})])
             before = time.perf_counter()
             batch["pred"] = self._inferer(batch["image"].to(self.device), self.network)
@@ -148,11 +152,22 @@ class Pipeline:
             for item in decollate_batch(batch):
                 self._postprocessing(item)
         outputs = {result: Path(self.targets[scan.key, result]) for result in self.results}
-        notes = [str(note.message) for note in said if issubclass(note.category, ScanWarning)]
+        notes = [str(note.message) for note in said if issubclass(note.category, _SAID)]
         notes += [note for written in self._written[already:] for note in written.warnings]
         self._notes += notes
         seconds = time.perf_counter() - start
         return Record(scan, outputs, seconds, network_seconds, tuple(dict.fromkeys(notes)))
+
+    def check_tiling(self, scan: Scan) -> TilingCheck:
+        """Compare one scan in tiles with the same in one piece; nothing is written.
+
+        Raises:
+            ScanError: the scan is unreadable.
+            ModelError: this bundle's network is not run in tiles.
+        """
+        remember(scan)
+        image = self._preprocessing({"image": scan})["image"]
+        return check_tiling(image[None].as_tensor(), self.network, self._inferer)
 
     def write_manifest(
         self, output: str | Path, *, left_out: Sequence[LeftOut] = (), refused: Sequence[ScanError] = ()

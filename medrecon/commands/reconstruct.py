@@ -11,8 +11,10 @@ from medrecon.commands.faults import PARTIAL, Fault, fault_of, one_line
 from medrecon.commands.progress import progress_bar
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
+from medrecon.errors import ModelError
 from medrecon.io import find_scans
 from medrecon.pipeline import Pipeline, Record
+from medrecon.seams import TilingCheck
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +37,7 @@ def reconstruct_scans(
     hu: bool,
     all_series: bool,
     options: Mapping[str, Any],
+    check_tiling: bool = False,
 ) -> Outcome:
     """Find the scans, run the bundle on each, and tell what became of them.
 
@@ -64,12 +67,15 @@ def reconstruct_scans(
         for note in scan.notes:
             session.say(f"note: {scan.path}: {note}")
     records: list[Record] = []
+    checks: dict[str, TilingCheck] = {}
     failures: list[Fault] = []
     for refusal in found.refused:
         failures.append(fault_of(refusal))
         session.complain(failures[-1], refusal)
     for number, scan in enumerate(scans, start=1):
         try:
+            if check_tiling:
+                checks[scan.key] = _checked(pipeline, scan)
             records.append(_run(session, pipeline, scan, f"{number}/{len(scans)} {scan.path.name}"))
             for note in records[-1].notes:
                 session.say(f"note: {note}")
@@ -86,7 +92,7 @@ def reconstruct_scans(
         "bundle": pipeline.bundle.name,
         "version": pipeline.bundle.version,
         "device": str(pipeline.device),
-        "results": [_record_data(record) for record in records],
+        "results": [_record_data(record, checks) for record in records],
         "failed": [fault.data() for fault in failures],
         "left_out": [{"path": str(item.path), "reason": item.reason} for item in found.left_out],
     }
@@ -101,6 +107,9 @@ def reconstruct_scans(
             console.print(table(("scan", "result", "written to", "seconds"), rows, right=("seconds",)))
         if failures:
             console.print(table(("failed", "why"), [(fault.path, fault.message) for fault in failures]))
+        for record in records:
+            if record.scan.key in checks:
+                console.print(f"tiling: {one_line(str(record.scan.path))}: {checks[record.scan.key].words()}")
         if written is not None and not session.quiet:
             console.print(f"manifest: {one_line(str(written))}")
         if found.left_out and not session.quiet:
@@ -121,6 +130,22 @@ def _run(session: Session, pipeline: Pipeline, scan: Scan, label: str) -> Record
         return pipeline.run(scan, progress=tick)
 
 
+def _checked(pipeline: Pipeline, scan: Scan) -> TilingCheck:
+    """The comparison with one piece.
+
+    Raises:
+        ModelError: there are seams.
+    """
+    check = pipeline.check_tiling(scan)
+    if not check.passed:
+        raise ModelError(
+            f"tiles leave seams: {check.words()}",
+            path=scan.path,
+            remedy="report it: the network's halo is wrong",
+        )
+    return check
+
+
 def _about(scan: Scan, fault: Fault) -> Fault:
     """The same fault, naming the scan if it names no file."""
     if fault.path is not None:
@@ -135,7 +160,8 @@ def _code(records: list[Record], failures: list[Fault]) -> int:
     return PARTIAL if records else failures[0].exit_code
 
 
-def _record_data(record: Record) -> dict[str, Any]:
+def _record_data(record: Record, checks: Mapping[str, TilingCheck]) -> dict[str, Any]:
+    check = checks.get(record.scan.key)
     return {
         "scan": record.scan.key,
         "path": str(record.scan.path),
@@ -143,4 +169,5 @@ def _record_data(record: Record) -> dict[str, Any]:
         "outputs": {result: str(path) for result, path in record.outputs.items()},
         "seconds": round(record.seconds, 3),
         "network_seconds": round(record.network_seconds, 3),
+        **({} if check is None else {"tiling": check.data()}),
     }

@@ -38,6 +38,9 @@ class AdaptiveDecoder(nn.Module):
         ValueError: when the layers are not those of an `AdaptiveEncoder`, or there are not two widths.
     """
 
+    bytes_per_voxel = 40
+    """Peak memory of encoder and decoder in 3D: 32 measured, in bfloat16 and in float32."""
+
     def __init__(
         self,
         layers: Sequence[LayerInfo],

@@ -81,6 +81,13 @@ def reconstruct(
     resample_tilt: ResampleTilt = False,
     nifti_form: NiftiForm = "",
     replace_nonfinite: ReplaceNonfinite = None,
+    check_tiling: Annotated[
+        bool,
+        typer.Option(
+            "--check-tiling",
+            help="Compare each scan in tiles with the same in one piece first, and say how far they differ.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write what the chosen layers keep of a scan, as a scan of the same grid and units."""
@@ -103,6 +110,7 @@ def reconstruct(
             manifest=manifest,
             all_series=all_series,
             hu=hu,
+            check_tiling=check_tiling,
             options={
                 "series": series,
                 "volume": volume,
