@@ -92,11 +92,14 @@ class Interval:
         half_width: (X, Y, Z), float32, source units.
         coverage: share of the held-out blocks' body voxels inside it; NaN where no body is held out.
         mean: mean half width over the body, source units.
+        tied: share of the same voxels that lie exactly at its ends, as many do where values are whole
+            numbers: what is inside is `coverage - tied`.
     """
 
     half_width: np.ndarray
     coverage: float
     mean: float
+    tied: float = 0.0
 
 
 def conformal_interval(
@@ -117,7 +120,8 @@ def conformal_interval(
     and only on the calibration blocks; held-out blocks of the same scan tell whether it holds.
 
     It holds on average over a group's voxels, not for each voxel, and for scans like this one, calibrated the
-    same way: it is no promise for a scan that is not calibrated on.
+    same way: it is no promise for a scan that is not calibrated on. Where errors are small whole numbers it
+    holds more than `level`: its ends are whole numbers, too, and the next narrower one holds less (`tied`).
 
     Args:
         source: (X, Y, Z), source units.
@@ -138,19 +142,21 @@ def conformal_interval(
     half_width = np.empty(recon.shape, dtype=np.float32)
     step = max(1, _SLAB // (recon.shape[1] * recon.shape[2]))
 
-    def work(start: int) -> tuple[int, int, int, float]:
+    def work(start: int) -> tuple[int, int, int, int, float]:
         part = slice(start, start + step)
         width = np.take(widths, _groups(detail[part], recon[part], cuts), out=half_width[part], mode="clip")
         error = np.abs(np.subtract(source[part], recon[part], dtype=np.float32))
-        inside = (error <= width) & (here := body[part])
+        here = body[part]
         test = here & ~calibrate[part]
-        within = float(width.sum(dtype=np.float64, where=here))
-        return np.count_nonzero(inside & test), np.count_nonzero(test), np.count_nonzero(here), within
+        masks = test & (error <= width), test & (error == width), test, here
+        inside, tied, held, total = map(np.count_nonzero, masks)
+        return inside, tied, held, total, float(width.sum(dtype=np.float64, where=here))
 
     with ThreadPoolExecutor(2) as pool:
         parts = list(pool.map(work, range(0, len(recon), step)))
-    inside, held, total, width_sum = (sum(column) for column in zip(*parts, strict=True))
-    return Interval(half_width, inside / held if held else math.nan, width_sum / total if total else math.nan)
+    inside, tied, held, total, width_sum = (sum(column) for column in zip(*parts, strict=True))
+    coverage, at_ends = (inside / held, tied / held) if held else (math.nan, 0.0)
+    return Interval(half_width, coverage, width_sum / total if total else math.nan, at_ends)
 
 
 def invented(
