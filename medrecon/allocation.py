@@ -81,7 +81,7 @@ def _bisected(kept: torch.Tensor, sizes: torch.Tensor, unit: torch.Tensor, budge
 
 
 def _narrowed(kept: torch.Tensor, sizes: torch.Tensor, unit: torch.Tensor, budget: float) -> torch.Tensor:
-    """The same as `_bisected`, without the blocks that choose as many values at either end of what is left."""
+    """The same, without the blocks that choose as many values at either end of what is left."""
 
     def chosen(at: torch.Tensor) -> torch.Tensor:
         return sizes[(kept - unit * at.exp() * sizes).argmax(dim=1)]

@@ -85,10 +85,12 @@ def measure(
     say("codecs")
     fixed = _fix(engine, scan, raw, mask)
     volumes = AtlasVolumes(raw.source, np.asarray(scan.affine, dtype=np.float64))
-    layers = []
+    layers: list[LayerScore] = []
+    tied: dict[str, float] = {}
     for result in engine.results:
         say(result)
-        layers.append(_layer(engine, fixed, result, volumes))
+        score, tied[result] = _layer(engine, fixed, result, volumes)
+        layers.append(score)
     seconds = {**raw.seconds, "evaluation": time.perf_counter() - start}
     low, high = fixed.range
     scores = ScanScores(
@@ -102,7 +104,7 @@ def measure(
         layers=tuple(layers),
         codec_curves=fixed.codecs.curves,
         facts=_facts(engine, fixed, seconds),
-        warnings=_warnings(fixed, layers),
+        warnings=_warnings(fixed, layers, tied),
     )
     return scores, volumes
 
@@ -134,7 +136,8 @@ def _fix(engine: Engine, scan: Scan, raw: Raw, mask: np.ndarray | None) -> _Fixe
     )
 
 
-def _layer(engine: Engine, fixed: _Fixed, result: str, volumes: AtlasVolumes) -> LayerScore:
+def _layer(engine: Engine, fixed: _Fixed, result: str, volumes: AtlasVolumes) -> tuple[LayerScore, float]:
+    """The figures of a result, and the share of voxels that lie exactly at the ends of its interval."""
     start = time.perf_counter()
     raw = fixed.raw
     source, recon = raw.source, raw.results[result]
@@ -153,7 +156,7 @@ def _layer(engine: Engine, fixed: _Fixed, result: str, volumes: AtlasVolumes) ->
     volumes.uncertainty[result] = interval.half_width
     volumes.invented[result] = made_up
     stride = infos[0].stride if len(infos) == 1 else None
-    return LayerScore(
+    score = LayerScore(
         layer=result,
         channels=infos[0].channels if len(infos) == 1 else None,
         stride=stride,
@@ -176,6 +179,7 @@ def _layer(engine: Engine, fixed: _Fixed, result: str, volumes: AtlasVolumes) ->
         interval=None if math.isnan(interval.mean) else interval.mean,
         seconds=raw.seconds["volumes"] / len(engine.results) + time.perf_counter() - start,
     )
+    return score, interval.tied
 
 
 def _fidelity(fixed: _Fixed, recon: np.ndarray) -> tuple[Fidelity, float]:
@@ -252,7 +256,7 @@ def _facts(engine: Engine, fixed: _Fixed, seconds: dict[str, float]) -> dict[str
     }
 
 
-def _warnings(fixed: _Fixed, layers: list[LayerScore]) -> tuple[str, ...]:
+def _warnings(fixed: _Fixed, layers: list[LayerScore], tied: dict[str, float]) -> tuple[str, ...]:
     found = [*fixed.scan.notes, *fixed.raw.notes]
     for layer in layers:
         here = _box_psnr(fixed, layer.layer, PLAIN)
@@ -264,9 +268,10 @@ def _warnings(fixed: _Fixed, layers: list[LayerScore]) -> tuple[str, ...]:
             )
         exact = layer.rmse == 0
         if layer.coverage is not None and not exact and abs(layer.coverage - LEVEL) > _COVERAGE_OFF:
-            found.append(
-                f"{layer.layer}: the {LEVEL:.0%} interval held {layer.coverage:.1%} on held-out blocks"
-            )
+            said = f"{layer.layer}: the {LEVEL:.0%} interval held {layer.coverage:.1%} on held-out blocks"
+            if layer.coverage - tied[layer.layer] < LEVEL < layer.coverage:
+                said += f"; values are whole numbers, and {tied[layer.layer]:.1%} lie exactly at its ends"
+            found.append(said)
         if BODY not in layer.regions:
             found.append(f"{layer.layer}: no body was found")
     return tuple(dict.fromkeys(found))

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,10 @@ def write_atlas(final: Path, scores: ScanScores, volumes: AtlasVolumes, *, viewe
         folder.mkdir()
         write_json(folder / METRICS, to_json(scores))
         write_csv(folder / TABLE, rows_of(scores))
-        write_page(folder / PAGE, scores, volumes, viewer=viewer)
-        write_scene(folder / SCENE, scores, volumes)
+        with ThreadPoolExecutor(1) as pool:  # the scene compresses while the page draws
+            scene = pool.submit(write_scene, folder / SCENE, scores, volumes)
+            write_page(folder / PAGE, scores, volumes, viewer=viewer)
+            scene.result()
     return final
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,16 @@ from medrecon.atlas.engine import Engine
 from medrecon.atlas.measuring import measure
 from medrecon.atlas.output import INDEX, PAGE, read_scores, refuse_taken, write_atlas
 from medrecon.bundle import Bundle
-from medrecon.choices import refuse_mixed, with_hu
 from medrecon.commands.atlas_tables import show_pair, show_run
-from medrecon.commands.faults import PARTIAL, Fault, fault_of
+from medrecon.commands.faults import Fault
+from medrecon.commands.options import Reading
 from medrecon.commands.progress import progress_bar
+from medrecon.commands.scans import exit_code, find_asked, one_by_one, say_notes
 from medrecon.commands.session import Outcome, Session
 from medrecon.errors import UsageError
 from medrecon.evaluation.geometry import compare_geometry
 from medrecon.evaluation.scores import ScanScores, to_json
-from medrecon.io import find_one, find_scans, publish, read_scan
+from medrecon.io import find_one, publish, read_scan
 from medrecon.io.names import scan_label
 from medrecon.io.scan import ScanError
 
@@ -37,24 +38,20 @@ class Asked:
     """What a user asked of each scan.
 
     Attributes:
+        reading: how scans are found and read.
         layers: results, as text; None for each layer.
         roi: a mask, or a folder of masks named like the scans.
         encoder_weights: of a frozen encoder.
-        hu: the values are HU.
         viewer: put the interactive viewer into the page.
         device: where the network runs.
-        all_series: take series that lie side by side.
-        options: for `medrecon.io.find_scans`.
     """
 
+    reading: Reading
     layers: str | None = None
     roi: Path | None = None
     encoder_weights: Path | None = None
-    hu: bool = False
     viewer: bool = True
     device: str = "auto"
-    all_series: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -63,9 +60,9 @@ class _Run:
 
     bundle: str
     version: str
-    outputs: dict[str, Path] = field(default_factory=dict)
-    scores: list[ScanScores] = field(default_factory=list)
-    failures: list[Fault] = field(default_factory=list)
+    outputs: dict[str, Path]
+    scores: list[ScanScores]
+    failures: list[Fault]
     summary: dict[str, Any] | None = None
 
 
@@ -141,14 +138,9 @@ def _is_output(name: str) -> bool:
 
 
 def _find(session: Session, source: Path, asked: Asked) -> Found:
-    found = find_scans(source, **asked.options)
-    if not asked.all_series:
-        refuse_mixed(found)
-    scans = tuple(with_hu(scan) if asked.hu else scan for scan in found.scans)
-    for scan in scans:
-        for note in scan.notes:
-            session.say(f"note: {scan.path}: {note}")
-    return type(found)(scans, found.left_out, found.refused)
+    found = find_asked(source, asked.reading)
+    say_notes(session, found)
+    return found
 
 
 def _run(
@@ -176,25 +168,16 @@ def _run(
         device=asked.device,
         encoder_weights=weights,
     )
-    run = _Run(engine.bundle.name, engine.bundle.version)
-    for refusal in found.refused:
-        run.failures.append(fault_of(refusal))
-        session.complain(run.failures[-1], refusal)
-    for number, scan in enumerate(scans, start=1):
-        try:
-            label = f"{number}/{len(scans)} {scan.path.name}"
-            scores = _one(session, engine, scan, places[scan.key], asked, label)
-            for note in scores.warnings:
-                session.say(f"note: {scan.path}: {note}")
-            run.scores.append(scores)
-            run.outputs[scan.key] = places[scan.key]
-        except Exception as error:
-            if single:
-                raise
-            fault = fault_of(error)
-            path = fault.path if fault.path is not None else str(scan.path)
-            run.failures.append(Fault(path, fault.message, fault.remedy, fault.exit_code))
-            session.complain(run.failures[-1], error)
+
+    def one(scan: Scan, label: str) -> ScanScores:
+        scores = _one(session, engine, scan, places[scan.key], asked, label)
+        for note in scores.warnings:
+            session.say(f"note: {scan.path}: {note}")
+        return scores
+
+    done, failures = one_by_one(session, found, one)
+    outputs = {scores.key: places[scores.key] for scores in done}
+    run = _Run(engine.bundle.name, engine.bundle.version, outputs, done, failures)
     if not single and run.scores:
         with publish(output / "summary") as folder:
             folder.mkdir()
@@ -259,9 +242,7 @@ def _mask(scan: Scan, roi: Path) -> np.ndarray:
 
 def _code(runs: Sequence[_Run]) -> int:
     failures = [fault for run in runs for fault in run.failures]
-    if not failures:
-        return 0
-    return PARTIAL if any(run.scores for run in runs) else failures[0].exit_code
+    return exit_code(any(run.scores for run in runs), failures)
 
 
 def _run_data(run: _Run, output: Path) -> dict[str, Any]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrecon.choices import refuse_mixed, with_hu
-from medrecon.commands.faults import PARTIAL, Fault, fault_of
+from medrecon.commands.options import Reading
 from medrecon.commands.progress import progress_bar
+from medrecon.commands.scans import exit_code, find_asked, left_out_data, one_by_one, say_notes
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
-from medrecon.io import find_scans
 from medrecon.io.features_plan import plan_features, readable
 from medrecon.latents import Encoded, FeatureEncoder
 
@@ -35,13 +32,11 @@ def encode_scans(
     device: str,
     overwrite: bool,
     measure: bool,
-    all_series: bool,
-    hu: bool,
-    options: Mapping[str, Any],
+    reading: Reading,
 ) -> Outcome:
     """Find the scans, encode each, and tell what became of them.
 
-    `options` go to `medrecon.io.find_scans`, the others to `medrecon.latents.FeatureEncoder`.
+    `reading` says how scans are found, the others go to `medrecon.latents.FeatureEncoder`.
 
     Raises:
         ScanError: nothing can be read, or the one scan cannot.
@@ -49,38 +44,25 @@ def encode_scans(
         OutputError: nothing can be written.
         UsageError: the options do not make sense.
     """
-    found = find_scans(source, **options)
-    if not all_series:
-        refuse_mixed(found)
-    scans = [with_hu(scan) if hu else scan for scan in found.scans]
-    targets = plan_features(scans, output, overwrite=overwrite)
+    found = find_asked(source, reading)
+    targets = plan_features(found.scans, output, overwrite=overwrite)
     encoder = FeatureEncoder.from_bundle(
         bundle, layers, dtype, device=device, encoder_weights=encoder_weights, measure=measure
     )
-    for scan in scans:
-        for note in scan.notes:
-            session.say(f"note: {scan.path}: {note}")
-    records: list[Encoded] = []
-    failures: list[Fault] = []
-    for refusal in found.refused:
-        failures.append(fault_of(refusal))
-        session.complain(failures[-1], refusal)
-    for number, scan in enumerate(scans, start=1):
+    say_notes(session, found)
+
+    def one(scan: Scan, label: str) -> Encoded:
         names = ", ".join(layer.name for layer in encoder.layers)
         size = encoder.size(scan)
         about = "" if size is None else f": about {readable(size)}"
         session.say(f"{scan.path.name}: {names} as {dtype}{about}")
-        try:
-            with progress_bar(session, f"{number}/{len(scans)} {scan.path.name}") as tick:
-                done = encoder.run(scan, targets[scan.key], overwrite=overwrite, progress=tick)
-            records.append(done)
-            for note in done.notes:
-                session.say(f"note: {note}")
-        except Exception as error:
-            if len(scans) == 1 and not failures:
-                raise
-            failures.append(_about(scan, fault_of(error)))
-            session.complain(failures[-1], error)
+        with progress_bar(session, label) as tick:
+            done = encoder.run(scan, targets[scan.key], overwrite=overwrite, progress=tick)
+        for note in done.notes:
+            session.say(f"note: {note}")
+        return done
+
+    records, failures = one_by_one(session, found, one)
     data = {
         "bundle": encoder.model.name,
         "version": encoder.model.bundle.version,
@@ -88,7 +70,7 @@ def encode_scans(
         "device": str(encoder.model.device),
         "results": [_record_data(record) for record in records],
         "failed": [fault.data() for fault in failures],
-        "left_out": [{"path": str(item.path), "reason": item.reason} for item in found.left_out],
+        "left_out": left_out_data(found),
     }
 
     def show(console: Console) -> None:
@@ -101,12 +83,7 @@ def encode_scans(
         if failures:
             console.print(table(("failed", "why"), [(fault.path, fault.message) for fault in failures]))
 
-    return Outcome(data, show, 0 if not failures else PARTIAL if records else failures[0].exit_code)
-
-
-def _about(scan: Scan, fault: Fault) -> Fault:
-    """The same fault, naming the scan if it names no file."""
-    return fault if fault.path is not None else replace(fault, path=str(scan.path))
+    return Outcome(data, show, exit_code(bool(records), failures))
 
 
 def _row(record: Encoded, layer: LayerFacts) -> tuple[Any, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from medrecon.choices import check_results, parse_results, pick_device, with_hu
 from medrecon.commands.faults import one_line
 from medrecon.commands.optimised import Settings, open_model, optimise_slices
+from medrecon.commands.options import Reading
 from medrecon.commands.progress import progress_bar
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
@@ -51,12 +51,11 @@ def invert_scan(
     device: str,
     output_format: str,
     overwrite: bool,
-    hu: bool,
-    options: Mapping[str, Any],
+    reading: Reading,
 ) -> Outcome:
     """Find the scan, invert each result, write it, and tell how near the features came.
 
-    `options` go to `medrecon.io.find_one`; the others are the verb's.
+    `reading` says how the scan is found; the others are the verb's.
 
     Raises:
         ScanError: the scan cannot be read.
@@ -65,8 +64,8 @@ def invert_scan(
         UsageError: the options do not make sense.
     """
     began = time.perf_counter()
-    whole = find_one(source, **options)
-    whole = with_hu(whole) if hu else whole
+    whole = find_one(source, **reading.options)
+    whole = with_hu(whole) if reading.hu else whole
     chosen = range(whole.shape[2]) if slices is None else parse_slices(slices, whole.shape[2])
     scan = take_slices(whole, chosen)
     results = parse_results(layers)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -30,6 +31,50 @@ class OutputFormat(str, Enum):
     nifti = "nifti"
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a verb is to find and read scans.
+
+    Attributes:
+        series: take only this one.
+        volume: of a 4D scan.
+        hu: the values are HU.
+        resample_tilt: read sheared stacks, too.
+        nifti_form: which form to believe, "sform" or "qform"; "" refuses contradictions.
+        replace_nonfinite: value read in the place of NaN and infinities; None refuses them.
+        all_series: take series that lie side by side.
+    """
+
+    series: str | None
+    volume: int | None
+    hu: bool
+    resample_tilt: bool
+    nifti_form: str
+    replace_nonfinite: float | None
+    all_series: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `medrecon.io.find_scans` and `find_one` take."""
+        return {
+            "series": self.series,
+            "volume": self.volume,
+            "resample_tilt": self.resample_tilt,
+            "nifti_form": self.nifti_form,
+            "replace_nonfinite": self.replace_nonfinite,
+        }
+
+
+Input = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUT", help="A DICOM series or study (folder, searched to the bottom), or one scan file."
+    ),
+]
+Format = Annotated[
+    OutputFormat, typer.Option("--format", "-f", help="same: DICOM from DICOM, NIfTI from all else.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
 ]
@@ -69,6 +114,10 @@ Series = Annotated[
         help="Take only this series: its number, SeriesInstanceUID, description, or the key that "
         "`medrecon scans` shows.",
     ),
+]
+AllSeries = Annotated[
+    bool,
+    typer.Option("--all-series", help="Take every series of a folder in which several lie side by side."),
 ]
 Volume = Annotated[
     Optional[int],  # noqa: UP045

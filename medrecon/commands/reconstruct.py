@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrecon.choices import refuse_mixed, with_hu
-from medrecon.commands.faults import PARTIAL, Fault, fault_of, one_line
+from medrecon.commands.faults import one_line
+from medrecon.commands.options import Reading
 from medrecon.commands.progress import progress_bar
+from medrecon.commands.scans import exit_code, find_asked, left_out_data, one_by_one, say_notes
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
 from medrecon.errors import ModelError
-from medrecon.io import find_scans
 from medrecon.pipeline import Pipeline, Record
 from medrecon.seams import TilingCheck
 
@@ -34,14 +34,12 @@ def reconstruct_scans(
     output_format: str,
     overwrite: bool,
     manifest: bool,
-    hu: bool,
-    all_series: bool,
-    options: Mapping[str, Any],
+    reading: Reading,
     check_tiling: bool = False,
 ) -> Outcome:
     """Find the scans, run the bundle on each, and tell what became of them.
 
-    `options` go to `medrecon.io.find_scans`, the others to `medrecon.pipeline.Pipeline.from_bundle`.
+    `reading` says how scans are found, the others go to `medrecon.pipeline.Pipeline.from_bundle`.
 
     Raises:
         ScanError: nothing can be read, or the one scan cannot.
@@ -49,13 +47,10 @@ def reconstruct_scans(
         OutputError: nothing can be written.
         UsageError: the options do not make sense.
     """
-    found = find_scans(source, **options)
-    if not all_series:
-        refuse_mixed(found)
-    scans = [with_hu(scan) if hu else scan for scan in found.scans]
+    found = find_asked(source, reading)
     pipeline = Pipeline.from_bundle(
         bundle,
-        scans=scans,
+        scans=found.scans,
         output=output,
         layers=layers,
         device=device,
@@ -63,27 +58,20 @@ def reconstruct_scans(
         overwrite=overwrite,
         overrides=encoder_overrides(encoder_weights),
     )
-    for scan in scans:
-        for note in scan.notes:
-            session.say(f"note: {scan.path}: {note}")
-    records: list[Record] = []
+    say_notes(session, found)
+
     checks: dict[str, TilingCheck] = {}
-    failures: list[Fault] = []
-    for refusal in found.refused:
-        failures.append(fault_of(refusal))
-        session.complain(failures[-1], refusal)
-    for number, scan in enumerate(scans, start=1):
-        try:
-            if check_tiling:
-                checks[scan.key] = _checked(pipeline, scan)
-            records.append(_run(session, pipeline, scan, f"{number}/{len(scans)} {scan.path.name}"))
-            for note in records[-1].notes:
-                session.say(f"note: {note}")
-        except Exception as error:
-            if len(scans) == 1 and not failures:
-                raise
-            failures.append(_about(scan, fault_of(error)))
-            session.complain(failures[-1], error)
+
+    def one(scan: Scan, label: str) -> Record:
+        if check_tiling:
+            checks[scan.key] = _checked(pipeline, scan)
+        with progress_bar(session, label) as tick:
+            record = pipeline.run(scan, progress=tick)
+        for note in record.notes:
+            session.say(f"note: {note}")
+        return record
+
+    records, failures = one_by_one(session, found, one)
     written = None
     if manifest:
         written = pipeline.write_manifest(output, left_out=found.left_out, refused=found.refused)
@@ -94,7 +82,7 @@ def reconstruct_scans(
         "device": str(pipeline.device),
         "results": [_record_data(record, checks) for record in records],
         "failed": [fault.data() for fault in failures],
-        "left_out": [{"path": str(item.path), "reason": item.reason} for item in found.left_out],
+        "left_out": left_out_data(found),
     }
 
     def show(console: Console) -> None:
@@ -117,17 +105,12 @@ def reconstruct_scans(
                 f"left out: {len(found.left_out)} files that are no part of a scan (medrecon scans)"
             )
 
-    return Outcome(data, show, _code(records, failures))
+    return Outcome(data, show, exit_code(bool(records), failures))
 
 
 def encoder_overrides(encoder_weights: Path | None) -> dict[str, Any]:
     """What a bundle over somebody else's network must be told: the file of that network's weights."""
     return {} if encoder_weights is None else {"encoder_weights": encoder_weights}
-
-
-def _run(session: Session, pipeline: Pipeline, scan: Scan, label: str) -> Record:
-    with progress_bar(session, label) as tick:
-        return pipeline.run(scan, progress=tick)
 
 
 def _checked(pipeline: Pipeline, scan: Scan) -> TilingCheck:
@@ -144,20 +127,6 @@ def _checked(pipeline: Pipeline, scan: Scan) -> TilingCheck:
             remedy="report it: the network's halo is wrong",
         )
     return check
-
-
-def _about(scan: Scan, fault: Fault) -> Fault:
-    """The same fault, naming the scan if it names no file."""
-    if fault.path is not None:
-        return fault
-    return Fault(str(scan.path), fault.message, fault.remedy, fault.exit_code)
-
-
-def _code(records: list[Record], failures: list[Fault]) -> int:
-    """0 when all went well, 8 when some did, and when none did the code of the first failure."""
-    if not failures:
-        return 0
-    return PARTIAL if records else failures[0].exit_code
 
 
 def _record_data(record: Record, checks: Mapping[str, TilingCheck]) -> dict[str, Any]:

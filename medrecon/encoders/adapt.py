@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -90,7 +91,7 @@ class ChannelMeanStd(nn.Module):
         return (image - self.mean.view(shape)) / self.std.view(shape)
 
 
-class Statistic(nn.Module):
+class Statistic(ABC, nn.Module):
     """Base of maps that need statistics of the whole image.
 
     They are taken from the image at hand, each of a batch by itself, or from one that was held before: see
@@ -106,13 +107,13 @@ class Statistic(nn.Module):
         self._holding = False
         self._held: tuple[torch.Tensor, ...] | None = None
 
+    @abstractmethod
     def statistics(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What the map needs, each (B, C or 1, *ones)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply_to(self, image: torch.Tensor, *statistics: torch.Tensor) -> torch.Tensor:
         """The image, mapped by these statistics."""
-        raise NotImplementedError
 
     def hold(self) -> None:
         """Keep the statistics of the next image for all that follow."""

@@ -26,7 +26,7 @@ BODY = "body"
 _BODY_HU = -500.0
 _BODY_SHARE = 0.08  # of the robust range, for units other than HU
 _MOST_LABELS = 32
-_PLANES = 1 << 22
+_PLANES = 1 << 20
 
 
 def body_mask(volume: np.ndarray, units: str) -> np.ndarray:
@@ -93,10 +93,11 @@ class Regions:
         step = max(1, _PLANES // (source.shape[1] * source.shape[2]))
         for start in range(0, len(source), step):
             part = slice(start, start + step)
-            error = np.subtract(recon[part], source[part], dtype=np.float32).ravel()
-            tissue.add(self._tissue[part].ravel(), error)
+            error = np.subtract(recon[part], source[part], dtype=np.float32).ravel().astype(np.float64)
+            kinds = error, np.abs(error), np.square(error)
+            tissue.add(self._tissue[part].ravel(), kinds)
             if self._labels is not None:
-                roi.add(self._labels[part].ravel(), error)
+                roi.add(self._labels[part].ravel(), kinds)
         found = {BODY: tissue.over(list(range(1, len(self.names))))}
         found |= {name: tissue.over([k]) for k, name in enumerate(self.names) if k > 1}
         found |= {name: roi.over([k]) for k, name in enumerate(self.labels, start=1)}
@@ -107,10 +108,12 @@ class _Sums:
     def __init__(self, count: int) -> None:
         self._sums = np.zeros((4, count))
 
-    def add(self, labels: np.ndarray, error: np.ndarray) -> None:
+    def add(self, labels: np.ndarray, kinds: Sequence[np.ndarray]) -> None:
+        """Take in the labels of voxels, and their errors: signed, absolute and squared."""
         count = self._sums.shape[1]
+        labels = labels.astype(np.intp)  # once: each of the counts below would do it again
         self._sums[0] += np.bincount(labels, minlength=count)
-        for row, weights in enumerate((error, np.abs(error), np.square(error)), start=1):
+        for row, weights in enumerate(kinds, start=1):
             self._sums[row] += np.bincount(labels, weights=weights, minlength=count)
 
     def over(self, which: Sequence[int]) -> RegionError:

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 import numpy as np
-from scipy.ndimage import correlate1d
+
+from medrecon.evaluation.filters import filter_valid
 
 WINDOW, SIGMA = 11, 1.5
 _K1, _K2 = 0.01, 0.03
@@ -90,19 +91,10 @@ class SSIM:
         return self._contrast / self._count
 
     def _in_plane(self, values: np.ndarray) -> np.ndarray:
-        return _valid(_valid(values, self.kernels[1], 1), self.kernels[2], 2)
+        return filter_valid(filter_valid(values, self.kernels[1], 1), self.kernels[2], 2)
 
     def _across_planes(self, values: np.ndarray) -> np.ndarray:
-        return _valid(values, self.kernels[0], 0)
-
-
-def _valid(values: np.ndarray, kernel: np.ndarray, axis: int) -> np.ndarray:
-    """Filter along one axis; keep what the window covers wholly."""
-    if len(kernel) == 1:
-        return values
-    half = len(kernel) // 2
-    filtered = correlate1d(values, kernel, axis=axis, mode="nearest")
-    return np.asarray(filtered[(slice(None),) * axis + (slice(half, values.shape[axis] - half),)])
+        return filter_valid(values, self.kernels[0], 0)
 
 
 def _gaussian(length: int) -> np.ndarray:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medrecon.errors import OutputError
+from medrecon.whole import write_whole
 
 COLUMNS = (
     "scan",
@@ -72,8 +72,8 @@ class FidelityTable:
         writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        _write_whole(self.json, json.dumps(content, indent=2, allow_nan=False) + "\n")
-        _write_whole(self.csv, table.getvalue())
+        write_whole(self.json, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        write_whole(self.csv, table.getvalue())
 
     def summary(self) -> list[dict[str, Any]]:
         """For each result: number of scans, and mean and worst of the PSNR (dB) and SSIM that are finite."""
@@ -87,21 +87,3 @@ class FidelityTable:
                 line[f"{measure}_worst"] = min(values, default=None)
             found.append(line)
         return found
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("w", encoding="utf-8", newline="") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written: {error.strerror or error}", path=path, remedy="choose another output"
-        ) from error

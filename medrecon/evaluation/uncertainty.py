@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter
+
+from medrecon.evaluation.filters import filter_valid
 
 LEVEL = 0.9
 """The share of voxels that the stated interval is to hold."""
@@ -26,7 +27,7 @@ _LEAST_BLOCKS = 6  # blocks along an axis, where the axis is long enough
 _DETAILS, _VALUES = 12, 8  # groups by local detail, and by intensity
 _FEWEST = 200  # voxels that a group is calibrated on; with fewer it joins the others of its detail
 _MOST = 1 << 21  # voxels that are calibrated on
-_SLAB = 1 << 21
+_SLAB = 1 << 20
 _SEED = 9
 
 
@@ -40,11 +41,12 @@ def local_detail(volume: np.ndarray) -> np.ndarray:
 
     def work(start: int) -> None:
         low, high = max(0, start - half), min(len(volume), start + step + half)
-        values = volume[low:high].astype(np.float32) - centre
-        mean = uniform_filter(values, size, mode="nearest")
+        values = np.pad(volume[low:high], [(n // 2, n // 2) for n in size], "edge").astype(np.float32)
+        values -= centre
+        mean = _means(values, size)
         np.square(values, out=values)
-        square = uniform_filter(values, size, mode="nearest")
-        square -= np.square(mean, out=mean)
+        square = _means(values, size)
+        square -= np.square(mean)
         np.maximum(square, 0, out=square)
         kept = slice(start - low, min(start + step, len(volume)) - low)
         np.sqrt(square[kept], out=out[start : start + step])
@@ -52,6 +54,12 @@ def local_detail(volume: np.ndarray) -> np.ndarray:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, range(0, len(volume), step)))
     return out
+
+
+def _means(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    for axis, n in enumerate(size):
+        values = filter_valid(values, np.full(n, 1 / n), axis)
+    return values
 
 
 def calibration_blocks(shape: Sequence[int], seed: int = _SEED) -> np.ndarray:
@@ -84,11 +92,14 @@ class Interval:
         half_width: (X, Y, Z), float32, source units.
         coverage: share of the held-out blocks' body voxels inside it; NaN where no body is held out.
         mean: mean half width over the body, source units.
+        tied: share of the same voxels that lie exactly at its ends, as many do where values are whole
+            numbers: what is inside is `coverage - tied`.
     """
 
     half_width: np.ndarray
     coverage: float
     mean: float
+    tied: float = 0.0
 
 
 def conformal_interval(
@@ -109,7 +120,8 @@ def conformal_interval(
     and only on the calibration blocks; held-out blocks of the same scan tell whether it holds.
 
     It holds on average over a group's voxels, not for each voxel, and for scans like this one, calibrated the
-    same way: it is no promise for a scan that is not calibrated on.
+    same way: it is no promise for a scan that is not calibrated on. Where errors are small whole numbers it
+    holds more than `level`: its ends are whole numbers, too, and the next narrower one holds less (`tied`).
 
     Args:
         source: (X, Y, Z), source units.
@@ -124,24 +136,27 @@ def conformal_interval(
         spread += 1
     cuts = _cuts(detail, spread, _DETAILS), _cuts(recon, spread, _VALUES)
     here = np.flatnonzero(calibrate)[:: max(1, spread // 2)]
-    groups = _groups(detail.flat[here], recon.flat[here], cuts)
-    error = np.abs(source.flat[here].astype(np.float32) - recon.flat[here])
+    groups = _groups(detail.ravel()[here], recon.ravel()[here], cuts)
+    error = np.abs(source.ravel()[here].astype(np.float32) - recon.ravel()[here])
     widths = _widths(groups, error, level)
     half_width = np.empty(recon.shape, dtype=np.float32)
-    inside = held = total = 0
-    width_sum = 0.0
     step = max(1, _SLAB // (recon.shape[1] * recon.shape[2]))
-    for start in range(0, len(recon), step):
+
+    def work(start: int) -> tuple[int, int, int, int, float]:
         part = slice(start, start + step)
-        width = widths[_groups(detail[part], recon[part], cuts)]
-        half_width[part] = width
+        width = np.take(widths, _groups(detail[part], recon[part], cuts), out=half_width[part], mode="clip")
         error = np.abs(np.subtract(source[part], recon[part], dtype=np.float32))
-        test = body[part] & ~calibrate[part]
-        held += int(test.sum())
-        inside += int((test & (error <= width)).sum())
-        total += int(body[part].sum())
-        width_sum += float(width[body[part]].sum(dtype=np.float64))
-    return Interval(half_width, inside / held if held else math.nan, width_sum / total if total else math.nan)
+        here = body[part]
+        test = here & ~calibrate[part]
+        masks = test & (error <= width), test & (error == width), test, here
+        inside, tied, held, total = (int(np.count_nonzero(mask)) for mask in masks)
+        return inside, tied, held, total, float(width.sum(dtype=np.float64, where=here))
+
+    with ThreadPoolExecutor(2) as pool:
+        parts = list(pool.map(work, range(0, len(recon), step)))
+    inside, tied, held, total, width_sum = (sum(column) for column in zip(*parts, strict=True))
+    coverage, at_ends = (inside / held, tied / held) if held else (math.nan, 0.0)
+    return Interval(half_width, coverage, width_sum / total if total else math.nan, at_ends)
 
 
 def invented(
@@ -171,14 +186,19 @@ def invented(
 
 
 def _cuts(values: np.ndarray, spread: int, count: int) -> np.ndarray:
-    sample = values.flat[::spread]
+    sample = values.ravel()[::spread]
     return np.unique(np.quantile(sample, np.linspace(0, 1, count + 1)[1:-1]).astype(np.float32))
 
 
 def _groups(detail: np.ndarray, recon: np.ndarray, cuts: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    by_detail = np.searchsorted(cuts[0], detail, side="right")
-    by_value = np.searchsorted(cuts[1], recon.astype(np.float32, copy=False), side="right")
-    return np.asarray(by_detail * _VALUES + by_value)
+    """The group of each voxel; counting the cuts at or below it is quicker than searching for it."""
+    found = np.zeros(detail.shape, dtype=np.uint8)
+    for cut in cuts[0]:
+        found += detail >= cut
+    found *= _VALUES
+    for cut in cuts[1]:
+        found += recon >= cut
+    return found
 
 
 def _widths(groups: np.ndarray, error: np.ndarray, level: float) -> np.ndarray:

@@ -143,6 +143,7 @@ class AdaptiveDecoder(nn.Module):
 
 def _each(conv: nn.Module, rows: torch.Tensor) -> torch.Tensor:
     """A convolution of one position, of all coefficients but the mean: (B, *blocks, C) -> (B, K, *blocks)."""
-    weight = conv.weight
-    made = rows @ functional.pad(weight.reshape(weight.shape[:2]), (1, 0)).T  # type: ignore[operator]
-    return (made if conv.bias is None else made + conv.bias).movedim(-1, 1)
+    weight: torch.Tensor = conv.get_parameter("weight")
+    bias: torch.Tensor | None = getattr(conv, "bias", None)
+    made = rows @ functional.pad(weight.reshape(weight.shape[:2]), (1, 0)).T
+    return (made if bias is None else made + bias).movedim(-1, 1)

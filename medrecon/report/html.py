@@ -5,17 +5,14 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medrecon.errors import OutputError
 from medrecon.report.palette import variables
 from medrecon.report.words import clean
 
@@ -87,27 +84,3 @@ def _environment() -> Environment:
 
 def _safe(text: str) -> bool:
     return isinstance(text, Markup)
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Write a page under its name whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written; what was there before stays.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("w", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written: {error.strerror or error}", path=path, remedy="choose another output"
-        ) from error
-    return path

@@ -11,12 +11,13 @@ from urllib.parse import quote
 from medrecon import __version__
 from medrecon.evaluation.scores import LayerScore, ScanScores
 from medrecon.report import charts
-from medrecon.report.html import render, style_sheet, write_whole
+from medrecon.report.html import render, style_sheet
 from medrecon.report.palette import themed
 from medrecon.report.rows import Group
 from medrecon.report.style import make_folder, save
 from medrecon.report.svg import inline_svg
 from medrecon.report.words import clean, control, decimals, number, shown, times
+from medrecon.whole import write_whole
 
 _NAMES = {
     "psnr": ("PSNR (dB)", 1),

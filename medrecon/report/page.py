@@ -14,13 +14,14 @@ from medrecon import __version__
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import AtlasVolumes, ScanScores
 from medrecon.report import charts, rows, words
-from medrecon.report.html import asset, render, style_sheet, write_whole
+from medrecon.report.html import asset, render, style_sheet
 from medrecon.report.layers import layers_figure
 from medrecon.report.palette import themed
 from medrecon.report.style import make_folder, save
 from medrecon.report.svg import inline_svg
 from medrecon.report.tiles import PLANES, Slicing, slice_tiles
 from medrecon.report.viewer import Viewer, make_viewer
+from medrecon.whole import write_whole
 
 _PICTURES = (512, 256, 128)  # longest side of a slice, tried until the page fits
 

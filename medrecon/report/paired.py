@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from medrecon.errors import UsageError
-from medrecon.report.style import ACCENTS, FAINT, INK, LINE, PAPER, new_figure, save
+from medrecon.report.palette import LIGHT
+from medrecon.report.style import new_figure, save
 
 PANELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "normalised_error": "normalised error"}
 
 
 def paired_figure(content: Mapping[str, Any], path: str | Path) -> list[Path]:
-    """Draw the paired differences that `medrecon.atlas.compare.compare_atlases` found.
+    """Draw the paired differences that `medrecon.atlas.compare.compare_atlases` found, on white.
 
     One panel a measure, one row a layer: a dot for each scan, the mean and its interval on top. Right of zero
     the second has the larger value.
@@ -36,12 +37,12 @@ def paired_figure(content: Mapping[str, Any], path: str | Path) -> list[Path]:
     if not panels:
         raise UsageError("no difference to draw", path=path, remedy="compare layers that lose something")
     width, height = 3.1 * len(panels) + 1.2, 0.42 * len(layers) + 1.35
-    figure = new_figure(width, height)
+    figure = new_figure(width, height, LIGHT["paper"])
     for place, measure in enumerate(panels):
         left = (1.15 + 3.1 * place) / width
         axes = figure.add_axes((left, 0.62 / height, 2.8 / width, 0.42 * len(layers) / height))
-        axes.set_facecolor(PAPER)
-        axes.axvline(0, color=FAINT, lw=1)
+        axes.set_facecolor(LIGHT["paper"])
+        axes.axvline(0, color=LIGHT["faint"], lw=1)
         for row in content["results"]:
             if row["measure"] != measure:
                 continue
@@ -52,17 +53,17 @@ def paired_figure(content: Mapping[str, Any], path: str | Path) -> list[Path]:
                 if pair["layer"] == row["layer"] and pair[f"{measure} difference"] is not None
             ]
             spread = np.linspace(-0.18, 0.18, len(dots)) if len(dots) > 1 else np.zeros(len(dots))
-            axes.plot(dots, at + spread, "o", ms=3, color=FAINT, alpha=0.7)
+            axes.plot(dots, at + spread, "o", ms=3, color=LIGHT["faint"], alpha=0.7)
             if row["low"] is not None:
-                axes.plot([row["low"], row["high"]], [at, at], color=ACCENTS[0], lw=2.4)
-            axes.plot([row["difference"]], [at], "D", ms=5, color=ACCENTS[1])
+                axes.plot([row["low"], row["high"]], [at, at], color=LIGHT["accent"], lw=2.4)
+            axes.plot([row["difference"]], [at], "D", ms=5, color=LIGHT["warn"])
         axes.set_ylim(len(layers) - 0.5, -0.5)
         axes.set_yticks(range(len(layers)), layers if place == 0 else [""] * len(layers))
-        axes.tick_params(colors=INK, labelsize=8, length=0)
-        axes.grid(axis="x", color=LINE, lw=0.7)
-        axes.set_xlabel(f"difference in {PANELS[measure]}", color=FAINT, fontsize=8.5)
+        axes.tick_params(colors=LIGHT["ink"], labelsize=8, length=0)
+        axes.grid(axis="x", color=LIGHT["line"], lw=0.7)
+        axes.set_xlabel(f"difference in {PANELS[measure]}", color=LIGHT["faint"], fontsize=8.5)
         for spine in axes.spines.values():
             spine.set_visible(False)
     title = f"{content['second']} minus {content['first']}, {content['scans']} scans"
-    figure.text(0.02, 1 - 0.3 / height, title, color=INK, fontsize=10, weight="bold")
+    figure.text(0.02, 1 - 0.3 / height, title, color=LIGHT["ink"], fontsize=10, weight="bold")
     return save(figure, path)

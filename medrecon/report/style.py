@@ -23,9 +23,9 @@ ERROR_MAP = LinearSegmentedColormap.from_list(
 DPI = 190
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, paper: str = PAPER) -> Figure:
     """Make an empty figure, in inches, that belongs to no window and no pyplot."""
-    return Figure(figsize=(width, height), facecolor=PAPER)
+    return Figure(figsize=(width, height), facecolor=paper)
 
 
 def bare_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:

@@ -140,7 +140,7 @@ def network_of(bundle: Path) -> torch.nn.Module:
 
 @bundles
 def test_torchscript(name: str, tmp_path: Path, small_bundle: Callable[[str], Path]) -> None:
-    """Traced once, the network takes any one image whose size is a multiple of 16, and carries its metadata."""
+    """Traced once, the network takes an image of any multiple of 16, and carries its metadata."""
     bundle, dims = small_bundle(name), DIMS[name]
     configs, target = bundle / "configs", tmp_path / "model.ts"
     with warnings.catch_warnings():

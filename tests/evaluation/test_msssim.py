@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from monai.metrics import MultiScaleSSIMMetric
+from scipy.ndimage import correlate1d
 from skimage.metrics import structural_similarity
 
 from medrecon.errors import UsageError
@@ -56,10 +57,43 @@ def test_volumes_agree_with_monai(slab: int, monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
-@pytest.mark.slow
-def test_all_five_scales_of_a_volume_agree_with_monai() -> None:
+def plain(x: np.ndarray, y: np.ndarray, weights: tuple[float, ...] = EXPONENTS) -> float:
+    """The definition, filtered whole and in float64: MONAI's dense windows take a minute for five scales."""
+    kernel = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    kernel /= kernel.sum()
+
+    def window(values: np.ndarray) -> np.ndarray:
+        for axis in range(values.ndim):
+            values = correlate1d(values, kernel, axis=axis)
+        return values[(slice(5, -5),) * values.ndim]
+
+    index = 1.0
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    for place, weight in enumerate(weights):
+        mean_x, mean_y = window(x), window(y)
+        spread = window(x * x) - mean_x**2 + window(y * y) - mean_y**2
+        term = (2 * (window(x * y) - mean_x * mean_y) + 0.03**2) / (spread + 0.03**2)
+        if place == len(weights) - 1:
+            term *= (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+        index *= max(0.0, float(term.mean())) ** weight
+        for axis in range(x.ndim):
+            x, y = (_halved(v, axis) for v in (x, y))
+    return index
+
+
+def _halved(values: np.ndarray, axis: int) -> np.ndarray:
+    values = np.moveaxis(values, axis, 0)[: values.shape[axis] // 2 * 2]
+    return np.moveaxis((values[::2] + values[1::2]) / 2, 0, axis)
+
+
+def test_the_plain_definition_is_monais() -> None:
+    source, recon = pair((47, 51, 45))
+    assert plain(source, recon, exponents(3)) == pytest.approx(monais(source, recon, exponents(3)), abs=2e-5)
+
+
+def test_all_five_scales_of_a_volume_agree_with_the_plain_definition() -> None:
     source, recon = pair((176, 177, 179))
-    assert ms_ssim(source, recon, data_range=1.0) == pytest.approx(monais(source, recon), abs=2e-5)
+    assert ms_ssim(source, recon, data_range=1.0) == pytest.approx(plain(source, recon), abs=2e-5)
 
 
 def test_a_thin_stack_is_halved_in_its_plane() -> None:

@@ -39,6 +39,20 @@ def test_the_interval_holds_on_blocks_that_were_held_out(scan):
     assert found.half_width[:40].mean() == pytest.approx(1.645 * 2, rel=0.1)
     assert found.half_width[56:].mean() == pytest.approx(1.645 * 20, rel=0.1)
     assert found.mean == pytest.approx(found.half_width.mean(), rel=1e-5)
+    assert found.tied < 1e-3
+
+
+def test_whole_numbers_tie_at_the_ends(scan):
+    """Errors of 0 and 1 alone: an interval holds the zeros or everything, and says that the ones are ties."""
+    _, recon = scan
+    rng = np.random.default_rng(3)
+    recon = np.rint(recon)
+    source = recon + (rng.random(SHAPE) < 0.3)
+    found = conformal_interval(
+        source, recon, local_detail(recon), np.ones(SHAPE, bool), calibration_blocks(SHAPE)
+    )
+    assert found.coverage == 1
+    assert found.tied == pytest.approx(0.3, abs=0.01)
 
 
 def test_coverage_is_measured_and_not_assumed(scan):

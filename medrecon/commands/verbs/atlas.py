@@ -8,12 +8,14 @@ from typing import Annotated, Optional
 import typer
 
 from medrecon.commands.options import (
+    AllSeries,
     Bundle,
     Device,
     EncoderWeights,
     Hu,
     Json,
     NiftiForm,
+    Reading,
     ReplaceNonfinite,
     ResampleTilt,
     Series,
@@ -80,10 +82,7 @@ def atlas(
     ] = True,
     device: Device = "auto",
     series: Series = None,
-    all_series: Annotated[
-        bool,
-        typer.Option("--all-series", help="Take every series of a folder in which several lie side by side."),
-    ] = False,
+    all_series: AllSeries = False,
     volume: Volume = None,
     hu: Hu = False,
     resample_tilt: ResampleTilt = False,
@@ -107,17 +106,9 @@ def atlas(
             layers=layers,
             roi=roi,
             encoder_weights=encoder_weights,
-            hu=hu,
             viewer=viewer,
             device=device,
-            all_series=all_series,
-            options={
-                "series": series,
-                "volume": volume,
-                "resample_tilt": resample_tilt,
-                "nifti_form": nifti_form,
-                "replace_nonfinite": replace_nonfinite,
-            },
+            reading=Reading(series, volume, hu, resample_tilt, nifti_form, replace_nonfinite, all_series),
         )
         if compare is not None:
             scans, place = (None, source) if output is None else (source, output)

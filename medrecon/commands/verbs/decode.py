@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from medrecon.commands.options import Device, Json, OutputFormat
+from medrecon.commands.options import Device, Json, OutputFormat, Overwrite
 from medrecon.commands.session import Outcome, Session
 
 EXAMPLES = (
@@ -62,7 +62,7 @@ def decode(
         OutputFormat, typer.Option("--format", "-f", help="same: DICOM with --source, NIfTI without.")
     ] = OutputFormat.same,
     device: Device = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Turn features back into a scan of the source's grid and units; the scan itself is not needed."""

@@ -9,12 +9,16 @@ from typing import Annotated, Optional
 import typer
 
 from medrecon.commands.options import (
+    AllSeries,
     Bundle,
     Device,
     EncoderWeights,
     Hu,
+    Input,
     Json,
     NiftiForm,
+    Overwrite,
+    Reading,
     ReplaceNonfinite,
     ResampleTilt,
     Series,
@@ -39,13 +43,7 @@ class Dtype(str, Enum):
 
 def encode(
     ctx: typer.Context,
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="INPUT",
-            help="A DICOM series or study (folder, searched to the bottom), or one scan file.",
-        ),
-    ],
+    source: Input,
     features: Annotated[
         Path,
         typer.Argument(
@@ -75,7 +73,7 @@ def encode(
     bundle: Bundle = "volume_autoencoder",
     encoder_weights: EncoderWeights = None,
     device: Device = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    overwrite: Overwrite = False,
     measure: Annotated[
         bool,
         typer.Option(
@@ -85,10 +83,7 @@ def encode(
         ),
     ] = True,
     series: Series = None,
-    all_series: Annotated[
-        bool,
-        typer.Option("--all-series", help="Take every series of a folder in which several lie side by side."),
-    ] = False,
+    all_series: AllSeries = False,
     volume: Volume = None,
     hu: Hu = False,
     resample_tilt: ResampleTilt = False,
@@ -114,15 +109,7 @@ def encode(
             device=device,
             overwrite=overwrite,
             measure=measure,
-            all_series=all_series,
-            hu=hu,
-            options={
-                "series": series,
-                "volume": volume,
-                "resample_tilt": resample_tilt,
-                "nifti_form": nifti_form,
-                "replace_nonfinite": replace_nonfinite,
-            },
+            reading=Reading(series, volume, hu, resample_tilt, nifti_form, replace_nonfinite, all_series),
         )
 
     session.run(work)

@@ -13,10 +13,13 @@ from medrecon.commands.options import (
     Encoder,
     EncoderArguments,
     EncoderWeights,
+    Format,
     Hu,
     Json,
     NiftiForm,
     OutputFormat,
+    Overwrite,
+    Reading,
     ReplaceNonfinite,
     ResampleTilt,
     Series,
@@ -123,10 +126,8 @@ def invert(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the deep image prior.")] = 0,
     device: Device = "auto",
-    output_format: Annotated[
-        OutputFormat, typer.Option("--format", "-f", help="same: DICOM from DICOM, NIfTI from all else.")
-    ] = OutputFormat.same,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    output_format: Format = OutputFormat.same,
+    overwrite: Overwrite = False,
     series: Series = None,
     volume: Volume = None,
     hu: Hu = False,
@@ -169,14 +170,7 @@ def invert(
             device=device,
             output_format=output_format.value,
             overwrite=overwrite,
-            hu=hu,
-            options={
-                "series": series,
-                "volume": volume,
-                "resample_tilt": resample_tilt,
-                "nifti_form": nifti_form,
-                "replace_nonfinite": replace_nonfinite,
-            },
+            reading=Reading(series, volume, hu, resample_tilt, nifti_form, replace_nonfinite),
         )
 
     session.run(work)

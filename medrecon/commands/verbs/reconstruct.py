@@ -8,13 +8,18 @@ from typing import Annotated, Optional
 import typer
 
 from medrecon.commands.options import (
+    AllSeries,
     Bundle,
     Device,
     EncoderWeights,
+    Format,
     Hu,
+    Input,
     Json,
     NiftiForm,
     OutputFormat,
+    Overwrite,
+    Reading,
     ReplaceNonfinite,
     ResampleTilt,
     Series,
@@ -33,13 +38,7 @@ EXAMPLES = (
 
 def reconstruct(
     ctx: typer.Context,
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="INPUT",
-            help="A DICOM series or study (folder, searched to the bottom), or one scan file.",
-        ),
-    ],
+    source: Input,
     output: Annotated[
         Path,
         typer.Argument(
@@ -61,10 +60,8 @@ def reconstruct(
     bundle: Bundle = "volume_autoencoder",
     encoder_weights: EncoderWeights = None,
     device: Device = "auto",
-    output_format: Annotated[
-        OutputFormat, typer.Option("--format", "-f", help="same: DICOM from DICOM, NIfTI from all else.")
-    ] = OutputFormat.same,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    output_format: Format = OutputFormat.same,
+    overwrite: Overwrite = False,
     manifest: Annotated[
         bool,
         typer.Option(
@@ -72,10 +69,7 @@ def reconstruct(
         ),
     ] = True,
     series: Series = None,
-    all_series: Annotated[
-        bool,
-        typer.Option("--all-series", help="Take every series of a folder in which several lie side by side."),
-    ] = False,
+    all_series: AllSeries = False,
     volume: Volume = None,
     hu: Hu = False,
     resample_tilt: ResampleTilt = False,
@@ -108,16 +102,8 @@ def reconstruct(
             output_format=output_format.value,
             overwrite=overwrite,
             manifest=manifest,
-            all_series=all_series,
-            hu=hu,
+            reading=Reading(series, volume, hu, resample_tilt, nifti_form, replace_nonfinite, all_series),
             check_tiling=check_tiling,
-            options={
-                "series": series,
-                "volume": volume,
-                "resample_tilt": resample_tilt,
-                "nifti_form": nifti_form,
-                "replace_nonfinite": replace_nonfinite,
-            },
         )
 
     session.run(work)

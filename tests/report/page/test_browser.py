@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medrecon.cli import main
 from medrecon.report.page import write_page
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -66,7 +67,8 @@ def browse() -> Iterator[Callable[..., Any]]:
 
     yield browse
     for chromium in opened:
-        chromium.quit()
+        if chromium.service.is_connectable():  # else the test has ended it
+            chromium.quit()
 
 
 def until(chromium: Any, script: str, wanted: Callable[[Any], bool]) -> Any:
@@ -95,6 +97,51 @@ def requests(chromium: Any) -> set[str]:
     events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
     urls = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     return {url for url in urls if not url.startswith("data:")}
+
+
+def asked_for(log: Path) -> set[str]:
+    """What a page asked the network for, by Chromium's own log; the browser's own requests have no origin."""
+    content = json.loads(log.read_text(encoding="utf-8"))
+    begins = content["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    events = [event.get("params", {}) for event in content["events"] if event["type"] == begins]
+    return {p["url"] for p in events if "url" in p and p.get("initiator") != "not an origin"}
+
+
+def log_of(browse: Callable[..., Any], page: Path, log: Path, use: Callable[[Any], None]) -> set[str]:
+    chromium = browse(page, f"--log-net-log={log}", "--net-log-capture-mode=IncludeSensitive")
+    use(chromium)
+    chromium.quit()  # the log is whole only then
+    return asked_for(log)
+
+
+def test_a_page_that_asks_is_seen_in_the_log(browse: Callable[..., Any], tmp_path: Path) -> None:
+    address = "http://127.0.0.1:9/seen.png"
+    page = tmp_path / "asks.html"
+    page.write_text(f"<!doctype html><title>asks</title><img src='{address}'>")
+    assert log_of(browse, page, tmp_path / "net.json", lambda _: None) == {address}
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_the_page_of_a_real_ct_asks_for_nothing(
+    browse: Callable[..., Any], shared_dir: Path, tmp_path: Path
+) -> None:
+    source = shared_dir / "data" / "real" / "ct_torso_totalseg_3mm.nii.gz"
+    with pytest.raises(SystemExit) as ended:
+        main(["atlas", str(source), str(tmp_path / "out"), "--hu", "--layers", "level4", "--device", "cpu"])
+    assert not ended.value.code
+    page = tmp_path / "out" / "report.html"
+    seen: set[str] = set()
+
+    def use(chromium: Any) -> None:
+        start_viewer(chromium)
+        assert chromium.execute_script(STATE) == "ready"
+        chromium.find_element("id", "pane-0").send_keys(Keys.ARROW_RIGHT)
+        assert chromium.get_log("browser") == []
+        seen.update(requests(chromium))
+
+    assert log_of(browse, page, tmp_path / "net.json", use) == set()
+    assert seen == {page.as_uri()}
 
 
 def test_three_panes_and_one_crosshair(browse: Callable[..., Any], tmp_path: Path) -> None:
