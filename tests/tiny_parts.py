@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import torch
@@ -102,4 +103,18 @@ class Dies(WholeInferer):
                 if not mark.exists():
                     mark.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(image, network)
+
+
+class Sleeps(WholeInferer):
+    """An inferer that sleeps the first time that it meets a scan with a given number of slices."""
+
+    def __init__(self, results: list[str], slices: int, mark: str) -> None:
+        super().__init__(results)
+        self.slices, self.mark = slices, Path(mark)
+
+    def __call__(self, image: torch.Tensor, network: nn.Module) -> torch.Tensor:
+        if image.shape[-1] == self.slices and not self.mark.exists():
+            self.mark.write_text(str(os.getpid()))
+            time.sleep(600)
         return super().__call__(image, network)

@@ -17,11 +17,14 @@ from medrecon.cohort.providers import LOCAL, Place, provider_of, python_there
 from medrecon.cohort.work import FAILED, Explain, Job, MemoryRanOut, failure, run_study
 from medrecon.errors import MedreconError, OutOfMemoryError, UsageError
 
-LIVES = 5
-"""How often the engine is started in one run before it is given up."""
+LIVES = 3
+"""How often in a row the engine may end without a single study done before it is given up."""
 
-STUCK = 60.0
-"""Seconds without a sign of life of any worker, while some are connected, until it is started anew."""
+STUCK = {True: 30.0, False: 300.0}
+"""Seconds without a sign of life of any worker, while some are connected, until the engine is started anew;
+on this machine, and on others. The first sign may take `START`: libraries come from cold or distant disks."""
+
+START = {True: 180.0, False: 1800.0}
 
 _TICK = 0.5
 _LOOK = 5.0
@@ -76,8 +79,8 @@ class Engine:
             EngineError: the engine fails again and again.
         """
         left = {study.id: study for study in studies}
-        reason = ""
-        for _ in range(LIVES):
+        reason, fruitless = "", 0
+        while fruitless < LIVES:
             before = len(left)
             try:
                 with self._alive() as kernel:
@@ -87,8 +90,7 @@ class Engine:
                 logging.getLogger("medrecon").warning("the engine is started again: %s", reason)
             if not left:
                 return
-            if len(left) == before and self.place.cluster != LOCAL:
-                break  # a batch system that does not even start a job will not do so the next time
+            fruitless = fruitless + 1 if len(left) == before else 0
         raise EngineError(
             f"the workers cannot be kept running: {reason}",
             path=self.job.output,
@@ -153,7 +155,7 @@ class Engine:
         for study in left.values():
             future = app(study, self.job, self.explain)
             future.add_done_callback(partial(_put, done, study))
-        watch = _Watch(self.job, kernel.executors[_LABEL])
+        watch = _Watch(self.job, kernel.executors[_LABEL], self.place.cluster == LOCAL)
         while left:
             with contextlib.suppress(queue.Empty):
                 study, future = done.get(timeout=_TICK)
@@ -192,9 +194,9 @@ class Engine:
 class _Watch:
     """Tells when workers that are connected give no sign of life: a lock can die with a killed worker."""
 
-    def __init__(self, job: Job, executor: Any) -> None:
-        self.lease, self.executor = job.lease, executor
-        self.beats: dict[str, float] = {}
+    def __init__(self, job: Job, executor: Any, local: bool) -> None:
+        self.lease, self.executor, self.local = job.lease, executor, local
+        self.beats = self.before = job.lease.beats()
         self.alive = self.looked = time.monotonic()
 
     def saw(self) -> None:
@@ -213,7 +215,7 @@ class _Watch:
         beats = self.lease.beats()
         if beats != self.beats:
             self.beats, self.alive = beats, now
-        elif now - self.alive > STUCK:
+        elif now - self.alive > (START if self.beats == self.before else STUCK)[self.local]:
             try:
                 workers = sum(m["worker_count"] for m in self.executor.connected_managers() if m["active"])
             except Exception as error:

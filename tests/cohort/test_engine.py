@@ -118,6 +118,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, tiny_bundle: Path, ma
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(folders(output)) == 30
     wait_until(lambda: not any(child.is_running() for child in children), 60)
+    wait_until(lambda: not processes_of(tmp_path), 60)
 
 
 @pytest.mark.slow
@@ -127,32 +128,50 @@ def test_a_lock_that_died_with_an_idle_worker_is_got_over(
     make_nifti: Make,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Two workers, one study that takes the one's life while the other waits and holds the queue."""
+    """A worker that waits for work holds the queue's lock. Killed then, it leaves none for the others."""
     from medrecon.cohort import engine
 
-    monkeypatch.setattr(engine, "STUCK", 15.0)
-    for number in range(3):
+    for number in range(4):
         make_nifti(tmp_path / "in" / f"s{number}.nii.gz", seed=number)
+    make_nifti(tmp_path / "in" / "slow.nii.gz", (18, 16, 9))
+    config = tiny_bundle / "configs" / "inference.yaml"
+    sleeps = f"tiny_parts.Sleeps\n  slices: 9\n  mark: {tmp_path / 'mark'}"
+    config.write_text(config.read_text().replace("tiny_parts.WholeInferer", sleeps))
+    monkeypatch.setitem(engine.STUCK, True, 12.0)
     killed: list[int] = []
-    look = engine._Watch.look
+    look, start = engine._Watch.look, time.monotonic()
 
-    def kill_all_once(watch: engine._Watch) -> None:
-        here = psutil.Process().children(recursive=True)
-        found = [p for p in here if "spawn_main" in " ".join(p.cmdline())]
-        if not killed and len(found) >= 2:
+    def kill_both(watch: engine._Watch) -> None:
+        assert time.monotonic() - start < 240, "stuck for good"
+        if not killed and len(folders(tmp_path / "out")) == 5 and (tmp_path / "mark").exists():
+            busy = int((tmp_path / "mark").read_text())
             time.sleep(1)
-            for process in found:
-                killed.append(process.pid)
-                process.kill()
+            workers = {int(name.rsplit("-", 1)[1]) for name in watch.lease.beats()}
+            assert len(workers) == 2
+            killed.extend([*(workers - {busy}), busy])
+            for process in killed:
+                os.kill(process, signal.SIGKILL)
         look(watch)
 
-    monkeypatch.setattr(engine._Watch, "look", kill_all_once)
+    monkeypatch.setattr(engine._Watch, "look", kill_both)
     with pytest.raises(SystemExit) as ended:
         main(command(tmp_path, tiny_bundle))
     assert ended.value.code == 0
-    assert json.loads(capsys.readouterr().out)["done"] == 3
-    assert killed
+    assert json.loads(capsys.readouterr().out)["done"] == 5
+    assert len(killed) == 2
+    assert "no sign of life" in caplog.text
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The engine's processes, which are no children of the run: they log in this folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = " ".join(process.info["cmdline"] or ())
+        if str(folder) in words and "worker_pool" in words:
+            found.append(process.pid)
+    return found
 
 
 def wait_until(true: Callable[[], bool], seconds: float) -> None:
