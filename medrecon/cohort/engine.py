@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import re
+import shutil
+import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,8 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medrecon.cohort.interchange import __file__ as INTERCHANGE
 from medrecon.cohort.plan import Study
-from medrecon.cohort.providers import LOCAL, Place, provider_of, python_there
+from medrecon.cohort.providers import LOCAL, Place, pool_command, provider_of
 from medrecon.cohort.work import FAILED, Explain, Job, MemoryRanOut, failure, run_study
 from medrecon.errors import MedreconError, OutOfMemoryError, UsageError
 
@@ -26,6 +31,7 @@ on this machine, and on others. The first sign may take `START`: libraries come 
 
 START = {True: 180.0, False: 1800.0}
 
+_NOT_IN_SHELL = re.compile(r"[^\w./+=@:,-]")
 _TICK = 0.5
 _LOOK = 5.0
 _LABEL = "medrecon"
@@ -58,7 +64,7 @@ class Engine:
     def __init__(self, place: Place, job: Job, explain: Explain, *, retries: int, folder: Path) -> None:
         require_parsl()
         self.place, self.job, self.explain = place, job, explain
-        self.retries, self.folder = retries, folder
+        self.retries, self.folder = retries, _without_spaces(folder, place)
         self.tries: Counter[str] = Counter()
         provider_of(place)
 
@@ -79,6 +85,17 @@ class Engine:
             EngineError: the engine fails again and again.
         """
         left = {study.id: study for study in studies}
+        try:
+            self._run(left, ended, tick)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(
+        self,
+        left: dict[str, Study],
+        ended: Callable[[Study, dict[str, Any]], None],
+        tick: Callable[[], None],
+    ) -> None:
         reason, fruitless = "", 0
         while fruitless < LIVES:
             before = len(left)
@@ -112,7 +129,6 @@ class Engine:
         from parsl.executors import HighThroughputExecutor
         from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 
-        python = python_there(self.place)
         local = self.place.cluster == LOCAL
         executor = HighThroughputExecutor(
             label=_LABEL,
@@ -123,10 +139,8 @@ class Engine:
             available_accelerators=list(self.place.accelerators),
             heartbeat_period=2 if local else 10,
             heartbeat_threshold=20 if local else 120,
-            launch_cmd=DEFAULT_LAUNCH_CMD.replace(
-                "process_worker_pool.py", f"{python} -m parsl.executors.high_throughput.process_worker_pool"
-            ),
-            interchange_launch_cmd=[python_there(Place()), "-m", "medrecon.cohort.interchange"],
+            launch_cmd=DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", pool_command(self.place)),
+            interchange_launch_cmd=[sys.executable, INTERCHANGE],
         )
         return Config(
             executors=[executor],
@@ -222,6 +236,19 @@ class _Watch:
                 raise _Broken(f"its go-between does not answer ({type(error).__name__})") from error
             if workers:
                 raise _Broken(f"no sign of life of {workers} worker(s)")
+
+
+def _without_spaces(folder: Path, place: Place) -> Path:
+    """The same folder, or one of this machine's temporary ones: Parsl's scripts quote no path."""
+    if not _NOT_IN_SHELL.search(str(folder)):
+        return folder
+    if place.cluster == LOCAL:
+        return Path(tempfile.mkdtemp(prefix="medrecon-"))
+    raise UsageError(
+        "has a space or a special character in its path, which the batch system's scripts cannot take",
+        path=folder.parent.parent,
+        remedy="choose another output",
+    )
 
 
 def _put(done: queue.SimpleQueue[tuple[Study, Any]], study: Study, future: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import sys
 import threading
 import time
 
@@ -11,7 +12,7 @@ _LOOK = 1.0
 
 
 def main() -> None:
-    """Run it as a child of the run: `python -m medrecon.cohort.interchange`."""
+    """Run it as a script and a child of the run: `python interchange.py`."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -24,4 +25,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, whose modules are no libraries
     main()

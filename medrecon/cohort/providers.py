@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from medrecon.bundle import near
@@ -105,6 +107,13 @@ def provider_of(place: Place) -> Any:
         raise UsageError(f"--cluster-option: {error}", remedy="mend its value") from error
 
 
-def python_there(place: Place) -> str:
-    """The Python of the workers: this one, but in a container's image its own."""
-    return "python3" if place.cluster == "kubernetes" else sys.executable
+def pool_command(place: Place) -> str:
+    """What starts a machine's workers: with this Python and its Parsl; in a container's image with its own.
+
+    It is run as a script, so that nothing in the current folder is taken for a library.
+    """
+    script = Path(sys.executable).with_name("process_worker_pool.py")
+    if place.cluster == "kubernetes" or not script.is_file():
+        python = "python3" if place.cluster == "kubernetes" else shlex.quote(sys.executable)
+        return f"{python} -m parsl.executors.high_throughput.process_worker_pool"
+    return f"{shlex.quote(sys.executable)} {shlex.quote(str(script))}"

@@ -21,9 +21,11 @@ COLUMNS = (
     "results",
     "voxels",
     "seconds",
+    "cpu_seconds",
     "network_seconds",
     "tries",
     "worker",
+    "gpu",
     "memory_mib",
     "exit_code",
     "reason",
@@ -31,7 +33,7 @@ COLUMNS = (
     "notes",
 )
 """`study` is the folder in the output, `source` the input's own name for it, `kept` done by an earlier run;
-`memory_mib` what the worker held when it was done."""
+`gpu` the one that its worker was pinned to, `memory_mib` what the worker held when it was done."""
 
 
 def write_table(output: Path, rows: Iterable[Mapping[str, Any]]) -> list[Path]:

@@ -91,7 +91,7 @@ def run_study(study: Study, job: Job, explain: Explain) -> dict[str, Any]:
         _kept["pulse"] = Pulse(job.lease).start()
     with _kept["pulse"].at_work(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        start = time.perf_counter()
+        start = (time.perf_counter(), time.process_time())
         try:
             row = _find_or_make(study, job, explain, start)
         except Exception as error:
@@ -131,7 +131,7 @@ def share_cores(cores: int = 0) -> int:
     return threads
 
 
-def _find_or_make(study: Study, job: Job, explain: Explain, start: float) -> dict[str, Any]:
+def _find_or_make(study: Study, job: Job, explain: Explain, start: tuple[float, float]) -> dict[str, Any]:
     ledger = Ledger(job.output, job.fingerprint)
     source = source_stamp(study.path)
     row = ledger.finished(study.id, source)
@@ -146,11 +146,13 @@ def _find_or_make(study: Study, job: Job, explain: Explain, start: float) -> dic
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _costs(start: float) -> dict[str, Any]:
-    """Time since the start, and which process took it and holds how much memory."""
+def _costs(start: tuple[float, float]) -> dict[str, Any]:
+    """Time since the start by the clock and of the processor, which process took it, and its memory."""
     return {
-        "seconds": round(time.perf_counter() - start, 3),
+        "seconds": round(time.perf_counter() - start[0], 3),
+        "cpu_seconds": round(time.process_time() - start[1], 3),
         "worker": f"{socket.gethostname()}:{os.getpid()}",
+        "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "") if _is_pinned() else "",
         "memory_mib": round(psutil.Process().memory_info().rss / 2**20, 1),
     }
 

@@ -17,7 +17,11 @@ import psutil
 import pytest
 
 from medrecon.cli import main
-from medrecon.commands.faults import PARTIAL
+from medrecon.cohort.plan import plan_studies
+from medrecon.cohort.providers import Place
+from medrecon.cohort.run import run_cohort
+from medrecon.cohort.settings import Settings
+from medrecon.commands.faults import PARTIAL, fault_of
 
 Make = Callable[..., np.ndarray]
 pytestmark = pytest.mark.usefixtures("workers_find_the_tests")
@@ -30,9 +34,9 @@ def deaths(bundle: Path, slices: int, times: int, marks: Path) -> None:
     config.write_text(config.read_text().replace("tiny_parts.WholeInferer", dies))
 
 
-def command(tmp_path: Path, bundle: Path, *more: object) -> list[str]:
+def command(tmp_path: Path, bundle: Path, *more: object, output: str = "out") -> list[str]:
     options = ["--bundle", bundle, "-l", "coarse2", "--device", "cpu", "--workers", 2, "--json", *more]
-    return ["cohort", str(tmp_path / "in"), str(tmp_path / "out"), *map(str, options)]
+    return ["cohort", str(tmp_path / "in"), str(tmp_path / output), *map(str, options)]
 
 
 def table_of(folder: Path) -> dict[str, dict[str, str]]:
@@ -56,23 +60,24 @@ def test_bad_studies_and_a_worker_that_dies(
     make_nifti(tmp_path / "in" / "kills.nii.gz", (18, 16, 9))
     make_ct(tmp_path / "in" / "gap", leave_out=2, seed=5)
     (tmp_path / "in" / "empty.nii.gz").touch()
+    output = tmp_path / "out 1"  # Parsl quotes no path
     deaths(tiny_bundle, 9, 1, tmp_path / "mark")
     with pytest.raises(SystemExit) as ended:
-        main(command(tmp_path, tiny_bundle))
+        main(command(tmp_path, tiny_bundle, output="out 1"))
     data = json.loads(capsys.readouterr().out)
     assert ended.value.code == PARTIAL
     assert (data["studies"], data["done"], data["kept"]) == (8, 6, 0)
     assert {row["source"]: row["exit_code"] for row in data["failed"]} == {"empty.nii.gz": 3, "gap": 3}
-    rows = table_of(tmp_path / "out")
+    rows = table_of(output)
     assert len(rows) == 8
     assert {name for name, row in rows.items() if row["status"] == "done"} == {
         "series", "kills.nii.gz", *(f"good{number}.nii.gz" for number in range(4))
     }  # fmt: skip
     assert {name: row["tries"] for name, row in rows.items() if row["tries"] != "1"} == {"kills.nii.gz": "2"}
     assert (tmp_path / "mark.0").exists()
-    assert folders(tmp_path / "out") == {row["study"] for row in rows.values() if row["status"] == "done"}
-    assert len(list((tmp_path / "out" / rows["series"]["study"]).rglob("*.dcm"))) == 6
-    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.is_file()) == [
+    assert folders(output) == {row["study"] for row in rows.values() if row["status"] == "done"}
+    assert len(list((output / rows["series"]["study"]).rglob("*.dcm"))) == 6
+    assert sorted(p.name for p in (output).iterdir() if p.is_file()) == [
         "cohort.json",
         "results.csv",
     ]
@@ -162,6 +167,22 @@ def test_a_lock_that_died_with_an_idle_worker_is_got_over(
     assert json.loads(capsys.readouterr().out)["done"] == 5
     assert len(killed) == 2
     assert "no sign of life" in caplog.text
+
+
+@pytest.mark.slow
+def test_each_worker_is_pinned_to_one_gpu(
+    tmp_path: Path, settings: Settings, make_nifti: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the workers are told of GPUs; the work itself stays on the CPU."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for number in range(8):
+        make_nifti(tmp_path / "in" / f"s{number}.nii.gz", (64, 64, 40), seed=number)
+    plan = plan_studies(tmp_path / "in", tmp_path / "out")
+    place = Place(workers=2, accelerators=("3", "5"))
+    summary = run_cohort(plan, tmp_path / "out", settings, place, fault_of)
+    pinned = {row["worker"]: row["gpu"] for row in summary.rows}
+    assert summary.failures == []
+    assert sorted(pinned.values()) == ["3", "5"]
 
 
 def processes_of(folder: Path) -> list[int]:

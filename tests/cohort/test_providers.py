@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from medrecon.cohort.providers import Place, check_cluster, provider_of, python_there
+from medrecon.cohort.providers import Place, check_cluster, pool_command, provider_of
 from medrecon.errors import UsageError
 
 
@@ -53,5 +54,7 @@ def test_options_that_make_no_sense() -> None:
 
 
 def test_containers_bring_their_own_python() -> None:
-    assert python_there(Place("kubernetes")) == "python3"
-    assert Path(python_there(Place("slurm"))).is_absolute()
+    assert pool_command(Place("kubernetes")).startswith("python3 -m parsl.")
+    words = shlex.split(pool_command(Place("slurm")))
+    assert len(words) == 2
+    assert all(Path(word).is_absolute() and Path(word).is_file() for word in words)
