@@ -128,7 +128,7 @@ def check(source: Path, output: Path, bad: int) -> dict[str, Any]:
     told = [row["source"] for row in rows]
     folders = {path.name for path in output.iterdir() if path.is_dir()}
     equal = _equal([row for row in good if int(row["source"][1:5]) % 16 == 0], source, output)
-    growth = {}
+    growth: dict[str, list[float]] = {}
     for row in good:
         growth.setdefault(row["worker"], []).append(float(row["memory_mib"]))
     return {
@@ -143,8 +143,11 @@ def check(source: Path, output: Path, bad: int) -> dict[str, Any]:
         "compared_with_reconstruct": equal,
         "tried_again": sum(int(row["tries"] or 1) > 1 for row in rows),
         "workers": len(growth),
-        # the first study of a worker loads the model; a worker that was killed early has no second half
-        "memory_growth_mib": max((v[-1] - v[1] for v in growth.values() if len(v) > 20), default=None),
+        # of the most that is held: from study to study a block is given back or kept, either way
+        "memory_growth_mib": max(
+            (max(v[len(v) // 2 :]) - max(v[:10]) for v in growth.values() if len(v) > 20), default=None
+        ),
+        "memory_mib": [edge(sum(growth.values(), [0.0])[1:], default=None) for edge in (min, max)],
     }
 
 
