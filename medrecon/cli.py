@@ -22,6 +22,7 @@ from medrecon.commands.options import (
 )
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.verbs import atlas as _atlas
+from medrecon.commands.verbs import cohort as _cohort
 from medrecon.commands.verbs import decode as _decode
 from medrecon.commands.verbs import encode as _encode
 from medrecon.commands.verbs import invert as _invert
@@ -158,6 +159,7 @@ app.command(name="encode", epilog=_encode.EXAMPLES)(_encode.encode)
 app.command(name="decode", epilog=_decode.EXAMPLES)(_decode.decode)
 app.command(name="sweep", epilog=_sweep.EXAMPLES)(_sweep.sweep)
 app.command(name="atlas", epilog=_atlas.EXAMPLES)(_atlas.atlas)
+app.command(name="cohort", epilog=_cohort.EXAMPLES)(_cohort.cohort)
 
 
 def main(arguments: list[str] | None = None) -> None:

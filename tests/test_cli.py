@@ -14,7 +14,7 @@ import pytest
 from medrecon import __version__
 from medrecon.cli import main
 
-VERBS = ("reconstruct", "layers", "scans", "compare", "demo")
+VERBS = ("reconstruct", "layers", "scans", "compare", "demo", "cohort")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -112,7 +112,7 @@ def test_the_options_exist() -> None:
         assert option in helps, option
 
 
-VERBS = ("reconstruct", "compare", "layers", "invert", "encode", "sweep", "atlas", "slicer")
+VERBS = ("reconstruct", "compare", "layers", "invert", "encode", "sweep", "atlas", "slicer", "cohort")
 
 _OF_OTHER_PROGRAMS = {
     "--resume",

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from pathlib import Path
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -79,3 +84,37 @@ def derivations(results: list[str]) -> dict[str, Derivation]:
         )
         for result in results
     }
+
+
+class Dies(WholeInferer):
+    """An inferer that kills its own process at scans with a given number of slices, as often as it is told.
+
+    Each death leaves a file `<marks>.<number>`.
+    """
+
+    def __init__(self, results: list[str], slices: int, times: int, marks: str) -> None:
+        super().__init__(results)
+        self.slices, self.times, self.marks = slices, times, marks
+
+    def __call__(self, image: torch.Tensor, network: nn.Module) -> torch.Tensor:
+        if image.shape[-1] == self.slices:
+            for number in range(self.times):
+                mark = Path(f"{self.marks}.{number}")
+                if not mark.exists():
+                    mark.touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(image, network)
+
+
+class Sleeps(WholeInferer):
+    """An inferer that sleeps the first time that it meets a scan with a given number of slices."""
+
+    def __init__(self, results: list[str], slices: int, mark: str) -> None:
+        super().__init__(results)
+        self.slices, self.mark = slices, Path(mark)
+
+    def __call__(self, image: torch.Tensor, network: nn.Module) -> torch.Tensor:
+        if image.shape[-1] == self.slices and not self.mark.exists():
+            self.mark.write_text(str(os.getpid()))
+            time.sleep(600)
+        return super().__call__(image, network)

@@ -1,0 +1,208 @@
+"""The verb `cohort`: many studies at once; shows how far it is, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import yaml
+
+from medrecon.cohort.plan import plan_studies
+from medrecon.cohort.progress import Tally, duration
+from medrecon.cohort.providers import LOCAL, Place, check_cluster
+from medrecon.cohort.run import Summary, run_cohort
+from medrecon.cohort.settings import Settings
+from medrecon.commands.faults import PARTIAL, fault_of
+from medrecon.commands.session import Outcome, Session
+from medrecon.commands.tables import table
+from medrecon.errors import MedreconError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MEMORY_PER_WORKER = 4 << 30
+_LINE_EVERY = 30.0
+_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `cohort` that say where and how, not what: see its help."""
+
+    workers: int | None = None
+    cluster: str = LOCAL
+    nodes: int = 1
+    gpus: int | None = None
+    cluster_options: tuple[str, ...] = ()
+    retries: int = 2
+    overwrite: bool = False
+
+
+def reconstruct_cohort(
+    session: Session, source: Path, output: Path, settings: Settings, asked: Asked
+) -> Outcome:
+    """Reconstruct all studies, and tell what became of them.
+
+    Raises:
+        MedreconError: nothing could be started; each study's own failure is in the outcome instead.
+    """
+    check_cluster(asked.cluster)
+    place, cores = place_of(asked, settings.device)
+    plan = plan_studies(source, output)
+    for note in plan.notes:
+        session.say(f"note: {note}")
+    session.say(
+        f"{len(plan.studies)} studies, {place.workers * place.nodes} worker(s)"
+        + ("" if place.cluster == LOCAL else f" on {place.nodes} node(s) of {place.cluster}")
+        + (f", GPU {', '.join(place.accelerators)}" if place.accelerators else "")
+    )
+    with _shown(session, len(plan.studies)) as watch:
+        summary = run_cohort(
+            plan,
+            output,
+            settings,
+            place,
+            fault_of,
+            retries=asked.retries,
+            overwrite=asked.overwrite,
+            watch=watch,
+            cores=cores,
+        )
+    return _outcome(session, summary)
+
+
+def place_of(asked: Asked, device: str) -> tuple[Place, int]:
+    """Where the workers run and how many of them, and the cores of a machine that cannot see its own.
+
+    Raises:
+        UsageError: options that do not make sense together.
+    """
+    local = asked.cluster == LOCAL
+    options = _options(asked.cluster_options)
+    if local and (asked.nodes > 1 or options):
+        raise UsageError("--nodes and --cluster-option need a --cluster", remedy="add --cluster slurm")
+    accelerators = _accelerators(asked, device)
+    if accelerators:
+        most = len(accelerators)
+    elif local:
+        most = max(1, min(_cores(), psutil.virtual_memory().available // _MEMORY_PER_WORKER))
+    else:
+        most = 1
+    workers = -(-asked.workers // asked.nodes) if asked.workers else most
+    if accelerators and workers > most:
+        raise UsageError(
+            f"{workers} workers for {most} GPU(s) of a machine", remedy="each worker has a GPU of its own"
+        )
+    address = str(options.pop("address", ""))
+    cores = int(float(options.get("max_cpu", 2))) if asked.cluster == "kubernetes" else 0
+    place = Place(asked.cluster, asked.nodes, workers, accelerators[:workers], options, address)
+    return place, cores
+
+
+def _accelerators(asked: Asked, device: str) -> tuple[str, ...]:
+    """The names of each machine's GPUs that the workers are to use."""
+    if device == "cpu" or asked.gpus == 0:
+        return ()
+    if asked.cluster != LOCAL:
+        if device.startswith("cuda:"):
+            raise UsageError(f"--device {device} on a cluster", remedy="use --device cuda and --gpus N")
+        count = asked.gpus if asked.gpus is not None else int(device == "cuda")
+        return tuple(str(number) for number in range(count))
+    from medrecon.choices import pick_device
+
+    chosen = pick_device(device)
+    if chosen.type != "cuda":
+        if asked.gpus:
+            raise UsageError(f"--gpus {asked.gpus}, but there is none here", remedy="leave --gpus out")
+        return ()
+    import torch
+
+    there = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    there = there or [str(number) for number in range(torch.cuda.device_count())]
+    if chosen.index is not None:
+        return (there[chosen.index],)
+    if (asked.gpus or 0) > len(there):
+        raise UsageError(f"--gpus {asked.gpus}, but there are {len(there)}", remedy="ask for fewer")
+    return tuple(there[: asked.gpus or len(there)])
+
+
+def _options(given: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE, the values as YAML; a time such as 04:00:00 stays a text."""
+    options = {}
+    for text in given:
+        name, found, value = text.partition("=")
+        if not found or not name.strip():
+            raise UsageError(f"--cluster-option {text}", remedy="write it as NAME=VALUE")
+        try:
+            options[name.strip()] = value if ":" in value else yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--cluster-option {text} is no YAML", remedy="quote the value") from error
+    return options
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _shown(session: Session, total: int) -> Iterator[Callable[[Tally], None]]:
+    """A bar for a person who watches, else a line from time to time."""
+    if session.shows_progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (BarColumn(), TextColumn("{task.description}", markup=False))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("starting workers", total=total)
+            yield lambda tally: progress.update(
+                task, completed=tally.ended, description=tally.words() if tally.ended else "starting workers"
+            )
+        return
+    said = time.monotonic()
+
+    def line(tally: Tally) -> None:
+        nonlocal said
+        if time.monotonic() - said >= _LINE_EVERY:
+            said = time.monotonic()
+            session.say(tally.words())
+
+    yield line
+
+
+def _outcome(session: Session, summary: Summary) -> Outcome:
+    tally, failures = summary.tally, summary.failures
+    data = {
+        "studies": tally.total,
+        "done": tally.made + tally.kept,
+        "made": tally.made,
+        "kept": tally.kept,
+        "failed": failures,
+        "table": str(summary.files[0]),
+        "seconds": round(summary.seconds, 3),
+        "studies_per_second": tally.rate and round(tally.rate, 4),
+    }
+
+    def show(console: Console) -> None:
+        if failures:
+            rows = [(row["source"], row["status"], row.get("reason")) for row in failures[:_SHOWN]]
+            console.print(table(("study", "", "why"), rows))
+            if len(failures) > _SHOWN:
+                console.print(f"and {len(failures) - _SHOWN} more")
+        by_before = f" ({tally.kept} of them by an earlier run)" if tally.kept else ""
+        console.print(
+            f"{tally.made + tally.kept} of {tally.total} studies done{by_before}, {len(failures)} failed, "
+            f"in {duration(summary.seconds)}"
+        )
+        if not session.quiet:
+            console.print(f"table: {summary.files[0]}")
+
+    if not failures:
+        return Outcome(data, show)
+    some = tally.made + tally.kept or any(row["status"] != "failed" for row in failures)
+    return Outcome(data, show, PARTIAL if some else int(failures[0]["exit_code"] or MedreconError.exit_code))

@@ -1,0 +1,48 @@
+"""The benchmark of many studies at toy size: what it kills, and what it counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_or_doubled(
+    benchmark: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cohort.json"
+    options = ["--studies", "28", "--parts", "1,2", "--work", str(tmp_path / "work"), "--json", str(out)]
+    benchmark("cohort").main(options)
+    assert "killed workers" in capsys.readouterr().out
+    content = json.loads(out.read_text("utf-8"))
+    for part in ("killed_workers", "killed_run"):
+        found = content[part]
+        assert (found["exit_code"], found["right"], found["reported"]) == (8, 24, 4)
+        assert (found["lost"], found["doubled"], found["folders_match"]) == (0, 0, True)
+        assert found["reported_are_the_bad"]
+        assert found["compared_with_reconstruct"] == "2/2"
+    assert content["killed_workers"]["workers_killed"] == 2
+    assert content["killed_run"]["untouched"]
+    assert content["killed_run"]["kept"] == content["killed_run"]["done_when_killed"]
+
+
+def test_what_is_lost_or_doubled_is_counted(benchmark: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("s0001.nii", "s0002.nii", "s0003.nii", "bad0.nii"):
+        (source / name).touch()
+    (output / "a").mkdir(parents=True)
+    head = "study,source,status,tries,worker,memory_mib\n"
+    (output / "results.csv").write_text(
+        head + "a,s0001.nii,done,1,w,1\na,s0001.nii,done,2,w,1\nb,s0002.nii,failed,1,,\n", "utf-8"
+    )
+    found = benchmark("cohort").check(source, output, 1)
+    assert (found["right"], found["lost"], found["doubled"], found["tried_again"]) == (2, 2, 1, 1)
+    assert not found["reported_are_the_bad"]
+    assert found["folders_match"]
+    (output / "left_over").mkdir()
+    assert not benchmark("cohort").check(source, output, 1)["folders_match"]
