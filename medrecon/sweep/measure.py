@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import time
@@ -113,7 +114,8 @@ def parameters_of(network: Any, result: str) -> int:
 
 
 def _distance(perceptual: PerceptualLoss, sample: Sample, recon: torch.Tensor) -> float:
-    device = next(perceptual.encoder.parameters()).device
+    encoder = perceptual.encoder  # may have no parameters: AdaptiveEncoder is fitted
+    device = next(itertools.chain(encoder.parameters(), encoder.buffers())).device
     with torch.inference_mode():
         if sample.volumetric:
             return float(perceptual(recon[None].float().to(device), sample.image[None].to(device)))

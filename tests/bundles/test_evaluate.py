@@ -17,7 +17,7 @@ from medrecon.evaluation.table import COLUMNS
 from medrecon.io import find_scans, read_scan
 
 NAMES = ["volume_autoencoder", "slice_autoencoder"]
-RESULTS = ["input", "level1", "level2", "level3", "level4", "level3+level4", "dct"]
+RESULTS = ["input", "level1", "level2", "level3", "level4", "level5", "dct"]
 
 
 def evaluate(made: Any, folder: Path) -> dict[str, Any]:
