@@ -19,19 +19,24 @@ from medrecon.types import Features
 CODECS = ("JPEG 2000", "HTJ2K")
 
 
-class SparseCode(FeatureCode):
-    """`FeatureCode` in which a coefficient that was not kept stays exactly zero: the decoder goes by that."""
+class KeepsZeros:
+    """A `FeatureCode` with which a coefficient that was not kept stays exactly zero: the decoder goes by that."""
 
-    def quantise(self, features: Features) -> Features:  # type: ignore[override]
+    def __init__(self, code: FeatureCode) -> None:
+        self.code = code
+        self.take_range = code.take_range
+        self.bits_per_value = code.bits_per_value
+
+    def quantise(self, features: Features) -> Features:
         """The features rounded to their steps; zeros as they are."""
-        coded = super().quantise(features)
+        coded = self.code.quantise(features)
         return {name: values.masked_fill(features[name] == 0, 0) for name, values in coded.items()}
 
 
 def eight_bits(volume: Volume, network: Any, inferer: Any, level: str) -> tuple[float, np.ndarray]:
     """One level of a scan with its features rounded to 8 bits: (bits per voxel, reconstruction)."""
-    probe = Probe(network)
-    probe.code = SparseCode()
+    probe: Any = Probe(network)
+    probe.code = KeepsZeros(probe.code)
     probe.ranging = True
     for _ in reconstruct(volume, probe, inferer, [level]):
         pass

@@ -138,7 +138,7 @@ def train(
                 "output_dir": str(folder or scratch),
                 "held_out": list(held_out),
                 "max_epochs": 1_000_000,
-                "initialize": [],
+                "initialize": fits_only(root) if weights is None and "network_def" not in overrides else [],
                 "train#handlers": seeds_only(root),
                 **overrides,
             },
@@ -169,6 +169,14 @@ def seeds_only(root: Path) -> list[dict[str, Any]]:
 
     handlers = ConfigParser.load_config_file(root / "configs" / "train.yaml")["train"]["handlers"]
     return [handler for handler in handlers if "SeedEachEpoch" in handler["_target_"]]
+
+
+def fits_only(root: Path) -> list[str]:
+    """Of what train.yaml does before its first step that which fits the encoder, where it has such."""
+    from monai.bundle import ConfigParser
+
+    lines = ConfigParser.load_config_file(root / "configs" / "train.yaml")["initialize"]
+    return [line for line in lines if "fit_encoder(" in line]
 
 
 @contextlib.contextmanager
