@@ -20,7 +20,7 @@ CODECS = ("JPEG 2000", "HTJ2K")
 
 
 class KeepsZeros:
-    """A `FeatureCode` with which a coefficient that was not kept stays exactly zero: the decoder goes by that."""
+    """A `FeatureCode` with which what was not kept stays exactly zero: the decoder goes by that."""
 
     def __init__(self, code: FeatureCode) -> None:
         self.code = code
