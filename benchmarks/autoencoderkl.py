@@ -5,7 +5,7 @@
 The network of MAISI's VAE (3D, channels 64, 128, 256, four latent channels at stride 4: 1/16 value per
 voxel), with random weights: for time and memory only. The whole scan is read, by medrecon's own reader, and
 a whole volume written, by MONAI's SaveImage; the network sees the middle of it, through
-SlidingWindowInferer.
+SlidingWindowInferer. `build` gives the network to the other benchmarks.
 """
 
 from __future__ import annotations
@@ -28,11 +28,28 @@ def count_windows(shape: Sequence[int], roi: Sequence[int], overlap: float) -> i
     return math.prod(counts)
 
 
+def build(channels: Sequence[int]) -> Any:
+    """MONAI's AutoencoderKL as MAISI has it, but for the widths: four latent channels, no attention."""
+    from monai.networks.nets import AutoencoderKL
+
+    return AutoencoderKL(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=1,
+        channels=channels,
+        latent_channels=4,
+        num_res_blocks=[2] * len(channels),
+        norm_num_groups=min(32, *channels),
+        attention_levels=[False] * len(channels),
+        with_encoder_nonlocal_attn=False,
+        with_decoder_nonlocal_attn=False,
+    ).eval()
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Read, reconstruct the crop, write; return the seconds of each and the voxels of the crop."""
     import torch
     from monai.inferers import SlidingWindowInferer
-    from monai.networks.nets import AutoencoderKL
     from monai.transforms import CenterSpatialCrop, LoadImage, SaveImage, ScaleIntensityRange
     from monai.utils import convert_to_tensor
 
@@ -46,18 +63,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     scaled = convert_to_tensor(ScaleIntensityRange(-1024, 3071, 0, 1)(crop), track_meta=False)
     image = scaled[None].float()
     torch.manual_seed(0)
-    network = AutoencoderKL(
-        spatial_dims=3,
-        in_channels=1,
-        out_channels=1,
-        channels=args.channels,
-        latent_channels=4,
-        num_res_blocks=[2] * len(args.channels),
-        norm_num_groups=min(32, *args.channels),
-        attention_levels=[False] * len(args.channels),
-        with_encoder_nonlocal_attn=False,
-        with_decoder_nonlocal_attn=False,
-    ).eval()
+    network = build(args.channels)
     roi = [min(side, n // 4 * 4) for side, n in zip(args.roi, crop.shape[1:], strict=True)]
     inferer = SlidingWindowInferer(roi, sw_batch_size=1, overlap=args.overlap, mode="gaussian")
     windows = 0

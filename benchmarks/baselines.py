@@ -1,4 +1,4 @@
-"""The decoders that the field starts from, trained as long as the pyramid decoder on the same data.
+"""The decoders that the field starts from, trained as long as the own network on the same data.
 
     python benchmarks/baselines.py SCANS                    # ten minutes on two cores; --minutes 3 each
 
@@ -6,7 +6,7 @@ Three networks by the bundle's train.yaml, only `network_def` changed, each for 
 learning rate annealed over it: a plain autoencoder (convolution and max-pool down, convolution and
 upsampling up, sigmoid); transposed convolutions with a sigmoid on the frozen features of the own encoder
 before any training (a linear code, from which 1/16 value per voxel loses as little as the control does);
-and the pyramid decoder. All reconstruct the same level. Compared is PSNR on scans that none of them saw.
+and the bundle's own network. All reconstruct the same level. Compared is PSNR on scans that none of them saw.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from short_training import psnr_of, train
 from medrecon.bundle import Bundle, layers_of
 
 
-def network_defs(bundle: str) -> dict[str, dict[str, Any] | None]:
+def network_defs(bundle: str, level: str) -> dict[str, dict[str, Any] | None]:
     """`network_def` of each contestant; None is the bundle's own."""
     own = Bundle.open(bundle).meta["network_def"]
     dims = own["encoder"]["spatial_dims"]
 
+    layers = f"$[layer for layer in @network_def#encoder.layers() if layer.name == '{level}']"
+
     def joined(encoder: dict[str, Any], decoder: str) -> dict[str, Any]:
-        inversion = {"_target_": f"medrecon.inversion.{decoder}", "layers": "$@network_def#encoder.layers()"}
+        inversion = {"_target_": f"medrecon.inversion.{decoder}", "layers": layers}
         return {"_target_": own["_target_"], "encoder": encoder, "inversion": inversion}
 
     plain = {"_target_": "medrecon.encoders.PlainEncoder", "spatial_dims": dims}
@@ -38,7 +40,7 @@ def network_defs(bundle: str) -> dict[str, dict[str, Any] | None]:
     return {
         "plain autoencoder": joined(plain, "PlainDecoder"),
         "transposed convolutions on frozen features": joined(frozen, "TransposedDecoder"),
-        "pyramid decoder": None,
+        "own network": None,
     }
 
 
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_scan_options(parser, HELD_OUT)
     parser.set_defaults(crop=[128, 128, 64])
     parser.add_argument("--bundle", default="volume_autoencoder")
-    parser.add_argument("--level", default="level4", help="the deepest, which all contestants have")
+    parser.add_argument("--level", default="level4", help="a level that all contestants have")
     parser.add_argument("--minutes", type=float, default=3, help="of training, each")
     parser.add_argument("--patch", nargs="+", type=int, help="overrides patch_size")
     parser.add_argument("--batch", type=int, help="overrides batch_size")
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     overrides["training_results"] = {args.level: 1}
     rows: dict[str, list[float]] = {}
     facts: dict[str, dict[str, float]] = {}
-    for name, definition in network_defs(args.bundle).items():
+    for name, definition in network_defs(args.bundle, args.level).items():
         changes = overrides if definition is None else overrides | {"network_def": definition}
         done = train(args.bundle, args.scans, args.held_out, changes, seconds=60 * args.minutes)
         rows[name] = psnr_of(args.bundle, done.network, volumes, args.level)

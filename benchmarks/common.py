@@ -25,6 +25,8 @@ HELD_OUT = (
     "mr_t1_spine_*",
     "mr_t2_spine_*",
     "mr_pd_fse_*",
+    "mr_pd_head_chris*",
+    "mr_t1gd_brain_skullstripped*",
 )
 """The scans that the shipped weights were not trained on."""
 

@@ -1,170 +1,254 @@
-"""What each level of both bundles keeps of real scans, beside the linear code of as many values.
+"""What each level of both bundles keeps of real scans, beside what a user would pick instead.
 
-    python benchmarks/quality.py SCANS --held-out 'ct_abdomen_*' '*_stroke_*' ...
+    python benchmarks/quality.py SCANS --autoencoderkl RUN --output OUT
 
-PSNR over 4095 HU for CT and over the robust range (0.5 to 99.5 percentile) for other units; SSIM in 3D; MAE
-in HU, or in per cent of that range. Results are rounded to whole numbers where the scan holds no others, as
-in the files that medrecon writes; so is the control: the lowest frequencies of DCT blocks as large as the
-level's stride. A result of several levels is charged the sum of their values, although levels repeat one
-another. Without --held-out every scan is measured, those of the training too.
+One command makes every table: `OUT/quality.md`, `quality.json` (all figures, scan by scan) and a picture of
+the worst places for each bundle. Measured are the scans that --held-out names; the others of SCANS, on which
+the networks were trained, fit the KLT. --weights measures other weights than those in the bundles.
+
+- levels: PSNR over 4095 HU for CT and over the robust range (0.5 to 99.5 percentile) for other units; SSIM
+  and MS-SSIM in 3D; MAE in HU, or in per cent of that range. Results are rounded to whole numbers where the
+  scan holds no others, as in the files that medrecon writes; so are all the codes below.
+- linear codes of as many values: the lowest frequencies of DCT blocks (16x16x16; 16x16 of slices), a KLT of
+  blocks (8x8x8; 16x16), and the adaptive code: what the encoder kept through the plain inverse transform. It
+  says what placing the values gives; what the level has more is the learned decoder's. `measured` counts
+  the values that the encoder spent: coefficients that are not zero, and two for each block.
+- AutoencoderKL as train_autoencoderkl.py leaves it (1/16 value per voxel), in blended windows.
+- JPEG 2000 and HTJ2K, slice by slice, at the bits per voxel of the level's features (8 bits a value, entropy
+  coded), beside the PSNR that is left after that rounding. Their headers are not counted at that rate.
+- the noise bound: see bounds.py for what it says and what it cannot.
+- throughput: as throughput.py has it (--no-throughput leaves it out).
 """
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import throughput
+from bits import measure_bits
+from bounds import estimate_noise
 from common import (
+    HELD_OUT,
+    HERE,
     add_scan_options,
     add_weights_option,
-    decibels,
     is_exact,
-    markdown,
-    parser_for,
+    matches,
     pick_scans,
     write_json,
 )
 from machine import describe
-from scoring import Volume, control, load, open_network, rate_of, reconstruct, score
+from peers import KLT, MaisiLike, linear_part, training_images
+from quality_tables import ADAPTIVE, DCT, KLT_NAME, OURS, PEER, document
+from scoring import (
+    Volume,
+    load,
+    low_frequencies,
+    open_network,
+    rate_of,
+    reconstruct,
+    score_fully,
+)
+from worst import Place, draw, find_worst
 
 from medrecon.errors import MedreconError
+from medrecon.ranges import intensity_map
 from medrecon.reconstructor import INPUT
 
 Row = dict[str, Any]
+Networks = dict[str, tuple[Any, Any]]
 
 
-def measure(volume: Volume, bundle: str, network: Any, inferer: Any, results: Sequence[str]) -> list[Row]:
-    """The figures of every result of one scan."""
-    rows = []
-    for result, recon in reconstruct(volume, network, inferer, [INPUT, *results]):
-        got = score(volume, recon)
-        width = got.data_range[1] - got.data_range[0]
-        row: Row = {
-            "bundle": bundle,
-            "scan": volume.name,
-            "modality": volume.modality,
-            "shape": list(volume.values.shape),
-            "result": result,
-            "values_per_voxel": rate_of(network.layers(), result),
-            **got.to_dict(),
-            "mae_percent": 100 * got.mae / width,
-        }
-        if result != INPUT:
-            linear = score(volume, control(volume, network.layers(), result))
-            row |= {"control_psnr": linear.psnr, "control_ssim": linear.ssim, "control_mae": linear.mae}
-            row["gain"] = None if is_exact(row["psnr"]) else row["psnr"] - linear.psnr
-        rows.append(row)
-    return rows
+def row_of(volume: Volume, dims: int, code: str, result: str, rate: float | None, recon: np.ndarray) -> Row:
+    """The figures of one code on one scan."""
+    return {
+        "scan": volume.name,
+        "modality": volume.modality,
+        "shape": list(volume.values.shape),
+        "dims": dims,
+        "code": code,
+        "result": result,
+        "values_per_voxel": rate,
+        **score_fully(volume, recon),
+    }
 
 
-def flags(rows: Sequence[Row], order: Sequence[str]) -> list[str]:
-    """What needs an explanation: a level that keeps more than the one above it, or less than the control."""
+def measure(
+    volume: Volume, networks: Networks, subsets: Sequence[str], klts: dict[int, KLT], peer: MaisiLike | None
+) -> Iterator[tuple[Row, np.ndarray]]:
+    """A row for each code and level of one scan, and the reconstruction behind it."""
+    for bundle, (network, inferer) in networks.items():
+        layers = network.layers()
+        dims = len(layers[0].stride)
+        results = [INPUT, *(layer.name for layer in layers), *subsets]
+        for result, recon in reconstruct(volume, network, inferer, results):
+            row = row_of(volume, dims, OURS, result, rate_of(layers, result), recon)
+            yield row | {"bundle": bundle}, recon
+        linear = linear_part(network)
+        for layer in layers:
+            rate = layer.values_per_voxel
+            if rate >= 1:
+                continue  # every linear code is exact
+            recon = low_frequencies(volume, dims, rate)
+            yield row_of(volume, dims, DCT, layer.name, rate, recon), recon
+            if dims in klts:
+                recon = klts[dims].code(volume, rate)
+                yield row_of(volume, dims, KLT_NAME, layer.name, rate, recon), recon
+            if linear is not None:
+                plain, counter = linear
+                counter.values = 0
+                ((_, recon),) = reconstruct(volume, plain, inferer, [layer.name])
+                row = row_of(volume, dims, ADAPTIVE, layer.name, rate, recon)
+                yield row | {"measured": counter.values / volume.values.size}, recon
+    if peer is not None:
+        recon = peer.code(volume)
+        yield row_of(volume, 3, PEER, "level4", 1 / 16, recon), recon
+
+
+def flags(rows: Sequence[Row]) -> list[str]:
+    """What needs an explanation: a level that keeps more than the one above, or less than a linear code."""
     found = []
-    by_place = {(r["bundle"], r["scan"], r["result"]): r for r in rows}
-    for (bundle, scan, result), row in by_place.items():
-        where = f"{bundle}, {scan}: {result}"
+    by_place = {(r["code"], r["dims"], r["scan"], r["result"]): r for r in rows}
+    for (code, dims, scan, result), row in by_place.items():
+        where = f"{scan}, {dims}D: {result}"
+        if code == ADAPTIVE and row["measured"] > 1.01 * row["values_per_voxel"]:
+            found.append(f"{where} spends {row['measured'] / row['values_per_voxel']:.2f} times its values")
+        if code != OURS:
+            continue
         if result == INPUT and not is_exact(row["psnr"]):
             found.append(f"{where} is not exact (largest error {row['max_error']:g} {row['units']})")
-        if result in order and row["gain"] is not None and row["gain"] < 0:
-            found.append(f"{where} is {-row['gain']:.2f} dB below the linear control")
-        if result in order[1:]:
-            above = by_place[bundle, scan, order[order.index(result) - 1]]
-            if not is_exact(above["psnr"]) and (is_exact(row["psnr"]) or row["psnr"] > above["psnr"]):
-                found.append(f"{where} keeps more than {above['result']}")
+        for other in (DCT, KLT_NAME, ADAPTIVE):
+            linear = by_place.get((other, dims, scan, result))
+            if linear is None or is_exact(row["psnr"]):
+                continue
+            if is_exact(linear["psnr"]) or row["psnr"] < linear["psnr"]:
+                found.append(f"{where} is below the {other}")
+        number = int(result[5:]) if result[5:].isdigit() else 0
+        above = by_place.get((code, dims, scan, f"level{number - 1}"))
+        if above is None or is_exact(above["psnr"]):
+            continue
+        if is_exact(row["psnr"]) or row["psnr"] > above["psnr"]:
+            found.append(f"{where} keeps more than {above['result']}")
     return found
 
 
-def summary(rows: Sequence[Row], bundle: str) -> str:
-    """One bundle: a line for each result, its means over the scans of each modality."""
-    ours = [row for row in rows if row["bundle"] == bundle]
-    modalities = sorted({row["modality"] for row in ours})
-    head = ["layers", "values per voxel"]
-    for name in modalities:
-        mae = "MAE HU" if name == "CT" else "MAE % of range"
-        head += [f"{name} PSNR dB (least)", f"{name} SSIM", f"{name} {mae}"]
-        head.append(f"{name} gain over DCT dB (least)")
-    lines = []
-    for result in dict.fromkeys(row["result"] for row in ours):
-        rate = next(row["values_per_voxel"] for row in ours if row["result"] == result)
-        line = [result, "" if rate is None else f"{rate:.4g}"]
-        for name in modalities:
-            some = [row for row in ours if row["result"] == result and row["modality"] == name]
-            finite = [row["psnr"] for row in some if not is_exact(row["psnr"])]
-            gains = [row["gain"] for row in some if row.get("gain") is not None]
-            errors = [row["mae" if name == "CT" else "mae_percent"] for row in some]
-            more = "> " if finite and len(finite) < len(some) else ""
-            mean, least = (statistics.mean(finite), min(finite)) if finite else (None, None)
-            line.append("exact" if mean is None else f"{more}{mean:.1f} ({decibels(least)})")
-            line.append(f"{statistics.mean(row['ssim'] for row in some):.4f}")
-            line.append(f"{statistics.mean(errors):.2f}")
-            line.append(f"{statistics.mean(gains):+.1f} ({min(gains):+.1f})" if gains and not more else "")
-        lines.append(line)
-    return markdown(head, lines)
+def noise_of(volume: Volume, rates: dict[str, float]) -> Row:
+    """A scan's noise, and the bound that it sets for each rate."""
+    low, high = intensity_map(volume.values, volume.units)
+    values = np.clip(volume.values, low, high) if volume.units == "HU" else volume.values
+    noise = estimate_noise(values)
+    bounds = {name: noise.bound(high - low, rate) for name, rate in rates.items() if rate < 1}
+    place = {"scan": volume.name, "modality": volume.modality, "units": volume.units}
+    return {**place, **asdict(noise), "peak": high - low, "bounds": bounds}
 
 
-def scan_by_scan(rows: Sequence[Row], result: str) -> str:
-    """One result: a line for each scan, the bundles side by side."""
-    bundles = list(dict.fromkeys(row["bundle"] for row in rows))
-    head = ["scan", "modality", "voxels"]
-    for bundle in bundles:
-        head += [f"{bundle} PSNR dB", "DCT dB", "gain dB", "SSIM", "MAE"]
-    lines = []
-    for scan in dict.fromkeys(row["scan"] for row in rows):
-        some = {row["bundle"]: row for row in rows if row["scan"] == scan and row["result"] == result}
-        first = next(iter(some.values()))
-        line = [scan, first["modality"], "x".join(map(str, first["shape"]))]
-        for bundle in bundles:
-            row = some[bundle]
-            gain = "" if row["gain"] is None else f"{row['gain']:+.2f}"
-            mae = f"{row['mae']:.2f} HU" if row["units"] == "HU" else f"{row['mae_percent']:.2f} %"
-            line += [decibels(row["psnr"]), decibels(row["control_psnr"]), gain, f"{row['ssim']:.4f}", mae]
-        lines.append(line)
-    return markdown(head, lines)
+def open_peer(run: Path, device: str) -> tuple[MaisiLike, Row]:
+    """What train_autoencoderkl.py left in a folder."""
+    facts: Row = json.loads((run / "autoencoderkl.json").read_text("utf-8"))
+    return MaisiLike.trained(facts["channels"], run / "model.pt", device), facts
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_scan_options(made, HELD_OUT)
+    made.add_argument(
+        "--only", nargs="+", metavar="PATTERN", help="measure these of the held-out scans alone"
+    )
+    made.add_argument(
+        "--output", type=Path, default=HERE / "results" / "quality", help="folder, made if missing"
+    )
+    made.add_argument("--bundles", nargs="+", default=["volume_autoencoder", "slice_autoencoder"])
+    add_weights_option(made)
+    made.add_argument("--subsets", nargs="*", default=[], help="joined levels to measure too: level3+level4")
+    made.add_argument("--autoencoderkl", type=Path, metavar="RUN", help="folder of train_autoencoderkl.py")
+    made.add_argument("--no-klt", action="store_true", help="fit no KLT: the training scans are not read")
+    made.add_argument("--bits", nargs="*", default=["level4", "level5"], help="levels set beside codecs")
+    made.add_argument("--codec-slices", type=int, default=1000, help="that codecs are run on, evenly spread")
+    made.add_argument("--worst", default="level4", help="the level whose worst places are drawn")
+    made.add_argument("--no-throughput", action="store_true", help="for a machine that is busy")
+    made.add_argument("--seconds", type=float, default=3.0, help="for each figure of the throughput")
+    made.add_argument("--side", type=int, default=128, help="of the block of voxels of the throughput")
+    made.add_argument("--unstated", default="MR", help="modality of files that do not say theirs")
+    made.add_argument("--device", default="cpu")
+    return made
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print the tables, write JSON."""
-    parser = parser_for(__doc__ or "", "quality")
-    add_scan_options(parser, held_out=())
-    parser.add_argument("--bundles", nargs="+", default=["volume_autoencoder", "slice_autoencoder"])
-    add_weights_option(parser)
-    parser.add_argument("--subsets", nargs="*", default=["level3+level4", "level2+level3+level4"])
-    parser.add_argument("--unstated", default="MR", help="modality of files that do not say theirs")
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args(argv)
+    """Measure, write tables, figures and pictures."""
+    args = parser().parse_args(argv)
     scans, refused = pick_scans(args.scans, args.held_out, args.hu)
-    networks = {Path(name).name: open_network(name, args.weights, args.device) for name in args.bundles}
-    rows: list[Row] = []
+    if args.only:
+        scans = [scan for scan in scans if matches(scan.path.name, args.only)]
+        refused = [e for e in refused if e.path and matches(e.path.name, args.only)]
     refusals = [f"{error.path.name if error.path else ''}: {error.message}" for error in refused]
-    levels: list[str] = []
+    networks: Networks = {
+        Path(name).name: open_network(name, args.weights, args.device) for name in args.bundles
+    }
+    levels = {x.name: x.values_per_voxel for network, _ in networks.values() for x in network.layers()}
+    peer, facts = open_peer(args.autoencoderkl, args.device) if args.autoencoderkl else (None, None)
+    fitted_on: list[str] = []
+    klts: dict[int, KLT] = {}
+    if not args.no_klt:
+        fitted_on, images = training_images(args.scans, args.held_out, args.hu)
+        dims = {len(network.layers()[0].stride) for network, _ in networks.values()}
+        klts = {d: KLT(d, images) for d in sorted(dims)} if images else {}
+        del images
+    content: dict[str, Any] = {
+        "machine": describe(),
+        "held_out": args.held_out,
+        "crop": args.crop,
+        "weights": args.weights,
+        "klt_fitted_on": fitted_on,
+        "autoencoderkl": facts,
+        "rates": levels,
+        "rows": [],
+        "bits": [],
+        "noise": [],
+        "refused": refusals,
+    }
+    args.output.mkdir(parents=True, exist_ok=True)
+    places: dict[str, list[Place]] = {bundle: [] for bundle in networks}
     for scan in scans:
+        start = time.perf_counter()
         try:
             volume = load(scan, args.crop, args.unstated)
         except MedreconError as error:
             refusals.append(f"{scan.path.name}: {error.message}")
             continue
-        for bundle, (network, inferer) in networks.items():
-            levels = [layer.name for layer in network.layers()]
-            rows += measure(volume, bundle, network, inferer, [*levels, *args.subsets])
-            deepest = next(row for row in rows[::-1] if row["result"] == levels[-1])
-            print(f"{volume.name}, {bundle}: {levels[-1]} {decibels(deepest['psnr'])} dB", flush=True)
-    if not rows:
+        for row, recon in measure(volume, networks, args.subsets, klts, peer):
+            content["rows"].append(row)
+            if row["code"] == OURS and row["result"] == args.worst:
+                data_range = tuple(row["data_range"])
+                width = data_range[1] - data_range[0]
+                places[row["bundle"]].append(find_worst(volume, recon, row["dims"], width, data_range))
+        content["bits"] += measure_bits(volume, networks, args.bits, args.codec_slices) if args.bits else []
+        content["noise"].append(noise_of(volume, levels))
+        print(f"{volume.name}: {time.perf_counter() - start:.0f} s", flush=True)
+        write_json(args.output / "quality.json", content)  # what is there, if the rest is cut short
+    if not content["rows"]:
         raise SystemExit(f"no scan of {args.scans} can be measured: " + "; ".join(refusals))
-    if args.crop:
-        print(f"\nOnly the middle {args.crop} voxels of each scan.")
-    for bundle in networks:
-        count = len({row["scan"] for row in rows})
-        print(f"\n{bundle}, means over {count} scans:\n\n{summary(rows, bundle)}")
-    for level in levels[1:]:
-        print(f"\n{level}, scan by scan:\n\n{scan_by_scan(rows, level)}")
-    noticed = flags(rows, levels)
-    print("\nTo be explained: " + ("nothing" if not noticed else "\n- " + "\n- ".join(noticed)))
-    if refusals:
-        print("\nRefused:\n- " + "\n- ".join(refusals))
-    content = {"machine": describe(), "held_out": args.held_out, "crop": args.crop, "scans": rows}
-    write_json(args.json, {**content, "flags": noticed, "refused": refusals})
+    if not args.no_throughput:
+        rates, speeds = throughput.measure(args.bundles, args.seconds, args.side, device=args.device)
+        content |= {"ceilings": rates, "throughput": speeds}
+    content["flags"] = flags(content["rows"])
+    content["worst"] = []
+    for bundle, found in places.items():
+        if found:
+            title = f"{bundle}, {args.worst}: where the error of each scan is largest"
+            draw(found, title, args.output / f"worst_{bundle}_{args.worst}.png")
+        content["worst"] += [{"bundle": bundle, **place.facts()} for place in found]
+    text = document(content)
+    (args.output / "quality.md").write_text(text, encoding="utf-8")
+    print(text)
+    write_json(args.output / "quality.json", content)
 
 
 if __name__ == "__main__":

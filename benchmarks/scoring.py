@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from monai.data import MetaTensor
 
 from medrecon.bundle import Bundle
 from medrecon.evaluation import Fidelity, dct_code, fidelity
+from medrecon.evaluation.msssim import MultiScaleSSIM
 from medrecon.io import Scan, read_scan
 from medrecon.reconstructor import INPUT, parse_layers
 from medrecon.transforms import ScanIntensity
@@ -91,18 +91,23 @@ def as_stored(values: np.ndarray, volume: Volume) -> np.ndarray:
 
 
 def control(volume: Volume, layers: Sequence[LayerInfo], result: str) -> np.ndarray:
-    """The linear code of as many values as a result: the lowest frequencies of blocks of its deepest stride.
+    """The linear code of as many values as a result: the lowest frequencies of DCT blocks of 16.
 
-    A result of several layers has the sum of their values to spend; from one value per voxel on, the code is
-    exact. HU below the window count as its low end, as they do for the network.
+    Blocks of 16 x 16 x 16, of slices 16 x 16 where the layers are of two dimensions. A result of several
+    layers has the sum of their values to spend; from one value per voxel on, the code is exact.
     """
-    known = {layer.name: layer for layer in layers}
-    given = [known[name] for name in parse_layers(result)]
-    rate = min(1.0, sum(layer.values_per_voxel for layer in given))
-    stride = max((layer.stride for layer in given), key=math.prod)
-    block = (*stride, *[1] * (3 - len(stride)))
-    values = np.maximum(volume.values, -1024) if volume.units == "HU" else volume.values
-    return as_stored(dct_code(values, rate, block), volume)
+    rate = min(1.0, rate_of(layers, result) or 1.0)
+    return low_frequencies(volume, len(layers[0].stride), rate)
+
+
+def low_frequencies(volume: Volume, dims: int, rate: float) -> np.ndarray:
+    """The lowest frequencies of DCT blocks of 16 along each axis, slice by slice where `dims` is 2."""
+    return as_stored(dct_code(floored(volume), rate, (16, 16, 16 if dims == 3 else 1)), volume)
+
+
+def floored(volume: Volume) -> np.ndarray:
+    """The values as a network gets them: HU below the window count as its low end."""
+    return np.maximum(volume.values, -1024) if volume.units == "HU" else volume.values
 
 
 def rate_of(layers: Sequence[LayerInfo], result: str) -> float | None:
@@ -116,3 +121,16 @@ def rate_of(layers: Sequence[LayerInfo], result: str) -> float | None:
 def score(volume: Volume, recon: np.ndarray) -> Fidelity:
     """medrecon's own measure, on the whole volume."""
     return fidelity(volume.values, recon, units=volume.units, spacing=volume.spacing)
+
+
+def score_fully(volume: Volume, recon: np.ndarray) -> dict[str, Any]:
+    """The same as plain values, with MS-SSIM and the MAE in per cent of the range."""
+    made: list[MultiScaleSSIM] = []
+
+    def both(shape: tuple[int, int, int]) -> MultiScaleSSIM:
+        made.append(MultiScaleSSIM(shape))
+        return made[-1]
+
+    got = fidelity(volume.values, recon, units=volume.units, spacing=volume.spacing, similarity=both)
+    width = got.data_range[1] - got.data_range[0]
+    return {**got.to_dict(), "ms_ssim": made[-1].value, "mae_percent": 100 * got.mae / width}

@@ -7,8 +7,8 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from monai.bundle import ConfigWorkflow
 from scoring import Volume, reconstruct, score
 
 from medrecon.bundle import Bundle, find_bundle
+from medrecon.training import keep_checkpoints
 
 
 @dataclass
@@ -41,6 +42,15 @@ class Budget:
     warm_up: float = 0.06
     spent: int = 0
     took: float = 0.0
+    _start: float | None = field(default=None, init=False)
+
+    def state_dict(self) -> dict[str, float]:
+        """What a checkpoint keeps."""
+        return {"spent": self.spent, "took": self.took}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from what was spent before."""
+        self.spent, self.took = int(state["spent"]), float(state["took"])
 
     def attach(self, trainer: Engine) -> None:
         """Take over a trainer."""
@@ -54,8 +64,8 @@ class Budget:
         return self.took / float(self.seconds or 1)
 
     def _begin(self, engine: Engine) -> None:
-        if self.spent == 0:
-            self._start = time.perf_counter()
+        if self._start is None:
+            self._start = time.perf_counter() - self.took
         share = min(1.0, self._share())
         if share < self.warm_up:
             rate = 0.2 + 0.8 * share / self.warm_up
@@ -67,7 +77,7 @@ class Budget:
     def _end(self, engine: Engine) -> None:
         self.spent += 1
         now = time.perf_counter()
-        if self.spent == 2:
+        if self._start is None or self.spent == 2:
             self._start = now
         self.took = now - self._start if self.spent >= 2 else 0.0
         if self._share() >= 1:
@@ -100,8 +110,10 @@ def train(
     steps: int | None = None,
     seconds: float | None = None,
     weights: Path | None = None,
+    folder: Path | None = None,
+    report: Callable[[Engine, Budget], None] | None = None,
 ) -> Trained:
-    """Train by the bundle's train.yaml, overridden, for some steps or seconds; nothing is kept on disk.
+    """Train by the bundle's train.yaml, overridden, for some steps or seconds.
 
     Args:
         bundle: name or folder.
@@ -111,9 +123,11 @@ def train(
         steps: the budget, or
         seconds: the budget.
         weights: where to start; from the beginning when None.
+        folder: for checkpoints, from which the next call goes on, and `model.pt`; nothing is kept when None.
+        report: called at the end of each epoch.
     """
     root = find_bundle(bundle)
-    with tempfile.TemporaryDirectory() as folder, quietly():
+    with tempfile.TemporaryDirectory() as scratch, quietly():
         workflow = ConfigWorkflow(
             config_file=str(root / "configs" / "train.yaml"),
             workflow_type="train",
@@ -121,10 +135,10 @@ def train(
             **{
                 "bundle_root": str(root),
                 "dataset_dir": str(scans),
-                "output_dir": folder,
+                "output_dir": str(folder or scratch),
                 "held_out": list(held_out),
                 "max_epochs": 1_000_000,
-                "initialize": [],
+                "initialize": fits_only(root) if weights is None and "network_def" not in overrides else [],
                 "train#handlers": seeds_only(root),
                 **overrides,
             },
@@ -137,7 +151,13 @@ def train(
 
             fit_weights(network, read_weights(weights), weights)
         budget = Budget(workflow.parser.get_parsed_content("optimizer"), steps, seconds)
-        budget.attach(workflow.parser.get_parsed_content("train#trainer"))
+        trainer = workflow.parser.get_parsed_content("train#trainer")
+        budget.attach(trainer)
+        if folder is not None:
+            parts = {"network": network, "optimizer": budget.optimizer, "budget": budget}
+            keep_checkpoints(trainer, network, folder, parts, resume=True)
+        if report is not None:
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, report, budget)
         workflow.run()
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return Trained(network.eval(), budget.spent, budget.took, parameters)
@@ -149,6 +169,14 @@ def seeds_only(root: Path) -> list[dict[str, Any]]:
 
     handlers = ConfigParser.load_config_file(root / "configs" / "train.yaml")["train"]["handlers"]
     return [handler for handler in handlers if "SeedEachEpoch" in handler["_target_"]]
+
+
+def fits_only(root: Path) -> list[str]:
+    """Of what train.yaml does before its first step that which fits the encoder, where it has such."""
+    from monai.bundle import ConfigParser
+
+    lines = ConfigParser.load_config_file(root / "configs" / "train.yaml")["initialize"]
+    return [line for line in lines if "fit_encoder(" in line]
 
 
 @contextlib.contextmanager

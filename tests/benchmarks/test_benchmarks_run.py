@@ -22,72 +22,6 @@ def result(path: Path) -> dict[str, Any]:
     return content
 
 
-def test_quality_measures_every_level_of_both_bundles(
-    benchmark: Callable[[str], ModuleType],
-    toy_bundle: Callable[[str], Path],
-    scans: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    out = tmp_path / "quality.json"
-    bundles = [str(toy_bundle(name)) for name in ("volume_autoencoder", "slice_autoencoder")]
-    arguments = [str(scans), "--bundles", *bundles, "--subsets", "level3+level4", "--json", str(out)]
-    benchmark("quality").main(arguments)
-    told, content = capsys.readouterr().out, result(out)
-    assert "| level3+level4 |" in told
-    assert len(content["refused"]) == 1
-    assert "ct_gap" in content["refused"][0]
-    rows = {(row["bundle"], row["scan"], row["result"]): row for row in content["scans"]}
-    assert len(rows) == 2 * 3 * 6
-    assert {row["scan"]: row["modality"] for row in rows.values()} == {
-        "ct_chest": "CT",
-        "ct_said_by_name": "CT",
-        "mr_head": "MR",
-    }
-    for (_, scan, layers), row in rows.items():
-        assert row["units"] == ("HU" if scan.startswith("ct") else "")
-        if layers in ("input", "level1"):
-            assert row["max_error"] == 0
-            assert row["psnr"] is None  # infinite
-        elif "+" not in layers:
-            # untrained, a level is the linear control, but for the ends, which are padded in another way
-            assert abs(row["gain"]) < (0.1 if scan == "mr_head" and layers == "level2" else 3)
-    assert not any("not exact" in flag for flag in content["flags"])
-
-
-def test_quality_measures_held_out_scans_alone_and_refuses_a_pattern_that_matches_nothing(
-    benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], scans: Path, tmp_path: Path
-) -> None:
-    quality, out = benchmark("quality"), tmp_path / "quality.json"
-    bundle = str(toy_bundle("slice_autoencoder"))
-    arguments = [str(scans), "--bundles", bundle, "--crop", "16", "16", "4", "--json", str(out)]
-    quality.main([*arguments, "--held-out", "mr_*"])
-    content = result(out)
-    assert {row["scan"] for row in content["scans"]} == {"mr_head"}
-    assert {tuple(row["shape"]) for row in content["scans"]} == {(16, 16, 4)}
-    with pytest.raises(SystemExit, match=r"matches --held-out 'nothing_\*'"):
-        quality.main([*arguments, "--held-out", "nothing_*"])
-
-
-def test_quality_flags_a_level_that_keeps_more_than_the_one_above(
-    benchmark: Callable[[str], ModuleType],
-) -> None:
-    flags = benchmark("quality").flags
-    row = {"bundle": "b", "scan": "s", "units": "HU", "max_error": 1.0}
-    rows = [
-        {**row, "result": "input", "psnr": 90.0},
-        {**row, "result": "level1", "psnr": None, "gain": None},
-        {**row, "result": "level2", "psnr": 40.0, "gain": 1.0},
-        {**row, "result": "level3", "psnr": 41.0, "gain": -0.5},
-    ]
-    said = flags(rows, ["level1", "level2", "level3"])
-    assert [text.split(": ")[1] for text in said] == [
-        "input is not exact (largest error 1 HU)",
-        "level3 is 0.50 dB below the linear control",
-        "level3 keeps more than level2",
-    ]
-
-
 NAMES = [
     "medrecon",
     "medrecon, float32",
@@ -203,15 +137,17 @@ def test_throughput_counts_the_arithmetic(
     out = tmp_path / "throughput.json"
     bundles = [str(toy_bundle(name)) for name in ("volume_autoencoder", "slice_autoencoder")]
     toy = ["--seconds", "0.01", "--side", "32", "--matrix", "64", "--json", str(out)]
-    benchmark("throughput").main(["--bundles", *bundles, *toy])
+    peer = ["--peer-channels", "4", "4", "4", "--peer-side", "16"]
+    benchmark("throughput").main(["--bundles", *bundles, *toy, *peer])
     rows = result(out)["networks"]
-    assert {row["level"] for row in rows} == {"level1", "level2", "level3", "level4"}
+    assert {row["level"] for row in rows} == {*(f"level{k}" for k in range(1, 6)), "1/16"}
+    assert {row["times_autoencoderkl"] for row in rows if row["bundle"] == "AutoencoderKL"} == {1}
     assert all(row["megavoxels_per_second"] > 0 for row in rows)
     deep = next(row for row in rows if row["level"] == "level4" and row["bundle"] == "slice_autoencoder")
     shallow = next(row for row in rows if row["level"] == "level1" and row["bundle"] == "slice_autoencoder")
-    # level1 is an orthonormal transform of blocks of 4 pixels, and its inverse: 4 + 4 multiply-adds
-    assert shallow["flop_per_voxel"] == 16
-    assert deep["flop_per_voxel"] > 100
+    # level1 is an orthonormal transform of blocks of 256 pixels, and its inverse
+    assert shallow["flop_per_voxel"] == 2 * (256 + 256)
+    assert deep["flop_per_voxel"] > shallow["flop_per_voxel"]
 
 
 def test_arithmetic_is_that_of_the_convolution(benchmark: Callable[[str], ModuleType]) -> None:
