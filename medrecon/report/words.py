@@ -192,5 +192,5 @@ def _against(layer: LayerScore) -> str:
 def _interval(layer: LayerScore, units: str) -> str:
     if layer.coverage is None or math.isinf(layer.psnr):
         return ""
-    width = "" if layer.interval is None else f" (± {amount(layer.interval, units)} on average)"
+    width = "" if layer.interval is None else f" (±\u00a0{amount(layer.interval, units)} on average)"
     return f"Its 90 % interval{width} holds {number(100 * layer.coverage, 0)} % of voxels."
