@@ -109,20 +109,20 @@ class AdaptiveEncoder(nn.Module):
             if self.rates[name] == 1:
                 features[name] = coefficients
                 continue
-            rows = [self._masks(name, blocks, voxels).T.reshape(-1, *grid) for blocks in energy]
+            # drawn once for all images: processes that share a batch draw as one that has it whole
+            jitter = (torch.rand(()) * 2 - 1) * _JITTER if self.training else torch.zeros(())
+            rate = self.rates[name] * float(jitter.exp2())
+            rows = [self._masks(name, blocks, voxels, rate).T.reshape(-1, *grid) for blocks in energy]
             dropped = ~torch.stack(rows)
             features[name] = torch.cat(
                 [coefficients[:, :1], coefficients[:, 1:].masked_fill(dropped, 0)], dim=1
             )
         return features
 
-    def _masks(self, name: str, energy: torch.Tensor, voxels: int) -> torch.Tensor:
+    def _masks(self, name: str, energy: torch.Tensor, voxels: int, rate: float) -> torch.Tensor:
         """(blocks, channels - 1) of one image: what a level keeps beside the means."""
-        if self._prices is None:
-            jitter = (torch.rand(()) * 2 - 1) * _JITTER if self.training else torch.zeros(())
-            price = self._price(energy, self.rates[name] * float(jitter.exp2()), voxels)
-        else:
-            price = self._prices[name].to(energy.device)
+        prices = self._prices
+        price = self._price(energy, rate, voxels) if prices is None else prices[name].to(energy.device)
         return self.masks[choose(energy, self.masks, price)]
 
     def _price(self, energy: torch.Tensor, rate: float, voxels: int) -> torch.Tensor:
