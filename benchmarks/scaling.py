@@ -2,11 +2,11 @@
 
     python benchmarks/scaling.py            # three minutes on two cores
 
-Cubes of random voxels through the bundle's network and its tiling, each size in a process of its own,
-without weights (they change neither time nor memory). The slope of log time over log voxels is 1 where
-cost grows with the number of voxels. Peak memory is the system's (ru_maxrss), less that of the same process
-before the volume was there; beside it the largest tile, since memory grows with the volume up to that, and
-with the volume's own bytes from there on.
+Cubes of random voxels through the bundle's network and its tiling, each size in a process of its own, without
+weights (they change neither time nor memory). The slope of log time over log voxels is 1 where cost grows
+with the number of voxels. Peak memory is the system's (ru_maxrss), less that of the same process before the
+volume was there. It grows with the working memory of the volume up to the largest tile (`--most`), and with
+the volume's own bytes from there on.
 """
 
 from __future__ import annotations

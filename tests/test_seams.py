@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from torch import nn
 
-from medrecon.encoders import AdaptiveEncoder
 from medrecon.errors import ModelError
 from medrecon.inversion import AdaptiveDecoder
-from medrecon.reconstructor import Reconstructor
 from medrecon.seams import LIMIT, check_tiling
 from medrecon.tiling import SliceInferer, VolumeInferer
 
-SHAPE = (140, 22, 17)
-RESULTS = ["level3", "input", "level4+level5"]
-
-
-def build(mixed_precision: bool = False) -> Reconstructor:
-    torch.manual_seed(0)
-    encoder = AdaptiveEncoder(3, orders=2)
-    decoder = AdaptiveDecoder(encoder.layers(), widths=(6, 8), depths=(1, 1))
-    network = Reconstructor(encoder, decoder, mixed_precision=mixed_precision)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            last = name.endswith(("out.weight", "guess.weight"))
-            parameter.normal_(std=(0.3 if last else 2) / max(1, parameter[0].numel()) ** 0.5)
-    return network.eval()
-
-
-def picture(shape: tuple[int, ...] = SHAPE) -> torch.Tensor:
-    return torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(3)).cumsum(2) / 10 % 1
+from .tiny_networks import RESULTS, SHAPE, build, picture
 
 
 def test_tiled_is_whole() -> None:
@@ -38,7 +18,7 @@ def test_tiled_is_whole() -> None:
     check = check_tiling(picture(), network, VolumeInferer(RESULTS, most_voxels=110 * 22 * 17))
     assert check.passed
     assert check.tiles > 1
-    assert 1 < check.arithmetic == pytest.approx(check.arithmetic)
+    assert check.arithmetic > 1
     assert check.region == SHAPE
     assert max(check.used, check.small) < LIMIT / 10
     assert check.float32 is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,7 +18,7 @@ from medrecon.encoders import ConvEncoder
 from medrecon.errors import ModelError
 from medrecon.inversion import PyramidDecoder
 from medrecon.reconstructor import Reconstructor
-from medrecon.tiling import MOST_VOXELS, SliceInferer, TilingWarning, VolumeInferer, affordable_voxels
+from medrecon.tiling import MOST_VOXELS, SliceInferer, VolumeInferer, affordable_voxels
 
 RESULTS = ["level4", "input", "level2+level4", "level1"]
 
@@ -283,67 +282,6 @@ def test_statistics_are_those_of_the_volume_not_of_a_window() -> None:
     made = VolumeInferer(["a"])(image, network)
     torch.testing.assert_close(made, image - image.mean())
     assert network.encoder.held is None
-
-
-class ShortOfMemory(nn.Module):
-    """A network that runs out of memory where it gets more than so many voxels."""
-
-    def __init__(self, network: Reconstructor, most: int, error: Exception) -> None:
-        super().__init__()
-        self.network, self.most, self.error = network, most, error
-        self.stride, self.halo = network.stride, network.halo
-
-    def reconstruct(self, image: torch.Tensor, results: Sequence[str]) -> Iterator[torch.Tensor]:
-        if image.numel() > self.most:
-            raise self.error
-        return self.network.reconstruct(image, results)
-
-
-MEMORY = [
-    torch.OutOfMemoryError("CUDA out of memory"),
-    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-]
-
-
-@pytest.mark.parametrize("error", MEMORY)
-def test_out_of_memory_falls_back_to_smaller_tiles_and_says_so(error: Exception) -> None:
-    network, image = build(3, depth=1), torch.rand(1, 1, *LONG)
-    short = ShortOfMemory(network, 200 * 18 * 7, error)
-    with torch.no_grad(), pytest.warns(TilingWarning, match="out of memory: tiles of at most") as said:
-        tiled = VolumeInferer(RESULTS)(image, short)
-    assert len(said) == 1
-    with torch.no_grad():
-        whole = torch.cat(list(network.reconstruct(image, RESULTS)), dim=1)
-    assert (tiled - whole).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("error", MEMORY)
-def test_out_of_memory_falls_back_to_fewer_slices_and_says_so(error: Exception) -> None:
-    network, image = build(2), torch.rand(1, 1, 33, 20, 7)
-    short = ShortOfMemory(network, 2 * 33 * 20, error)
-    with torch.no_grad(), pytest.warns(TilingWarning, match="out of memory: . slices at once"):
-        got = SliceInferer(RESULTS)(image, short)
-    with torch.no_grad():
-        assert torch.equal(got[:, 1], image[:, 0])
-        assert (got - SliceInferer(RESULTS)(image, network)).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize(("inferer", "dims"), [(VolumeInferer, 3), (SliceInferer, 2)])
-def test_where_nothing_smaller_is_left_the_error_stays(inferer: type, dims: int) -> None:
-    short = ShortOfMemory(build(dims), 0, torch.OutOfMemoryError("CUDA out of memory"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TilingWarning)
-        with pytest.raises(torch.OutOfMemoryError):
-            inferer(["level4"])(torch.rand(1, 1, 40, 20, 5), short)
-    with pytest.raises(ZeroDivisionError):
-        inferer(["level4"])(torch.rand(1, 1, 40, 20, 5), ShortOfMemory(build(dims), 0, ZeroDivisionError()))
-
-
-def test_the_same_settings_give_the_same_bits() -> None:
-    network, image = build(3), torch.rand(1, 1, *LONG)
-    with torch.no_grad():
-        one, other = (VolumeInferer(RESULTS, most_voxels=250 * 18 * 7)(image, network) for _ in range(2))
-    assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("slices", [300, 512, 1000, 2000])

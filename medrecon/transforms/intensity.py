@@ -33,6 +33,7 @@ class ScanIntensity(InvertibleTransform):
         window: for HU: the values that become 0 and 1.
         percentiles: for other units: the percentiles that become 0 and 1, see `intensity_map`.
         units: overrules the image's own `meta["units"]`, for files that cannot say (a CT in a NIfTI file).
+        in_place: let `inverse` overwrite what it is given, where that has the right type: a volume less.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class ScanIntensity(InvertibleTransform):
         window: tuple[float, float] = HU_WINDOW,
         percentiles: tuple[float, float] = PERCENTILES,
         units: str | None = None,
+        in_place: bool = False,
     ) -> None:
         if not window[0] < window[1]:
             raise ValueError(f"window {tuple(window)}: the low end must be below the high end")
@@ -48,6 +50,7 @@ class ScanIntensity(InvertibleTransform):
         self.window = (float(window[0]), float(window[1]))
         self.percentiles = (float(percentiles[0]), float(percentiles[1]))
         self.units = units
+        self.in_place = in_place
 
     def __call__(self, img: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Map an image (C, *spatial) in stored units to about [0, 1]."""
@@ -87,7 +90,7 @@ class ScanIntensity(InvertibleTransform):
         plain = data.as_tensor() if isinstance(data, MetaTensor) else data
         wide = bool(trace["wide"]) or plain.dtype == torch.float64
         dtype = torch.float64 if wide else torch.float32
-        back = plain.to(dtype, copy=True, memory_format=torch.contiguous_format)
+        back = plain.to(dtype, copy=not self.in_place).contiguous()
         back.mul_(high - low).add_(low)
         restore_below(back, trace.get("below", {}))
         return MetaTensor(back).copy_meta_from(data) if isinstance(data, MetaTensor) else back
@@ -102,6 +105,7 @@ class ScanIntensityd(MapTransform, InvertibleTransform):
         percentiles: for other units: the percentiles that become 0 and 1.
         units: overrules the images' own `meta["units"]`.
         allow_missing_keys: leave missing keys alone instead of raising KeyError.
+        in_place: see `ScanIntensity`.
     """
 
     backend = ScanIntensity.backend
@@ -113,9 +117,10 @@ class ScanIntensityd(MapTransform, InvertibleTransform):
         percentiles: tuple[float, float] = PERCENTILES,
         units: str | None = None,
         allow_missing_keys: bool = False,
+        in_place: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.transform = ScanIntensity(window, percentiles, units)
+        self.transform = ScanIntensity(window, percentiles, units, in_place)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Map the images, each (C, *spatial), to about [0, 1]."""

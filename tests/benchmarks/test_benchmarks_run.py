@@ -165,3 +165,20 @@ def test_the_parent_of_measured_processes_imports_nothing_heavy(tmp_path: Path) 
     command = [sys.executable, "-c", code, str(ROOT / "benchmarks")]
     loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     assert not {"torch", "monai", "numpy", "pydicom"} & set(loaded)
+
+
+def test_scaling_fits_slopes(
+    benchmark: Callable[[str], ModuleType],
+    toy_bundle: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, scaling = tmp_path / "scaling.json", benchmark("scaling")
+    assert scaling.slope([(x, 3 * x**1.5) for x in (1, 2, 8, 30)]) == pytest.approx(1.5)
+    arguments = ["--sides", "24", "40", "--bundle", str(toy_bundle("volume_autoencoder")), "--repeats", "1"]
+    scaling.main([*arguments, "--most", "40000", "--json", str(out)])
+    told, content = capsys.readouterr().out, result(out)
+    assert "time grows as voxels **" in told
+    assert [row["voxels"] for row in content["rows"]] == [24**3, 40**3]
+    assert all(row["seconds"] > 0 for row in content["rows"])
+    assert set(content["slopes"]) == {"seconds", "peak_gib"}

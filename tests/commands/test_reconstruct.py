@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,33 @@ def run(capsys: pytest.CaptureFixture[str], tiny_bundle: Path) -> Callable[..., 
         return int(ended.value.code or 0), out, err
 
     return call
+
+
+@pytest.fixture
+def own_bundle(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
+    """The volume bundle with a small network, whose decoder says that it reaches so many voxels less far."""
+
+    def make(less: int) -> Path:
+        import torch
+
+        from ..tiny_networks import build
+
+        network = build(mixed_precision=False)
+        folder = tmp_path / "own"
+        shutil.copytree(repo / "bundles" / "volume_autoencoder" / "configs", folder / "configs")
+        place = folder / "configs" / "metadata.json"
+        meta = json.loads(place.read_text("utf-8"))
+        meta["network_def"]["encoder"]["orders"] = 2
+        meta["network_def"]["inversion"] |= {"widths": [6, 8], "depth": 1, "coarse_depth": 1}
+        meta["network_def"]["mixed_precision"] = False
+        place.write_text(json.dumps(meta), encoding="utf-8")
+        (folder / "models").mkdir()
+        torch.save(network.state_dict(), folder / "models" / "model.pt")
+        halo = type(network).halo.fget
+        monkeypatch.setattr(type(network), "halo", property(lambda self: halo(self) - less))
+        return folder
+
+    return make
 
 
 def fail_on(bundle: Path, slices: int, error: str) -> None:
@@ -184,6 +212,41 @@ def test_no_identity_in_names_or_words(run: Callable, tmp_path: Path, make_ct: M
     written = "\n".join(str(path.relative_to(tmp_path)) for path in (tmp_path / "out").rglob("*"))
     for secret in ("secretname", "anna", "4711"):
         assert secret not in (written + out).lower().replace(str(tmp_path).lower(), "")
+
+
+def test_a_network_that_does_not_say_its_reach_is_not_tiled(
+    run: Callable, tmp_path: Path, make_ct: Make
+) -> None:
+    make_ct(tmp_path / "in")
+    code, out, err = run(tmp_path / "in", tmp_path / "out", "-l", "coarse2", "--check-tiling")
+    assert (code, out) == (4, "")
+    assert "not run in tiles" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("less", [0, 16])
+def test_the_own_network_in_tiles_is_compared_with_one_piece(
+    own_bundle: Callable[[int], Path],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    make_ct: Make,
+    less: int,
+) -> None:
+    make_ct(tmp_path / "in", (140, 24, 6))
+    arguments = [str(tmp_path / "in"), str(tmp_path / "out"), "--bundle", str(own_bundle(less))]
+    with pytest.raises(SystemExit) as ended:
+        main(["reconstruct", *arguments, "--layers", "level4", "--check-tiling", "--json"])
+    out, err = capsys.readouterr()
+    if less:
+        assert ended.value.code == 4
+        assert "tiles leave seams" in err
+        assert not (tmp_path / "out").exists()
+        return
+    assert ended.value.code == 0
+    told = json.loads(out)["results"][0]["tiling"]
+    assert told["passed"] is True
+    assert told["small"] <= told["limit"] == 1e-4
+    assert told["region"] == [140, 24, 6]
 
 
 @pytest.mark.real_data

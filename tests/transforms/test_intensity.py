@@ -180,3 +180,14 @@ def test_traceless_inverse_is_refused() -> None:
 def test_impossible_ranges_are_refused(name: str, ends: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match=name):
         ScanIntensity(**{name: ends})
+
+
+def test_in_place_the_inverse_takes_no_memory_and_gives_the_same() -> None:
+    source = scan(ct(), "HU")
+    plain, saving = ScanIntensity(), ScanIntensity(in_place=True)
+    mapped = saving(source)
+    address = mapped.data_ptr()
+    back = saving.inverse(mapped)
+    assert back.data_ptr() == address
+    assert torch.equal(back.as_tensor(), plain.inverse(plain(source)).as_tensor())
+    assert torch.equal(source.as_tensor(), torch.from_numpy(ct())), "the source is never changed"
