@@ -149,7 +149,7 @@ def conformal_interval(
         here = body[part]
         test = here & ~calibrate[part]
         masks = test & (error <= width), test & (error == width), test, here
-        inside, tied, held, total = map(np.count_nonzero, masks)
+        inside, tied, held, total = (int(np.count_nonzero(mask)) for mask in masks)
         return inside, tied, held, total, float(width.sum(dtype=np.float64, where=here))
 
     with ThreadPoolExecutor(2) as pool:
