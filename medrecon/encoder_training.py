@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
+import ignite.distributed as idist
 import torch
-from torch.utils.data import Dataset
 
-from medrecon.decoder_training import draw_once
 from medrecon.reconstructor import Reconstructor
+from medrecon.sampling import DrawnSamples
 
 
-def fit_encoder(
-    network: Reconstructor,
-    dataset: Dataset[Any],
-    weights: Sequence[float],
-    seed: int,
-    streams: Sequence[Any] = (),
-    count: int = 160,
-) -> None:
+def fit_encoder(network: Reconstructor, samples: DrawnSamples, count: int = 160) -> None:
     """Fit the sets of coefficients of an `AdaptiveEncoder` to patches of the training data.
+
+    Several processes end with the sets of the first one.
 
     Args:
         network: its encoder has `fit`.
-        dataset: gives another patch each time: {"image": (1, *spatial)}.
-        weights: how often each of its items is drawn.
-        seed: the same gives the same sets.
-        streams: transforms that draw on their own (`set_random_state`).
+        samples: {"image": (1, *spatial)}; its epoch 0, which no training step sees, is looked at.
         count: patches to look at.
     """
-    patches = draw_once(dataset, weights, count, seed, streams)
-    images = (torch.as_tensor(patch["image"]).float() for patch in patches)
-    network.encoder.fit((image.reshape(1, 1, *image.shape[1:]) for image in images), seed)
+    samples.set_epoch(0)
+    images = (torch.as_tensor(samples.sample(place)["image"]).float() for place in range(count))
+    network.encoder.fit((image.reshape(1, 1, *image.shape[1:]) for image in images), samples.seed)
+    if idist.get_world_size() > 1:
+        for buffer in network.encoder.buffers():
+            buffer.copy_(idist.broadcast(buffer.to(torch.float32)))

@@ -30,6 +30,16 @@ def join_processes() -> int:
     return distributed.get_rank()
 
 
+def count_processes() -> int:
+    """Join the processes that torchrun started; how many they are.
+
+    Raises:
+        ModelError: torchrun did not start this process.
+    """
+    join_processes()
+    return distributed.get_world_size()
+
+
 def own_device() -> torch.device:
     """The GPU of this process, or the CPU where there is no GPU."""
     if not torch.cuda.is_available():
@@ -42,8 +52,8 @@ def own_device() -> torch.device:
 def distribute(network: nn.Module) -> DistributedDataParallel:
     """A network whose gradients are averaged over all processes.
 
-    Each process reconstructs from layers that it draws for itself, so a step need not use every parameter.
-    Buffers are constants (the block transforms' bases) and are not sent.
+    A step reconstructs from layers drawn by chance, the same for each process, and need not use every
+    parameter. Buffers are the same for each process from the start, and are not sent.
     """
     device = next(network.parameters()).device
     return DistributedDataParallel(

@@ -18,6 +18,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 from torch import nn
 
 from medrecon.errors import ModelError, OutputError
+from medrecon.provenance import Provenance
 from medrecon.reconstructor import INPUT, parse_layers
 
 CONFIGS = ("inference.yaml", "evaluate.yaml")
@@ -33,7 +34,13 @@ _WEIGHTS = "$str(@bundle_root) + '/models/model.pt'"
 _META = ConfigParser.meta_key
 
 
-def keep_bundle(trainer: Engine, network: nn.Module, folder: str | Path, bundle_root: str | Path) -> None:
+def keep_bundle(
+    trainer: Engine,
+    network: nn.Module,
+    folder: str | Path,
+    bundle_root: str | Path,
+    provenance: Provenance | None = None,
+) -> None:
     """Have a trainer turn its output folder into a bundle when training completes; a line of `initialize`.
 
     FOLDER/configs then holds metadata.json, inference.yaml and evaluate.yaml of the source bundle, with the
@@ -45,12 +52,22 @@ def keep_bundle(trainer: Engine, network: nn.Module, folder: str | Path, bundle_
         network: a `Reconstructor`; says which of its layers need no training, and holds the encoder.
         folder: the run's folder.
         bundle_root: the bundle that is trained.
+        provenance: what is written to FOLDER/docs/provenance.json, with the configuration as it ran.
 
     Raises:
         ModelError: the call does not stand in a configuration, or a fact cannot be written down.
     """
-    files = _described(_running_parser(), network, Path(folder), Path(bundle_root))
-    trainer.add_event_handler(Events.COMPLETED, lambda _: _write(Path(folder), files))
+    parser = _running_parser()
+    files = _described(parser, network, Path(folder), Path(bundle_root))
+    if provenance is None:
+        trainer.add_event_handler(Events.COMPLETED, lambda _: _write(Path(folder), files))
+        return
+    files["metadata.json"]["data_source"] = provenance.summary()
+    files["metadata.json"]["eval_metrics"] = {"note": "docs/provenance.json gives those of the validations"}
+    recipe = json.loads(json.dumps(parser.get(), default=str))
+    trainer.add_event_handler(
+        Events.COMPLETED, lambda _: _write(Path(folder), files, provenance.described(recipe))
+    )
 
 
 def write_bundle(
@@ -211,13 +228,20 @@ def _plain(value: Any, key: str) -> Any:
     return str(value.absolute()) if isinstance(value, Path) else value
 
 
-def _write(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+def _write(
+    folder: Path, files: Mapping[str, Mapping[str, Any]], origin: Mapping[str, Any] | None = None
+) -> None:
     """Each file whole or not at all, metadata.json last."""
     if idist.get_rank() > 0:
         return
     try:
         for name in ("models", "configs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
+        if origin is not None:
+            (folder / "docs").mkdir(exist_ok=True)
+            partial = folder / "docs" / f".{os.getpid()}.provenance.json"
+            partial.write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+            partial.replace(folder / "docs" / "provenance.json")
         partial = folder / "models" / f".model.{os.getpid()}.pt"
         shutil.copyfile(folder / "model.pt", partial)
         partial.replace(folder / "models" / "model.pt")

@@ -18,15 +18,14 @@ from monai.engines import SupervisedTrainer
 from monai.transforms import Compose, RandGaussianNoised
 from torch import nn
 
+from medrecon.checkpoints import SaveWhole, keep_checkpoints
 from medrecon.errors import ModelError
 from medrecon.phantoms import PhantomDataset
 from medrecon.training import (
     ClipGradients,
     LeaveLayersOut,
-    SaveWhole,
     SeedEachEpoch,
     image_is_target,
-    keep_checkpoints,
     mixture_weights,
     training_items,
 )
@@ -223,7 +222,8 @@ torch.save = slow
 started = [0]
 from monai.engines import SupervisedTrainer
 from ignite.engine import Events
-from medrecon.training import image_is_target, keep_checkpoints
+from medrecon.checkpoints import keep_checkpoints
+from medrecon.training import image_is_target
 network = nn.Conv2d(1, 1, 1)
 nn.init.ones_(network.weight)
 trainer = SupervisedTrainer(device=torch.device("cpu"), max_epochs=3, train_data_loader=[{"image": torch.ones(1, 1, 4, 4)}],

@@ -1,5 +1,6 @@
 """Invertible maps between a scanner's units and the [0, 1] that networks see."""
 
+from medrecon.transforms.coarsen import RandCoarseCropd
 from medrecon.transforms.intensity import (
     HU_WINDOW,
     PERCENTILES,
@@ -8,4 +9,4 @@ from medrecon.transforms.intensity import (
     intensity_map,
 )
 
-__all__ = ["HU_WINDOW", "PERCENTILES", "ScanIntensity", "ScanIntensityd", "intensity_map"]
+__all__ = ["HU_WINDOW", "PERCENTILES", "RandCoarseCropd", "ScanIntensity", "ScanIntensityd", "intensity_map"]

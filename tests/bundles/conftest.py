@@ -96,7 +96,8 @@ def training_overrides(dims: int, dataset_dir: Path, output_dir: Path) -> dict[s
         "patch_size": [16] * dims,
         "val_interval": 2,
         "fit_patches": 3,
-        "validate#dataset#length": 2,
+        "validate#phantoms#length": 2,
+        "phantom_count": 50,
         "device": "cpu",
     }
 

@@ -1,0 +1,117 @@
+"""Checkpoints: written whole or not at all, and gone on from to the last bit."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint, DiskSaver
+from monai.engines import Trainer
+from monai.handlers import CheckpointLoader
+
+from medrecon.errors import ModelError
+
+_log = logging.getLogger("medrecon")
+
+
+class SaveWhole:
+    """Write checkpoints and, at the end, the network's weights: each file whole or not at all.
+
+    MONAI's CheckpointSaver writes in place, so that a killed run can leave a broken file behind.
+
+    Args:
+        folder: where to; made when missing.
+        parts: what a checkpoint holds, by name.
+        network: its state_dict, floating point in half precision, becomes `model.pt` in the end.
+        interval: epochs between checkpoints; the two newest are kept.
+    """
+
+    def __init__(
+        self, folder: str | Path, parts: dict[str, Any], network: torch.nn.Module, interval: int = 1
+    ) -> None:
+        self.folder = Path(folder)
+        self.parts = parts
+        self.network = network
+        self.interval = int(interval)
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        saver = Checkpoint(
+            self.parts,
+            DiskSaver(str(self.folder), atomic=True, require_empty=False, create_dir=True),
+            n_saved=2,
+            score_name="epoch",
+            score_function=lambda engine: engine.state.epoch,
+        )
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), saver)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _finish(self, engine: Engine) -> None:
+        if idist.get_rank() > 0:
+            return
+        network = getattr(self.network, "module", self.network)  # without what distributes it
+        partial = self.folder / f".model.{os.getpid()}.pt"
+        state = network.state_dict()
+        halves = {key: v.half() if v.is_floating_point() else v for key, v in state.items()}
+        torch.save(halves, partial)
+        partial.replace(self.folder / "model.pt")
+
+
+def keep_checkpoints(
+    trainer: Trainer,
+    network: torch.nn.Module,
+    folder: str | Path,
+    parts: Mapping[str, Any],
+    *,
+    interval: int = 1,
+    resume: bool = False,
+) -> None:
+    """Have a trainer write checkpoints and, where asked, go on from the newest one.
+
+    Args:
+        trainer: its epoch and iteration are kept with the parts.
+        network: its weights are the result.
+        folder: where checkpoints and `model.pt` are written.
+        parts: what else has a state: network, optimizer, scheduler.
+        interval: epochs between checkpoints.
+        resume: go on from the newest checkpoint, if there is one.
+
+    Raises:
+        ModelError: there are checkpoints of another run, which a later resume would take for this one's.
+    """
+    everything = {**parts, "trainer": trainer}
+    # MONAI's adversarial trainer puts whole networks in its state: no safe load takes them back, and they
+    # are among the parts already.
+    state, keys = trainer.state, trainer.state_dict_user_keys
+    keys[:] = [key for key in keys if not hasattr(getattr(state, key, None), "state_dict")]
+    SaveWhole(folder, everything, network, interval).attach(trainer)
+    written = sorted(Path(folder).glob("checkpoint_epoch=*.pt"), key=lambda p: int(p.stem.rsplit("=", 1)[1]))
+    if written and not resume:
+        raise ModelError(
+            f"holds checkpoints of a run before, up to {written[-1].name}",
+            path=folder,
+            remedy="go on with --resume true, or name another --output_dir",
+        )
+    if written:
+        _log.info("going on from %s", written[-1].name)
+        cpu: Any = "cpu"  # MONAI's annotation knows mappings only
+        CheckpointLoader(str(written[-1]), everything, map_location=cpu).attach(trainer)
+        trainer.add_event_handler(Events.STARTED, _wake, [*parts.values()])
+
+
+def _wake(engine: Engine, parts: Sequence[Any]) -> None:
+    """Give each parameter that an optimizer has moved before a gradient of zero.
+
+    MONAI's trainers set gradients to zero, not to None: layers that a step leaves out still move by their
+    momentum, once they were used. Without this they would rest after a resume until they are used again.
+    """
+    for optimizer in (part for part in parts if isinstance(part, torch.optim.Optimizer)):
+        for parameter in optimizer.state:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
