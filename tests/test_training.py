@@ -28,6 +28,7 @@ from medrecon.training import (
     image_is_target,
     mixture_weights,
     training_items,
+    validation_items,
 )
 
 
@@ -57,6 +58,17 @@ def test_a_pattern_that_matches_nothing_is_refused(folder: Path, pattern: str) -
     with pytest.raises(ModelError, match="nothing matches the held-out") as refused:
         training_items(folder, ["mr_head*", pattern])
     assert pattern in str(refused.value)
+
+
+def test_generated_volumes_alone_need_no_scan(tmp_path: Path) -> None:
+    assert training_items(tmp_path / "nothing here", ["typo"], phantom_share=1.0) == []
+
+
+def test_scans_are_named_for_validation(folder: Path) -> None:
+    assert names(validation_items(folder, ["mr_h*", "chest_one"])) == ["chest_one", "mr_head.nii.gz"]
+    assert validation_items(folder / "nothing here") == []
+    with pytest.raises(ModelError, match="nothing matches"):
+        validation_items(folder, ["mr_haed*"])
 
 
 def test_something_must_be_left(folder: Path) -> None:

@@ -38,7 +38,7 @@ def test_the_run_reconstructs_as_the_trained_network_does(
     bundle, run = small_bundle(name), tmp_path / "run 1"
     made = workflow(bundle, "train.yaml", **short_training(name, run, **{DEPTH: 2}))
     made.trainer.run()
-    trained = made.parser.get_parsed_content("network").eval()
+    trained = made.parser.get_parsed_content("average").network
     assert len(trained.inversion.fine) == 2, "another depth than the bundle's own"
     for parameter in trained.parameters():
         parameter.data = parameter.data.half().float()
@@ -90,7 +90,11 @@ def test_it_says_what_was_trained_and_nothing_twice(
     assert meta.pop("name") == f"{name}_run"
     assert meta["network_def"]["inversion"].pop("depth") == 0
     del before["name"], before["network_def"]["inversion"]["depth"]
+    assert "see docs/provenance.json" in meta.pop("data_source")
+    assert "docs/provenance.json" in meta.pop("eval_metrics")["note"]
+    del before["data_source"], before["eval_metrics"]
     assert meta == before
+    assert (run / "docs" / "provenance.json").is_file()
     content = ConfigParser.load_config_file(run / "configs" / "inference.yaml")
     source = ConfigParser.load_config_file(bundle / "configs" / "inference.yaml")
     assert content.pop("layers") == ["level3"], "what was not trained is not the default"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,8 +39,9 @@ def run(made: Any, stop_in_epoch: int | None = None) -> dict[str, torch.Tensor]:
                 raise Killed
 
     made.trainer.run()
-    network = made.parser.get_parsed_content("network")
-    return {key: value.clone() for key, value in network.state_dict().items()}
+    network, average = (made.parser.get_parsed_content(name) for name in ("network", "average"))
+    kept = {f"average.{key}": value for key, value in average.network.state_dict().items()}
+    return {key: value.clone() for key, value in {**network.state_dict(), **kept}.items()}
 
 
 def cause_of(error: BaseException | None) -> str:
@@ -124,6 +123,7 @@ def test_training_starts_at_the_linear_code_and_leaves_it(
         "checkpoint_epoch=1.pt",
         "checkpoint_epoch=2.pt",
         "configs",
+        "docs",
         "model.pt",
         "models",
         "tensorboard",
@@ -229,89 +229,6 @@ def test_overlays_change_the_handlers_they_mean(repo: Path) -> None:
             assert places <= {0, 4, 5}
 
 
-DISTRIBUTED = """
-import json, os, sys
-import torch
-from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
-
-files, overrides, folder = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
-made = ConfigWorkflow(config_file=files, workflow_type="train", logging_file=False, **overrides)
-made.initialize()
-seen, rank = [], os.environ["RANK"]
-def note(engine):
-    output = engine.state.output
-    seen.append((output if isinstance(output, dict) else output[0])["image"].clone())
-made.trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
-made.run()
-network = made.parser.get_parsed_content("network")
-handlers = [type(handler).__name__ for handler in made.train_handlers]
-weights = network.module.state_dict()
-if "discriminator_def" in made.parser:
-    discriminator = made.parser.get_parsed_content("discriminator")
-    weights |= {"d." + key: value for key, value in discriminator.module.state_dict().items()}
-torch.save({"seen": seen, "weights": weights, "handlers": handlers,
-            "metric": made.evaluator.state.metrics["psnr"]}, f"{folder}/rank{rank}.pt")
-made.finalize()
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "overlays"),
-    [(NAMES[0], []), pytest.param(NAMES[1], ["adversarial.yaml"], marks=pytest.mark.slow)],
-)
-def test_two_processes_draw_differently_and_end_alike(
-    name: str,
-    overlays: list[str],
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    short_training: Callable[..., dict[str, Any]],
-    one_thread: dict[str, str],
-) -> None:
-    bundle = small_bundle(name)
-    files = [str(bundle / "configs" / file) for file in ("train.yaml", *overlays, "multi_gpu.yaml")]
-    overrides = short_training(name, tmp_path / "run", **(EXTRA if overlays else {}))
-    del overrides["device"]  # each process takes its own
-    script = tmp_path / "script.py"
-    script.write_text(DISTRIBUTED)
-    torchrun = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-    ]
-    done = subprocess.run(
-        [*torchrun, str(script), json.dumps(files), json.dumps(overrides), str(tmp_path)],
-        cwd=tmp_path,
-        env=one_thread,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in (0, 1))
-    assert differences(first["weights"], second["weights"]) == []
-    assert len(first["seen"]) == len(second["seen"]) == 6
-    seen = {tuple(image.flatten().tolist()) for part in (first, second) for image in part["seen"]}
-    assert len(seen) == 12, "each process draws for itself"
-    assert first["metric"] == second["metric"]
-    loggers = {"StatsHandler", "TensorBoardStatsHandler"}
-    assert loggers <= set(first["handlers"])
-    assert not loggers & set(second["handlers"])
-    written = sorted(path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*"))
-    assert [str(path) for path in written if path.suffix == ".pt"] == [
-        "checkpoint_epoch=2.pt",
-        "checkpoint_epoch=3.pt",
-        "model.pt",
-        "models/model.pt",
-    ]
-    assert sum("tfevents" in path.name for path in written) == 2, "one for training, one for validation"
-    assert not any(key.startswith("module.") for key in torch.load(tmp_path / "run" / "model.pt"))
-
-
 def test_several_processes_need_torchrun(
     tmp_path: Path,
     small_bundle: Callable[[str], Path],
@@ -323,3 +240,84 @@ def test_several_processes_need_torchrun(
     with pytest.raises(RuntimeError) as refused:
         workflow(small_bundle(NAMES[1]), "train.yaml", "multi_gpu.yaml", **overrides)
     assert "torchrun --standalone" in cause_of(refused.value)
+
+
+@bundles
+@pytest.mark.parametrize(("share", "real"), [(1.0, False), (0.0, True)])
+def test_it_trains_on_generated_volumes_alone_and_on_scans_alone(
+    name: str,
+    share: float,
+    real: bool,
+    tmp_path: Path,
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+    short_training: Callable[..., dict[str, Any]],
+) -> None:
+    options = short_training(name, tmp_path / "run", max_epochs=2, phantom_share=share)
+    if not real:
+        options["dataset_dir"] = str(tmp_path / "nothing here")
+    made = workflow(small_bundle(name), "train.yaml", **options)
+    samples = made.parser.get_parsed_content("train#samples")
+    scans = len(made.parser.get_parsed_content("train#items"))
+    assert scans == (2 if real else 0)
+    drawn: list[int] = []
+    dataset = samples.dataset
+    samples.dataset = type("Noting", (), {"__getitem__": lambda _, k: drawn.append(k) or dataset[k]})()
+    run(made)
+    assert len(drawn) == 4
+    assert all((item < scans) == real for item in drawn)
+    origin = json.loads((tmp_path / "run" / "docs" / "provenance.json").read_text())
+    assert origin["data"]["generated_share"] == share
+    assert len(origin["data"]["scans"]) == scans
+
+
+@bundles
+def test_named_scans_are_validated_and_not_trained_on(
+    name: str,
+    tmp_path: Path,
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+    short_training: Callable[..., dict[str, Any]],
+) -> None:
+    options = short_training(name, tmp_path / "run", max_epochs=2, validation_scans=["mr*"])
+    options["licences"] = {"series": "CC BY 4.0"}
+    made = workflow(small_bundle(name), "train.yaml", **options)
+    items, judged = (made.parser.get_parsed_content(f"{part}#items") for part in ("train", "validate"))
+    assert [item["image"].path.name for item in items] == ["series"]
+    assert [item["image"].path.name for item in judged] == ["mr.nii.gz"]
+    shapes: list[tuple[int, ...]] = []
+    made.evaluator.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: shapes.append(tuple(engine.state.output[0]["pred"].shape))
+    )
+    run(made)
+    dims = len(options["patch_size"])
+    assert shapes == [(1, 32, 28, 17)[: dims + 1], *[(1, *[16] * dims)] * 2], (
+        "as far as it goes, and generated"
+    )
+    assert made.evaluator.network is made.parser.get_parsed_content("average").network
+    origin = json.loads((tmp_path / "run" / "docs" / "provenance.json").read_text())
+    assert [scan["licence"] for scan in origin["data"]["scans"]] == ["CC BY 4.0"]
+    (other,) = origin["data"]["validation_scans"]
+    assert other["licence"].startswith("unknown")
+    assert origin["time"]["steps"] == 4
+    assert origin["time"]["wall_seconds"] > 0
+    assert [figure["epoch"] for figure in origin["figures"]] == [2]
+    assert origin["figures"][0]["psnr"] == pytest.approx(made.evaluator.state.metrics["psnr"], abs=1e-3)
+    assert (origin["recipe"]["seed"], origin["recipe"]["batch_size"]) == (20261122, 1)
+    assert not {"dataset_dir", "output_dir", "bundle_root"} & set(origin["recipe"])
+    assert str(tmp_path) not in json.dumps(origin), "a path may name a person"
+    pictures = pictures_in(tmp_path / "run" / "tensorboard")
+    assert pictures == {f"validation/{number}": [2] for number in (1, 2, 3)}
+
+
+def pictures_in(folder: Path) -> dict[str, list[int]]:
+    """Tag -> the epochs that TensorBoard has a picture of."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found: dict[str, list[int]] = {}
+    for file in folder.glob("events*"):
+        events = EventAccumulator(str(file))
+        events.Reload()
+        for tag in events.Tags()["images"]:
+            found[tag] = [event.step for event in events.Images(tag)]
+    return found
