@@ -15,10 +15,12 @@ def fit_encoder(network: Reconstructor, samples: DrawnSamples, count: int = 160)
     Several processes end with the sets of the first one.
 
     Args:
-        network: its encoder has `fit`.
+        network: an encoder that has no `fit` is left as it is.
         samples: {"image": (1, *spatial)}; its epoch 0, which no training step sees, is looked at.
         count: patches to look at.
     """
+    if not hasattr(network.encoder, "fit"):
+        return
     samples.set_epoch(0)
     images = (torch.as_tensor(samples.sample(place)["image"]).float() for place in range(count))
     network.encoder.fit((image.reshape(1, 1, *image.shape[1:]) for image in images), samples.seed)

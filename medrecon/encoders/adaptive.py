@@ -115,24 +115,26 @@ class AdaptiveEncoder(nn.Module):
         """(B, *blocks, channels) for each level: which coefficients it does not keep; the means it does."""
         dropped = functional.pad(~self.masks, (1, 0))
         # drawn once for all images: processes that share a batch draw as one that has it whole
-        rates = {name: self.rates[name] * self._jitter() for name in names}
+        rates = {name: self._rate(name) for name in names}
         chosen: list[torch.Tensor] = []
         for blocks in rows.detach().flatten(1, -2):
-            prices = torch.stack([self._price(blocks, name, rate * voxels) for name, rate in rates.items()])
+            prices = torch.stack([self._price(blocks, name, rate, voxels) for name, rate in rates.items()])
             pieces = max(1, len(blocks) // _AT_ONCE)
             parts = [choose(_energy(part), self.masks, prices) for part in blocks.tensor_split(pieces)]
             chosen.append(torch.cat(parts, dim=1))
         numbers = torch.stack(chosen, dim=1).reshape(len(names), *rows.shape[:-1])
         return {name: dropped[each] for name, each in zip(names, numbers, strict=True)}
 
-    def _jitter(self) -> float:
-        return float(2 ** float((torch.rand(()) * 2 - 1) * _JITTER)) if self.training else 1.0
+    def _rate(self, name: str) -> float:
+        """Values for each voxel of a level; varied by chance in training."""
+        chance = 2 * float(torch.rand(())) - 1 if self.training and self._prices is None else 0.0
+        return self.rates[name] * 2 ** (chance * _JITTER)
 
-    def _price(self, rows: torch.Tensor, name: str, values: float) -> torch.Tensor:
-        """The price of a level: of the image that pieces are cut from, else of `values` for these blocks."""
+    def _price(self, rows: torch.Tensor, name: str, rate: float, voxels: int) -> torch.Tensor:
+        """The price of a level: that of the image that is being normalised by, else that of these blocks."""
         if self._prices is not None:
             return self._prices[name].to(rows.device)
-        budget = values / rows.shape[0] - OVERHEAD
+        budget = rate * voxels / rows.shape[0] - OVERHEAD
         return price_of(_energy(spread(rows, MOST_BLOCKS)), self.masks, budget)
 
     @contextlib.contextmanager
