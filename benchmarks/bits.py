@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,31 +19,26 @@ from medrecon.types import Features
 CODECS = ("JPEG 2000", "HTJ2K")
 
 
-class KeepsZeros:
-    """A `FeatureCode` with which what was not kept stays exactly zero: the decoder goes by that."""
+class KeepsZeros(FeatureCode):
+    """The code with which what was not kept stays exactly zero: the decoder goes by that."""
 
-    def __init__(self, code: FeatureCode) -> None:
-        self.code = code
-        self.take_range = code.take_range
-        self.bits_per_value = code.bits_per_value
-
-    def quantise(self, features: Features) -> Features:
+    def quantise(self, features: Mapping[str, torch.Tensor]) -> Features:
         """The features rounded to their steps; zeros as they are."""
-        coded = self.code.quantise(features)
+        coded = super().quantise(features)
         return {name: values.masked_fill(features[name] == 0, 0) for name, values in coded.items()}
 
 
 def eight_bits(volume: Volume, network: Any, inferer: Any, level: str) -> tuple[float, np.ndarray]:
     """One level of a scan with its features rounded to 8 bits: (bits per voxel, reconstruction)."""
-    probe: Any = Probe(network)
-    probe.code = KeepsZeros(probe.code)
+    probe = Probe(network)
+    probe.code = KeepsZeros()
     probe.ranging = True
     for _ in reconstruct(volume, probe, inferer, [level]):
         pass
     probe.ranging = False
     ((_, recon),) = reconstruct(volume, probe, inferer, [variant(level, QUANTISED)])
     layer = next(layer for layer in network.layers() if layer.name == level)
-    # the code counts a symbol for each channel at each position, whether a value was kept there or not
+    # the code counts each number of the layer's tensor, whether a value was kept there or not
     symbols = layer.channels / math.prod(layer.stride)
     return probe.code.bits_per_value(level) * symbols, recon
 

@@ -173,9 +173,7 @@ def test_psnr_of_a_codec_at_a_rate(benchmark: Script) -> None:
 
 
 def test_what_was_not_kept_stays_zero_at_8_bits(benchmark: Script) -> None:
-    from medrecon.evaluation.rate import FeatureCode
-
-    code = benchmark("bits").KeepsZeros(FeatureCode())
+    code = benchmark("bits").KeepsZeros()
     features = {"level4": torch.tensor([[[0.0, -3.0, 5.0, 0.01]]])}
     code.take_range(features)
     rounded = code.quantise(features)["level4"]
