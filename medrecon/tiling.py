@@ -70,6 +70,41 @@ def slices_first(image: torch.Tensor) -> torch.Tensor:
     return image[0].movedim(-1, 0)
 
 
+def statistics_of(
+    network: Any, image: torch.Tensor, device: torch.device
+) -> contextlib.AbstractContextManager[object]:
+    """Within: an encoder that looks at its whole image (statistics, a price) looks at this one.
+
+    Pieces are then encoded as parts of the whole. What is held already stays: a part of an image that is cut
+    in turn belongs to the whole.
+
+    Args:
+        network: a `Reconstructor`, or what stands in for one.
+        image: (B, 1, *spatial); a volume also for a network of slices.
+        device: where the encoder runs.
+    """
+    encoder = unwrapped(getattr(network, "encoder", None))
+    dims = getattr(encoder, "spatial_dims", None)
+    known = image.shape[0] == 1 and hasattr(encoder, "normalised_by")
+    if not known or getattr(encoder, "normalised", False):
+        return contextlib.nullcontext()
+    if getattr(encoder, "shares_budget", False):
+        image = slices_first(image) if dims == image.ndim - 3 else image
+    elif dims == image.ndim - 2:
+        image = image.to(device, torch.float32)
+    else:
+        return contextlib.nullcontext()
+    whole: contextlib.AbstractContextManager[object] = encoder.normalised_by(image)
+    return whole
+
+
+def unwrapped(encoder: Any) -> Any:
+    """The encoder within those that only freeze it or keep what it gave (`wrapped`)."""
+    while getattr(encoder, "wrapped", None) is not None:
+        encoder = encoder.wrapped
+    return encoder
+
+
 class _ResultsInferer(Inferer):
     """What both inferers share.
 
@@ -92,7 +127,7 @@ class _ResultsInferer(Inferer):
         image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         device = next((p.device for p in network.parameters()), image.device)
         output = torch.empty((image.shape[0], len(self.results), *image.shape[2:]), dtype=image.dtype)
-        with self._statistics(image, network, device):
+        with statistics_of(network, image, device):
             self._fill(output, image, network, device)
         return MetaTensor(output).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else output
 
@@ -101,23 +136,6 @@ class _ResultsInferer(Inferer):
         self, output: torch.Tensor, image: torch.Tensor, network: nn.Module, device: torch.device
     ) -> None:
         """Write each result of `image` (B, 1, *spatial) into its channel of `output` (B, R, *spatial)."""
-
-    def _statistics(
-        self, image: torch.Tensor, network: Any, device: torch.device
-    ) -> contextlib.AbstractContextManager[object]:
-        """Where the encoder normalises by statistics of its image: those of all, not of each piece."""
-        encoder: Any = getattr(network, "encoder", None)
-        dims = getattr(encoder, "spatial_dims", None)
-        if image.shape[0] != 1 or not hasattr(encoder, "normalised_by"):
-            return contextlib.nullcontext()
-        if getattr(encoder, "shares_budget", False):
-            image = slices_first(image) if dims == image.ndim - 3 else image
-        elif dims == image.ndim - 2:
-            image = image.to(device, torch.float32)
-        else:
-            return contextlib.nullcontext()
-        whole: contextlib.AbstractContextManager[object] = encoder.normalised_by(image)
-        return whole
 
     def _each(self, image: torch.Tensor, network: Any, device: torch.device) -> Iterator[torch.Tensor]:
         """Result after result of one tile, without the control, which is copied and never rounded."""

@@ -133,6 +133,11 @@ class AdaptiveEncoder(nn.Module):
         budget = rate * voxels / rows.shape[0] - OVERHEAD
         return price_of(_energy(spread(rows, MOST_BLOCKS)), self.masks, budget)
 
+    @property
+    def normalised(self) -> bool:
+        """Whether prices of a whole image are set."""
+        return self._prices is not None
+
     @contextlib.contextmanager
     def normalised_by(self, image: torch.Tensor) -> Iterator[None]:
         """Within: the levels' prices are those of this image, of which pieces are then encoded.
