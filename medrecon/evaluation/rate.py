@@ -1,4 +1,4 @@
-"""How many bits a layer's features take: 8 bits a value at most, entropy coded."""
+"""How many bits a layer's features take: 8 bits a value, or steps of one width for all; entropy coded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 STEPS = 255
-_HALF = STEPS // 2
+_MOST = 8191  # steps either way that a sparse layer has at most
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,11 @@ class SparseLayer:
     Args:
         sets: (sets, channels) bool: the sets there are, known to both ends, as weights are. A channel in all
             of them is never empty.
-        least: finest step of the other channels: finer ones cost bits and gain little, where what is kept
-            was chosen because it is large.
+        step: of all channels: the same error costs the image the same in each.
     """
 
     sets: np.ndarray
-    least: float = 0.0
+    step: float
 
 
 @dataclass
@@ -33,6 +32,7 @@ class _Counts:
 
     values: np.ndarray
     sets: np.ndarray
+    most: int
     places: int = 0
     known: dict[bytes, int] = field(default_factory=dict)
 
@@ -46,11 +46,12 @@ class FeatureCode:
     but no neighbours needs. The histograms themselves (256 counts a channel) are not counted in.
 
     Sparse layers are coded in two parts: the number of each position's set, by its entropy over positions;
-    and the values of the channels in the set. Zero stays zero: steps are symmetric about it, 127 either way
-    to the channel's largest size, or wider where `SparseLayer.least` says so; channels that are in all sets
-    are coded as those of other layers. With few values for each of many channels the histograms matter and
-    are counted in, at half the logarithm of the values counted for each symbol that occurs but one (Rissanen
-    1983); the channels that may be empty have one histogram for each or one for all, whichever takes less.
+    and the values of the channels in the set, in multiples of `SparseLayer.step`, so that zero stays zero.
+    (256 steps for each channel would be too coarse for its few large values, too fine for the many small
+    ones.) With few values for each of many channels the histograms matter and are counted in, at half the
+    logarithm of the values counted for each symbol that occurs but one (Rissanen 1983), where even odds for
+    all symbols in range do not take less; the channels that may be empty have one histogram for each or one
+    for all, whichever takes less.
 
     Args:
         sparse: layer -> what is known of it.
@@ -77,8 +78,7 @@ class FeatureCode:
             shape = (1, -1, *[1] * (values.ndim - 2))
             zero, step = (part.reshape(shape) for part in self._steps(name))
             level = values.detach().float().sub(zero).div_(step).round_()
-            low, high = (0, STEPS) if name not in self.sparse else (-_HALF, STEPS)
-            level = level.clamp_(low, high)
+            level = level.clamp_(-_MOST, _MOST) if name in self.sparse else level.clamp_(0, STEPS)
             self._count(name, values, level)
             coded[name] = level.mul_(step).add_(zero).to(values.dtype)
         return coded
@@ -88,31 +88,30 @@ class FeatureCode:
         low, high = self._low[name], self._high[name]
         step = (high - low) / STEPS
         if name in self.sparse:
-            some = ~self._always(name, low.device)
-            wide = (torch.maximum(high, -low) / _HALF).clamp_min(self.sparse[name].least)
-            low, step = low.masked_fill(some, 0), torch.where(some, wide, step)
+            finest = float(torch.maximum(high, -low).max()) / _MOST
+            low, step = torch.zeros_like(low), torch.full_like(step, max(self.sparse[name].step, finest))
         return low, step.clamp_min(torch.finfo(torch.float32).tiny)
 
-    def _always(self, name: str, device: torch.device) -> torch.Tensor:
-        return torch.from_numpy(self.sparse[name].sets.all(axis=0)).to(device)
-
-    def _count(self, name: str, values: torch.Tensor, level: torch.Tensor) -> None:
+    def _count(self, name: str, features: torch.Tensor, level: torch.Tensor) -> None:
         rows = level.movedim(1, 0).flatten(1).cpu().numpy().astype(np.int16)
         if name not in self._counts:
-            sets = self.sparse[name].sets if name in self.sparse else np.zeros((0, len(rows)), bool)
+            sets, most = np.zeros((0, len(rows)), bool), STEPS
+            if name in self.sparse:
+                sets = self.sparse[name].sets
+                far = torch.maximum(self._high[name], -self._low[name]) / self._steps(name)[1]
+                most = min(_MOST, int(far.max()) + 1)
             known = {one.tobytes(): number for number, one in enumerate(np.packbits(sets, axis=1))}
-            self._counts[name] = _Counts(
-                np.zeros((len(rows), _HALF + STEPS + 1), np.int64), np.zeros(len(sets), np.int64), 0, known
-            )
+            values = np.zeros((len(rows), 2 * most + 1), np.int64)
+            self._counts[name] = _Counts(values, np.zeros(len(sets), np.int64), most, known=known)
         counts = self._counts[name]
         counts.places += rows.shape[1]
         there = None
         if name in self.sparse:
-            kept = (values.detach().movedim(1, 0).flatten(1) != 0).cpu().numpy()
+            kept = (features.detach().movedim(1, 0).flatten(1) != 0).cpu().numpy()
             there = self._kept_sets(name, kept, counts)
         for channel, row in enumerate(rows):
             some = row if there is None else row[there[channel]]
-            counts.values[channel] += np.bincount(some + _HALF, minlength=_HALF + STEPS + 1)
+            counts.values[channel] += np.bincount(some + counts.most, minlength=2 * counts.most + 1)
 
     def _kept_sets(self, name: str, kept: np.ndarray, counts: _Counts) -> np.ndarray:
         """(C, positions): which channels are coded at each position; counts the sets on the way."""
@@ -147,9 +146,8 @@ class FeatureCode:
         always = self.sparse[name].sets.all(axis=0)
         some = counts.values[~always]
         numbers = min(_bits_with_histograms(some), _bits_with_histograms(some.sum(axis=0, keepdims=True)))
-        return (
-            _bits_with_histograms(counts.sets[None]) + entropy_bits(counts.values[always]) + numbers
-        ) / total
+        numbers += _bits_with_histograms(counts.values[always]) + _bits_with_histograms(counts.sets[None])
+        return numbers / total
 
 
 def entropy_bits(counts: np.ndarray) -> float:
@@ -162,6 +160,12 @@ def entropy_bits(counts: np.ndarray) -> float:
 
 def _bits_with_histograms(counts: np.ndarray) -> float:
     """The same, and what it takes to tell the distributions as exactly as so many symbols need."""
-    free = np.maximum((counts > 0).sum(axis=1) - 1, 0)
-    told = free * np.log2(np.maximum(counts.sum(axis=1), 1)) / 2
-    return entropy_bits(counts) + float(told.sum())
+    bits = 0.0
+    for row in counts:
+        there = np.flatnonzero(row)
+        if len(there):
+            total = float(row.sum())
+            told = (len(there) - 1) * np.log2(total) / 2
+            even = total * np.log2(there[-1] - there[0] + 1)
+            bits += min(entropy_bits(row[None]) + told, even)
+    return float(bits)

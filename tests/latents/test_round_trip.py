@@ -258,3 +258,25 @@ def test_the_middle_of_a_large_volume_is_measured_as_a_part_of_the_whole(
     starts = range(0, 150 - len(part) + 1)
     (at,) = [x for x in starts if torch.allclose(whole[x : x + len(part), :16, :16], part, atol=1e-5)]
     assert at > 0
+
+
+@pytest.mark.parametrize("name", ["volume_autoencoder", "slice_autoencoder"])
+def test_a_file_is_as_small_as_the_rate_says(
+    name: str, tmp_path: Path, make_bundle: Callable, make_nifti: Make
+) -> None:
+    voxels = make_nifti(tmp_path / "t1.nii.gz", (64, 64, 64)).size
+    bundle, scan = make_bundle(name), find_one(tmp_path / "t1.nii.gz")
+    for dtype, each in (("int8", 1), ("float32", 4)):
+        encoder = FeatureEncoder.from_bundle(bundle, "level4", dtype, device="cpu", measure=False)
+        done = encoder.run(scan, tmp_path / f"{dtype}.safetensors")
+        (layer,) = done.facts.layers
+        assert 0.9 / 16 < layer.values_per_voxel <= 1 / 16
+        places = int(np.prod(layer.positions))
+        assert layer.kept + places == round(layer.values_per_voxel * voxels)
+        with safe_open(done.path, framework="np") as file:
+            sizes = {key: file.get_tensor(key).nbytes for key in file.keys()}  # noqa: SIM118
+        assert sizes["level4"] == layer.kept * each
+        assert sizes["level4:which"] == 2 * places
+        assert sizes["level4:sets"] < 8000
+        assert done.size < sum(sizes.values()) + 16_000  # scales as text
+        assert encoder.size(scan) == pytest.approx(sizes["level4"] + sizes["level4:which"], rel=0.1)
