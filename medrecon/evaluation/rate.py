@@ -48,10 +48,10 @@ class FeatureCode:
     Sparse layers are coded in two parts: the number of each position's set, by its entropy over positions;
     and the values of the channels in the set, in multiples of `SparseLayer.step`, so that zero stays zero.
     (256 steps for each channel would be too coarse for its few large values, too fine for the many small
-    ones.) With few values for each of many channels the histograms matter and are counted in, at half the
-    logarithm of the values counted for each symbol that occurs but one (Rissanen 1983), where even odds for
-    all symbols in range do not take less; the channels that may be empty have one histogram for each or one
-    for all, whichever takes less.
+    ones.) With few values for each of many channels the histograms matter and are counted in: a list of the
+    symbols that occur, and half the logarithm of the values counted for each but one (Rissanen 1983), where
+    even odds for all symbols in range do not take less; the channels that may be empty have one histogram
+    for each or one for all, whichever takes less.
 
     Args:
         sparse: layer -> what is known of it.
@@ -160,12 +160,13 @@ def entropy_bits(counts: np.ndarray) -> float:
 
 def _bits_with_histograms(counts: np.ndarray) -> float:
     """The same, and what it takes to tell the distributions as exactly as so many symbols need."""
-    bits = 0.0
+    bits, range_ = 0.0, np.flatnonzero(counts.any(axis=0))
+    size = float(range_[-1] - range_[0] + 1) if len(range_) else 1.0
     for row in counts:
         there = np.flatnonzero(row)
         if len(there):
             total = float(row.sum())
-            told = (len(there) - 1) * np.log2(total) / 2
-            even = total * np.log2(there[-1] - there[0] + 1)
+            told = (len(there) - 1) * np.log2(total) / 2 + min(len(there) * np.log2(size), size)
+            even = total * np.log2(size)
             bits += min(entropy_bits(row[None]) + told, even)
     return float(bits)

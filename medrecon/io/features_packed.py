@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -119,12 +120,15 @@ class Packing:
             channel_axis: of it.
         """
         channels = index[channel_axis]
+        rest: list[Any]
         first, *rest = (part for axis, part in enumerate(index) if axis != channel_axis)
         planes = range(*first.indices(len(self.which)))
-        form = self.which[(0, *rest)].shape
+        zero: Any = (0, *rest)
+        form = self.which[zero].shape
         made = np.zeros((len(planes), *form, self.channels), stored(0, 0).dtype)
         for plane, place in zip(made, planes, strict=True):
-            which, starts = (array[(place, *rest)].ravel() for array in (self.which, self._starts))
+            here: Any = (place, *rest)
+            which, starts = self.which[here].ravel(), self._starts[here].ravel()
             counts = self._counts[which]
             if not counts.sum():
                 continue

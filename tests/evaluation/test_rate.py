@@ -83,7 +83,7 @@ def test_sparse_layers_take_what_their_sets_and_values_take():
     ideal = entropy(kept[1] * 2 + kept[3]) + sum(entropy(levels[c][kept[c]]) for c in range(8))
     bits = code.bits_per_value("a") * kept.numel()
     assert 1 < bits / ideal < 1.06  # the histograms
-    assert bits < 0.8 * sum(entropy(row) for row in levels)  # zeros coded one by one
+    assert bits < 0.95 * sum(entropy(row) for row in levels)  # zeros coded one by one
     # finer than any image needs: a limit on the steps, not on the truth of the count
     fine = FeatureCode({"a": SparseLayer(sets, 1e-12)})
     assert max((a - b["a"]).abs().max() for a, b in zip(through(fine, tiles), tiles, strict=True)) < 0.002

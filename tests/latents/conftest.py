@@ -38,6 +38,9 @@ def make_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeBundle:
             key: 0.03 * torch.randn_like(value) if key.endswith("weight") else value
             for key, value in built.state_dict().items()
         }
+        if seed:  # other weights of the encoder: other sets
+            masks = state["encoder.masks"]
+            state["encoder.masks"] = masks[:, torch.randperm(masks.shape[1])]
         torch.save(state, root / "models" / "model.pt")
         return root
 

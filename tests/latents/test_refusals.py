@@ -79,8 +79,8 @@ def test_a_file_cannot_choose_a_folder_whose_configuration_is_run(
 
 def test_encoding_names_what_is_wrong(scan_path: Path, make_bundle: Callable) -> None:
     bundle = make_bundle("volume_autoencoder")
-    with pytest.raises(ModelError, match="no layer 'level5'"):
-        encoded(scan_path, bundle, "level5")
+    with pytest.raises(ModelError, match="no layer 'level7'"):
+        encoded(scan_path, bundle, "level7")
     with pytest.raises(ModelError, match="not a layer"):
         encoded(scan_path, bundle, "input")
     with pytest.raises(UsageError, match="no features of type 'int4'"):
