@@ -20,8 +20,8 @@ from medrecon.errors import UsageError
 from medrecon.io import SaveReconstructiond, ScanWarning, read_scan
 from medrecon.io.reader import remember
 from medrecon.io.scan import Scan
+from medrecon.pieces import statistics_of
 from medrecon.reconstructor import INPUT, parse_layers
-from medrecon.tiling import statistics_of
 from medrecon.types import LayerInfo
 
 MOST_VOXELS = 1 << 25

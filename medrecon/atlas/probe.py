@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from medrecon.evaluation.rate import FeatureCode, SparseLayer
+from medrecon.pieces import unwrapped
 from medrecon.reconstructor import parse_layers
-from medrecon.tiling import unwrapped
 from medrecon.types import Features, LayerInfo
 
 SHUFFLED, RANDOM, QUANTISED, PLAIN = "shuffled features", "random weights", "8 bits", ""

@@ -13,13 +13,13 @@ import torch
 from medrecon.errors import ModelError, OutOfMemoryError
 from medrecon.io.features_facts import LayerFacts
 from medrecon.latents.blocks import CHANNELS_LAST, Block, Tile, slice_block, volume_block
+from medrecon.pieces import statistics_of
 from medrecon.tiling import (
     BYTES_PER_VOXEL,
     MOST_VOXELS,
     Span,
     affordable_voxels,
     plan_tiles,
-    statistics_of,
 )
 from medrecon.types import LayerInfo
 

@@ -9,8 +9,9 @@ from torch import nn
 from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, random_encoder, variant
 from medrecon.encoders import AdaptiveEncoder, ConvEncoder
 from medrecon.inversion import AdaptiveDecoder, PyramidDecoder
+from medrecon.pieces import statistics_of
 from medrecon.reconstructor import Reconstructor
-from medrecon.tiling import SliceInferer, VolumeInferer, statistics_of
+from medrecon.tiling import SliceInferer, VolumeInferer
 from medrecon.types import LayerInfo
 
 
@@ -139,7 +140,7 @@ def test_the_inferers_of_the_bundles_drive_it(dims: int, inferer: type):
 @torch.inference_mode()
 def test_sparse_levels_are_coded_at_the_price_of_the_whole(dims: int, inferer: type):
     encoder = AdaptiveEncoder(dims).eval()
-    network = Reconstructor(encoder, AdaptiveDecoder(encoder.layers(), (8, 8), (1, 1)), mixed_precision=False)
+    network = Reconstructor(encoder, AdaptiveDecoder(encoder.layers(), (8, 8), 1, 1), mixed_precision=False)
     image = torch.rand(1, 1, 32, 48, 32, generator=torch.Generator().manual_seed(1))
     image[..., :16] *= 0.1
     part, found = image[..., 16:], {}

@@ -30,7 +30,7 @@ def make_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeBundle:
         place = root / "configs" / "metadata.json"
         meta = json.loads(place.read_text("utf-8"))
         meta["network_def"] |= {"mixed_precision": False, **network}
-        meta["network_def"]["inversion"] |= {"widths": [8, 8], "depths": [1, 1]}
+        meta["network_def"]["inversion"] |= {"widths": [8, 8], "depth": 1, "coarse_depth": 1}
         place.write_text(json.dumps(meta), encoding="utf-8")
         built = Bundle.open(root).architecture()
         torch.manual_seed(seed)
