@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import warnings
@@ -22,6 +21,7 @@ from medrecon.cuts import cut as cut
 from medrecon.cuts import largest_tile
 from medrecon.cuts import plan_tiles as plan_tiles
 from medrecon.errors import ModelError
+from medrecon.pieces import statistics_of
 from medrecon.reconstructor import INPUT
 
 BYTES_PER_VOXEL = 64
@@ -65,11 +65,6 @@ def _give_back(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def slices_first(image: torch.Tensor) -> torch.Tensor:
-    """(1, C, X, Y, slices) -> (slices, C, X, Y): a volume as a network of slices takes it."""
-    return image[0].movedim(-1, 0)
-
-
 class _ResultsInferer(Inferer):
     """What both inferers share.
 
@@ -92,7 +87,7 @@ class _ResultsInferer(Inferer):
         image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         device = next((p.device for p in network.parameters()), image.device)
         output = torch.empty((image.shape[0], len(self.results), *image.shape[2:]), dtype=image.dtype)
-        with self._statistics(image, network, device):
+        with statistics_of(network, image, device):
             self._fill(output, image, network, device)
         return MetaTensor(output).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else output
 
@@ -101,23 +96,6 @@ class _ResultsInferer(Inferer):
         self, output: torch.Tensor, image: torch.Tensor, network: nn.Module, device: torch.device
     ) -> None:
         """Write each result of `image` (B, 1, *spatial) into its channel of `output` (B, R, *spatial)."""
-
-    def _statistics(
-        self, image: torch.Tensor, network: Any, device: torch.device
-    ) -> contextlib.AbstractContextManager[object]:
-        """Where the encoder normalises by statistics of its image: those of all, not of each piece."""
-        encoder: Any = getattr(network, "encoder", None)
-        dims = getattr(encoder, "spatial_dims", None)
-        if image.shape[0] != 1 or not hasattr(encoder, "normalised_by"):
-            return contextlib.nullcontext()
-        if getattr(encoder, "shares_budget", False):
-            image = slices_first(image) if dims == image.ndim - 3 else image
-        elif dims == image.ndim - 2:
-            image = image.to(device, torch.float32)
-        else:
-            return contextlib.nullcontext()
-        whole: contextlib.AbstractContextManager[object] = encoder.normalised_by(image)
-        return whole
 
     def _each(self, image: torch.Tensor, network: Any, device: torch.device) -> Iterator[torch.Tensor]:
         """Result after result of one tile, without the control, which is copied and never rounded."""

@@ -33,9 +33,17 @@ class LayerInfo:
     @property
     def values_per_voxel(self) -> float:
         """Feature values kept for each voxel of the input."""
-        if self.mean_rate is not None:
-            return self.mean_rate
+        return self.tensor_rate if self.mean_rate is None else self.mean_rate
+
+    @property
+    def tensor_rate(self) -> float:
+        """Numbers for each voxel in the layer's tensor, those of empty channels included."""
         positions = 1
         for step in self.stride:
             positions *= step
         return self.channels / positions
+
+    @property
+    def sparse(self) -> bool:
+        """Whether channels are left empty (zero) at some positions."""
+        return self.values_per_voxel < self.tensor_rate

@@ -20,6 +20,7 @@ from medrecon.errors import UsageError
 from medrecon.io import SaveReconstructiond, ScanWarning, read_scan
 from medrecon.io.reader import remember
 from medrecon.io.scan import Scan
+from medrecon.pieces import statistics_of
 from medrecon.reconstructor import INPUT, parse_layers
 from medrecon.types import LayerInfo
 
@@ -212,26 +213,27 @@ class Engine:
         whole = count >= depth
         seen = plain if whole else plain[..., start : start + count].contiguous()
         probe = Probe(self.network).to(self.device).eval()
-        probe.ranging = True
-        self._infer(seen, self.results, probe)
-        probe.ranging = False
         kinds = [PLAIN, QUANTISED, SHUFFLED, *([RANDOM] if probe.other is not None else [])]
         width = high - low
         box = Box(None if whole else (start, start + count - 1), _units(seen[0, 0], low, width), (low, high))
-        for first in range(0, len(self.results), _AT_ONCE):
-            names = self.results[first : first + _AT_ONCE]
-            asked = [(name, kind) for name in names for kind in kinds]
-            made = self._infer(seen, [variant(*pair) for pair in asked], probe, progress)[0]
-            for (name, kind), values in zip(asked, made, strict=True):
-                if kind != RANDOM or name not in probe.same:
-                    box.variants[name, kind] = _units(values, low, width)
-            for name in names:
-                box.bits_per_voxel[name] = sum(
-                    probe.code.bits_per_value(layer) * self.infos[layer].values_per_voxel
-                    for layer in parse_layers(name)
-                )
-                box.consistency[name] = probe.consistency.of(name)
-            probe.code.forget()
+        with statistics_of(self.network, plain, self.device):  # the slices are a part of the scan
+            probe.ranging = True
+            self._infer(seen, self.results, probe)
+            probe.ranging = False
+            for first in range(0, len(self.results), _AT_ONCE):
+                names = self.results[first : first + _AT_ONCE]
+                asked = [(name, kind) for name in names for kind in kinds]
+                made = self._infer(seen, [variant(*pair) for pair in asked], probe, progress)[0]
+                for (name, kind), values in zip(asked, made, strict=True):
+                    if kind != RANDOM or name not in probe.same:
+                        box.variants[name, kind] = _units(values, low, width)
+                for name in names:
+                    box.bits_per_voxel[name] = sum(
+                        probe.code.bits_per_value(layer) * self.infos[layer].tensor_rate
+                        for layer in parse_layers(name)
+                    )
+                    box.consistency[name] = probe.consistency.of(name)
+                probe.code.forget()
         return box
 
 

@@ -243,7 +243,7 @@ def _facts(engine: Engine, fixed: _Fixed, seconds: dict[str, float]) -> dict[str
         "psnr_range": f"{low:g} to {high:g} {units}",
         "controls_on": f"{where}; identity: the whole scan",
         "psnr_there": ", ".join(f"{name} {_db(value)}" for name, value in here.items()),
-        "bits": "entropy of the features at 8 bits, each channel by its own histogram, on " + where,
+        "bits": f"{_code_words(engine)}, on {where}",
         "psnr_at_8_bits": ", ".join(f"{name} {_db(value)}" for name, value in coded.items()),
         **curve_words(fixed.codecs),
         "uncertainty": f"half width of a {LEVEL:.0%} interval (split conformal, by local detail and "
@@ -256,6 +256,19 @@ def _facts(engine: Engine, fixed: _Fixed, seconds: dict[str, float]) -> dict[str
     }
 
 
+def _code_words(engine: Engine) -> str:
+    infos = [engine.infos[name] for result in engine.results for name in parse_layers(result)]
+    found = []
+    if not all(info.sparse for info in infos):
+        found.append("entropy of the features at 8 bits, each channel by its own histogram")
+    if any(info.sparse for info in infos):
+        found.append(
+            "layers that keep other values at each position: entropy of which they keep, and of the values "
+            "in steps of one width"
+        )
+    return "; ".join(found)
+
+
 def _warnings(fixed: _Fixed, layers: list[LayerScore], tied: dict[str, float]) -> tuple[str, ...]:
     found = [*fixed.scan.notes, *fixed.raw.notes]
     for layer in layers:
@@ -263,8 +276,8 @@ def _warnings(fixed: _Fixed, layers: list[LayerScore], tied: dict[str, float]) -
         coded = _box_psnr(fixed, layer.layer, QUANTISED)
         if here - coded > _CODE_LOSS:
             found.append(
-                f"{layer.layer}: with 8 bits a value its PSNR falls to {coded:.1f} dB: its bits per voxel "
-                "are too few for the PSNR stated"
+                f"{layer.layer}: rounded as its bits per voxel are counted its PSNR falls to {coded:.1f} dB: "
+                "they are too few for the PSNR stated"
             )
         exact = layer.rmse == 0
         if layer.coverage is not None and not exact and abs(layer.coverage - LEVEL) > _COVERAGE_OFF:

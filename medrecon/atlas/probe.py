@@ -11,12 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from medrecon.evaluation.rate import FeatureCode
+from medrecon.evaluation.rate import FeatureCode, SparseLayer
+from medrecon.pieces import unwrapped
 from medrecon.reconstructor import parse_layers
 from medrecon.types import Features, LayerInfo
 
 SHUFFLED, RANDOM, QUANTISED, PLAIN = "shuffled features", "random weights", "8 bits", ""
 _SEED = 20240229
+
+STEP = 0.5
+"""Step of a sparse layer's values when they are coded, in units of the smallest value worth its price."""
 
 
 @dataclass
@@ -51,7 +55,8 @@ class Probe(nn.Module):
     - shuffled: the positions of each layer's features are permuted at random (over the slices, too, where the
       network is 2D); what is left is what the decoder draws from features in the wrong place.
     - random weights: the encoder's own parameters drawn anew (`reset_parameters`), the decoder as trained.
-    - 8 bits: each channel rounded to 256 steps between its smallest and largest value.
+    - 8 bits: each channel rounded to 256 steps between its smallest and largest value; a layer that leaves
+      channels empty to multiples of one step, zero left alone (`sparse_layers`).
 
     Args:
         network: a `Reconstructor`.
@@ -88,6 +93,7 @@ class Probe(nn.Module):
         with network.precision(image.device):
             features: Features = network.encoder(image, order)
             if self.ranging:
+                self.code.sparse = sparse_layers(network) | self.code.sparse
                 self.code.take_range(features)
                 for _ in results:
                     yield image
@@ -108,6 +114,25 @@ class Probe(nn.Module):
                     again = network.encoder(made.to(image.dtype), list(names))
                     self.consistency.add(result, given, again)
             yield made
+
+
+def sparse_layers(network: Any) -> dict[str, SparseLayer]:
+    """What a code must know of the layers that leave channels empty, at the prices that are set now.
+
+    A value is worth keeping where its square exceeds its price, so the price tells how much error is
+    accepted; the step follows it.
+    """
+    encoder = unwrapped(network.encoder)
+    prices = getattr(encoder, "held_prices", {})
+    if not prices:
+        return {}
+    masks = encoder.masks
+    sets = torch.cat([torch.ones_like(masks[:, :1]), masks], dim=1).cpu().numpy()  # the mean is in each
+    return {
+        info.name: SparseLayer(sets, STEP * math.sqrt(float(prices[info.name])))
+        for info in network.layers()
+        if info.sparse and info.name in prices
+    }
 
 
 def variant(result: str, kind: str) -> str:

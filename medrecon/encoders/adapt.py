@@ -119,6 +119,11 @@ class Statistic(ABC, nn.Module):
         """Keep the statistics of the next image for all that follow."""
         self._holding, self._held = True, None
 
+    @property
+    def held(self) -> bool:
+        """Whether statistics are kept from one image to the next."""
+        return self._holding
+
     def release(self) -> None:
         """Take them from each image again."""
         self._holding, self._held = False, None

@@ -137,6 +137,16 @@ class AdaptiveEncoder(nn.Module):
         budget = rate * voxels / rows.shape[0] - OVERHEAD
         return price_of(_energy(spread(rows, MOST_BLOCKS)), self.masks, budget)
 
+    @property
+    def normalised(self) -> bool:
+        """Whether prices of a whole image are set."""
+        return self._prices is not None
+
+    @property
+    def held_prices(self) -> dict[str, torch.Tensor]:
+        """The prices that are set, of the levels computed so far; none outside of `normalised_by`."""
+        return dict(self._prices or {})
+
     @contextlib.contextmanager
     def normalised_by(self, image: torch.Tensor) -> Iterator[None]:
         """Within: the levels' prices are those of this image, of which pieces are then encoded.

@@ -16,8 +16,9 @@ from medrecon.types import Features, LayerInfo
 class CachedEncoder(Frozen):
     """A frozen encoder that keeps the features of images it has seen, in half precision, in main memory.
 
-    Images are told apart by their values. Where gradients must reach the image nothing is kept or looked up.
-    When the memory is used up the encoder goes on without keeping more.
+    Images are told apart by their values. Where gradients must reach the image, or the encoder takes it as a
+    part of a whole (`normalised`), nothing is kept or looked up. When the memory is used up the encoder goes
+    on without keeping more.
 
     Args:
         encoder: frozen, with `layers()` and `forward(image, names)`.
@@ -41,6 +42,11 @@ class CachedEncoder(Frozen):
         """The encoder, whose weights these are."""
         return self.encoder
 
+    @property
+    def normalised(self) -> bool:
+        """Whether it takes images as parts of a whole, whose statistics it holds."""
+        return getattr(self.encoder, "normalised", False)
+
     def layers(self) -> list[LayerInfo]:
         """The layers of the encoder, shallow to deep."""
         return self.encoder.layers()  # type: ignore[operator]
@@ -51,7 +57,7 @@ class CachedEncoder(Frozen):
         Raises:
             ModelError: what the encoder raises.
         """
-        if image.requires_grad:
+        if image.requires_grad or self.normalised:
             return self.encoder(image, names)
         wanted = resolve_layers(names, [info.name for info in self.layers()])
         keys = [hashlib.sha256(one.contiguous().cpu().numpy().tobytes()).hexdigest() for one in image.float()]

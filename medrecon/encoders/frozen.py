@@ -45,6 +45,11 @@ class FrozenEncoder(Frozen):
         """The encoder, whose weights these are."""
         return self.encoder
 
+    @property
+    def normalised(self) -> bool:
+        """Whether it takes images as parts of a whole, whose statistics it holds."""
+        return getattr(self.encoder, "normalised", False)
+
     def layers(self) -> list[LayerInfo]:
         """The layers of the encoder, shallow to deep."""
         return self.encoder.layers()  # type: ignore[operator]

@@ -147,6 +147,11 @@ class TappedEncoder(Frozen):
             )
         return {name: self._fit(found[name], name, size, shape) for name in wanted}
 
+    @property
+    def normalised(self) -> bool:
+        """Whether statistics of a whole image are held."""
+        return any(module.held for module in self.intensity.modules() if isinstance(module, Statistic))
+
     @contextmanager
     def normalised_by(self, image: torch.Tensor) -> Iterator[None]:
         """Take the statistics that the intensity map needs (z-score, percentiles) from this whole image.

@@ -72,7 +72,7 @@ class LayerScore:
         channels: feature maps; None for a set of layers.
         stride: voxels per feature position, along each axis; None for a set of layers.
         values_per_voxel: feature values kept per voxel; None for the image itself.
-        bits_per_voxel: of the features at 8 bits, entropy coded; None for the image itself.
+        bits_per_voxel: of the features at 8 bits or so, entropy coded; None for the image itself.
         mae: mean absolute error, source units.
         rmse: root of the mean squared error, source units.
         bias: mean of reconstruction - source, source units.

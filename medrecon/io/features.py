@@ -1,4 +1,7 @@
-"""Features of a scan as one safetensors file: a tensor for each layer, and what is needed to come back."""
+"""Features of a scan as one safetensors file: a tensor for each layer, and what is needed to come back.
+
+A layer that leaves channels empty is packed: see `medrecon.io.features_packed`.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,7 @@ import json
 import math
 import os
 import struct
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,16 +18,24 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from medrecon.errors import ModelError
-from medrecon.io.features_facts import MASK, VALUES, FeatureFacts, from_metadata, to_metadata
+from medrecon.io.features_facts import MASK, VALUES, FeatureFacts, LayerFacts, from_metadata, to_metadata
+from medrecon.io.features_packed import Packing, tensor_names, unpack
 from medrecon.io.features_values import along, from_stored
 
 ENDING = ".safetensors"
 
-_CODES = {"float32": "F32", "float16": "F16", "int8": "I8", "uint8": "U8"}
+_CODES = {
+    "float32": "F32",
+    "float16": "F16",
+    "int8": "I8",
+    "uint8": "U8",
+    "uint16": "U16",
+    "uint32": "U32",
+}
 _MOST_PACKED = 1 << 31  # bytes of padding that are unpacked at most
 
 
-def create(path: Path, facts: FeatureFacts, padding: Mapping[str, np.ndarray]) -> dict[str, np.memmap]:
+def create(path: Path, facts: FeatureFacts, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Lay a feature file out on the disk, its numbers still to be filled in; memory holds none of them.
 
     The format is safetensors': length of the header, header as JSON, tensors without gaps.
@@ -33,7 +43,7 @@ def create(path: Path, facts: FeatureFacts, padding: Mapping[str, np.ndarray]) -
     Args:
         path: a new file.
         facts: what goes into its metadata; says the layers' shapes and the type of their numbers.
-        padding: `MASK` and `VALUES` as uint8, or nothing.
+        tensors: what else it holds: `MASK` and `VALUES`, and what packed layers need.
 
     Returns:
         Layer -> its numbers, to be written to.
@@ -41,8 +51,10 @@ def create(path: Path, facts: FeatureFacts, padding: Mapping[str, np.ndarray]) -
     Raises:
         OSError: the disk is full.
     """
-    shapes = {layer.name: (facts.dtype, layer.shape) for layer in facts.layers}
-    shapes |= {name: ("uint8", part.shape) for name, part in padding.items()}
+    shapes = {layer.name: (facts.dtype, layer.stored_shape) for layer in facts.layers}
+    shapes |= {name: (part.dtype.name, part.shape) for name, part in tensors.items()}
+    # the widest types first: each tensor then begins at a multiple of its type's size
+    shapes = dict(sorted(shapes.items(), key=lambda item: -np.dtype(item[1][0]).itemsize))
     header: dict[str, Any] = {"__metadata__": to_metadata(facts)}
     places: dict[str, int] = {}
     end = 0
@@ -56,11 +68,13 @@ def create(path: Path, facts: FeatureFacts, padding: Mapping[str, np.ndarray]) -
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         _take_space(file.fileno(), start, end)
-    made = {
+    made: dict[str, np.ndarray] = {
         name: np.memmap(path, np.dtype(kind).newbyteorder("<"), "r+", start + places[name], shape)
+        if math.prod(shape)
+        else np.empty(shape, kind)
         for name, (kind, shape) in shapes.items()
     }
-    for name, part in padding.items():
+    for name, part in tensors.items():
         made.pop(name)[...] = part
     return made
 
@@ -107,23 +121,45 @@ class FeatureFile:
             ) from None
 
     def _check(self) -> None:
-        wanted = {layer.name: (_CODES[self.facts.dtype], layer.shape) for layer in self.facts.layers}
         there = set(self._file.keys())
-        for name, (code, shape) in wanted.items():
-            part = self._file.get_slice(name) if name in there else None
-            if part is None or part.get_dtype() != code or tuple(part.get_shape()) != tuple(shape):
-                raise ModelError(
-                    f"its tensor {name} is missing, or not what its metadata says",
-                    path=self.path,
-                    remedy="get the file again",
-                )
-        padding = {MASK, VALUES} if self.facts.padding else set()
-        if there != {*wanted, *padding}:
+        self._packed: dict[str, Packing] = {}
+        wanted = {MASK, VALUES} if self.facts.padding else set()
+        for layer in self.facts.layers:
+            wanted.add(layer.name)
+            self._expect(layer.name, {_CODES[self.facts.dtype]}, layer.stored_shape)
+            if layer.kept is not None:
+                wanted.update(tensor_names(layer.name))
+                self._packed[layer.name] = self._packing(layer)
+        if there != wanted:
             raise ModelError(
                 "its tensors are not those that its metadata names",
                 path=self.path,
                 remedy="get the file again",
             )
+
+    def _expect(self, name: str, codes: set[str], shape: Sequence[int] | None) -> None:
+        part = self._file.get_slice(name) if name in self._file.keys() else None  # noqa: SIM118
+        if part is None or part.get_dtype() not in codes or shape not in (None, tuple(part.get_shape())):
+            raise ModelError(
+                f"its tensor {name} is missing, or not what its metadata says",
+                path=self.path,
+                remedy="get the file again",
+            )
+
+    def _packing(self, layer: LayerFacts) -> Packing:
+        which, sets = tensor_names(layer.name)
+        self._expect(which, {"U16", "U32"}, layer.positions)
+        self._expect(sets, {"U8"}, None)
+        numbers, packed = self._file.get_tensor(which), self._file.get_tensor(sets)
+        try:
+            packing = Packing.from_tensors(numbers, packed, layer.sets, layer.channels)
+            if packing.kept != layer.kept:
+                raise ValueError(f"{packing.kept} values should be there, {layer.kept} are")
+        except ValueError as error:
+            raise ModelError(
+                f"its layer {layer.name} is broken ({error})", path=self.path, remedy="get the file again"
+            ) from None
+        return packing
 
     def read(self, layer: str, *index: slice) -> np.ndarray:
         """Values of a layer, float32, read from the disk as they are asked for.
@@ -136,7 +172,17 @@ class FeatureFile:
             As many axes as the layer's shape has, scale applied.
         """
         facts = self.facts.layer(layer)
-        stored = self._file.get_slice(layer)[index or tuple(slice(0, n) for n in facts.shape)]
+        index = index or tuple(slice(0, n) for n in facts.shape)
+        tensor = self._file.get_slice(layer)
+        if layer in self._packed:
+            kind = np.dtype(self.facts.dtype)
+
+            def part(low: int, high: int) -> np.ndarray:
+                return tensor[low:high] if low < high else np.empty(0, kind)
+
+            stored = self._packed[layer].read(part, index, facts.channel_axis)
+        else:
+            stored = tensor[index]
         return from_stored(stored, along(facts.scale, facts.channel_axis, index))
 
     def padding(self) -> dict[str, Any]:
@@ -153,10 +199,14 @@ class FeatureFile:
             shape = tuple(int(n) for n in self.facts.padding["shape"])
             if shape != (1, *self.facts.image_shape):
                 raise ValueError("it is of another volume")
-            bits = _unpack(mask, shape[1] * ((shape[2] * shape[3] + 7) // 8))
-            count = int(np.unpackbits(bits).sum())
-            _unpack(values, count * dtype.itemsize)
-        except (zlib.error, ValueError, TypeError, KeyError) as error:
+            size = shape[1] * ((shape[2] * shape[3] + 7) // 8)
+            if size > _MOST_PACKED:
+                raise ValueError("it is too large")
+            count = int(np.unpackbits(unpack(mask, size)).sum())
+            if count * dtype.itemsize > _MOST_PACKED:
+                raise ValueError("it is too large")
+            unpack(values, count * dtype.itemsize)
+        except (ValueError, TypeError, KeyError) as error:
             raise ModelError(
                 f"its padding is broken ({error})", path=self.path, remedy="get the file again"
             ) from None
@@ -173,18 +223,3 @@ class FeatureFile:
     def close(self) -> None:
         """Let go of the file."""
         self._file.__exit__(None, None, None)
-
-
-def _unpack(packed: np.ndarray, size: int) -> np.ndarray:
-    """zlib's bytes, which must be just so many.
-
-    Raises:
-        ValueError: there are more or fewer.
-    """
-    if size > _MOST_PACKED:
-        raise ValueError("it is too large")
-    unpacker = zlib.decompressobj()
-    raw = unpacker.decompress(packed.tobytes(), size + 1)
-    if len(raw) != size or not unpacker.eof:
-        raise ValueError("it does not unpack to the size it should have")
-    return np.frombuffer(raw, np.uint8)

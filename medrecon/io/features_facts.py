@@ -13,13 +13,16 @@ import numpy as np
 
 from medrecon.errors import ModelError
 
-SCHEMA = "medrecon.features/1"
+SCHEMA = "medrecon.features/2"
+_READ = (SCHEMA, "medrecon.features/1")
+"""Files of version 1 hold no packed layers, and are read as they are."""
 DTYPES = ("float32", "float16", "int8")
 COMPUTED = ("float32", "bfloat16", "float16")
 MASK, VALUES = "padding:mask", "padding:values"
 """Names of the tensors that hold the padding; no layer has a colon in its name."""
 
 _MOST_AXIS = 1 << 20
+_MOST_CHANNELS = 1 << 16  # of a packed layer, whose empty channels take no room in the file
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class LayerFacts:
 
     Attributes:
         name: of the layer, and of its tensor.
-        shape: of its tensor: (C, X, Y, Z) from 3D networks, (N, C, X, Y) slice by slice from 2D ones.
+        shape: of its tensor: (C, X, Y, Z) from 3D networks, (N, C, X, Y) slice by slice from 2D ones; the
+            layer's all the same where it is packed.
         stride: voxels per position, along each axis: position p covers voxels p * stride to
             (p + 1) * stride - 1.
         receptive_field: voxels that a value sees, along each axis; None: all, or unknown.
-        values_per_voxel: feature values for each voxel.
+        values_per_voxel: feature values for each voxel; of a packed layer those stored, and a number for each
+            position that says which they are.
         computed_in: the floating-point type in which the network gave them; `channels_last`, whether it laid
             them out so in memory. Both are given to the decoder again, whose last bits depend on them.
         scale: for each channel: value = stored number * scale; None: 1.
@@ -40,6 +45,8 @@ class LayerFacts:
         psnr: of the image decoded from the values stored against the source, over the intensity range, in dB;
             `psnr_float32` from the values as they were computed. None: not measured, or nothing lost.
         psnr_voxels: on how many voxels, from the middle of the scan, that was measured.
+        kept: how many values are stored where the layer is packed (`medrecon.io.features_packed`); else None.
+        sets: how many sets of channels its positions keep.
     """
 
     name: str
@@ -54,6 +61,8 @@ class LayerFacts:
     psnr: float | None = None
     psnr_float32: float | None = None
     psnr_voxels: int = 0
+    kept: int | None = None
+    sets: int = 0
 
     @property
     def channel_axis(self) -> int:
@@ -64,6 +73,16 @@ class LayerFacts:
     def channels(self) -> int:
         """Number of feature maps."""
         return self.shape[self.channel_axis]
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """`shape` without the channels."""
+        return tuple(n for axis, n in enumerate(self.shape) if axis != self.channel_axis)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """The shape of its tensor in the file."""
+        return self.shape if self.kept is None else (self.kept,)
 
     @property
     def cost(self) -> float | None:
@@ -162,7 +181,7 @@ def from_metadata(metadata: Mapping[str, str] | None, path: Path) -> FeatureFact
     """
     said = dict(metadata or {})
     schema = said.get("schema", "")
-    if schema != SCHEMA:
+    if schema not in _READ:
         ours = schema.split("/")[0] == SCHEMA.split("/")[0]
         raise ModelError(
             f"features of another format ({schema}), this medrecon reads {SCHEMA}"
@@ -244,7 +263,20 @@ def _layer_fault(layer: LayerFacts, facts: FeatureFacts) -> str:
             return f"{where} does not cover the scan"
     if layer.computed_in not in COMPUTED:
         return f"{where} was computed in {layer.computed_in}"
+    if layer.kept is not None and not _may_be_packed(layer):
+        return f"{where} keeps what it has no room for"
     scale = layer.scale
     if scale is not None and (len(scale) != layer.channels or not all(0 < s < math.inf for s in scale)):
         return f"{where} has scales that do not fit"
     return ""
+
+
+def _may_be_packed(layer: LayerFacts) -> bool:
+    places = math.prod(layer.positions)
+    numbers = (layer.kept, layer.sets)
+    return (
+        all(type(n) is int for n in numbers)
+        and layer.channels <= _MOST_CHANNELS
+        and 0 <= (layer.kept or 0) <= places * layer.channels
+        and 1 <= layer.sets <= places
+    )

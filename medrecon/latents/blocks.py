@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,11 +70,27 @@ def slice_block(features: torch.Tensor, layer: LayerInfo, shape: Sequence[int], 
 
 
 def count_values(layer: LayerInfo, shape: Sequence[int]) -> int:
-    """How many values a layer has of a volume (X, Y, Z), as far as its stride tells."""
+    """How many numbers a layer's tensor has of a volume (X, Y, Z), as far as its stride tells."""
     count = layer.channels * (shape[2] if len(layer.stride) == 2 else 1)
     for size, step in zip(shape, layer.stride, strict=False):
         count *= -(-size // step)
     return count
+
+
+def stored_bytes(layer: LayerInfo, shape: Sequence[int], itemsize: int) -> int:
+    """How many bytes a layer takes in a file; about, where it leaves channels empty.
+
+    Args:
+        layer: the layer.
+        shape: (X, Y, Z) of the volume.
+        itemsize: bytes of a stored number.
+    """
+    count = count_values(layer, shape)
+    if not layer.sparse:
+        return count * itemsize
+    positions = count // layer.channels  # the set that each keeps has a number, which the rate counts in
+    kept = min(count, int(layer.values_per_voxel * math.prod(shape)) - positions)
+    return max(0, kept) * itemsize + 2 * positions
 
 
 def layer_facts(layer: LayerInfo, block: Block, slices: int) -> LayerFacts:

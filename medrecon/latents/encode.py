@@ -22,12 +22,12 @@ from medrecon.io.features import FeatureFile, create
 from medrecon.io.features_facts import DTYPES, FeatureFacts, LayerFacts
 from medrecon.io.features_plan import check_space
 from medrecon.io.features_source import source_facts
-from medrecon.io.features_values import along, pieces, to_stored
 from medrecon.io.meta import remember
-from medrecon.latents.blocks import Block, count_values, layer_facts
+from medrecon.latents.blocks import Block, count_values, layer_facts, stored_bytes
 from medrecon.latents.loss import rounded_layer, with_cost
 from medrecon.latents.model import Model, open_encoder
 from medrecon.latents.restore import traces
+from medrecon.latents.store import flush, store
 from medrecon.latents.tiles import Progress, encode_image
 from medrecon.reconstructor import INPUT, parse_layers
 from medrecon.types import LayerInfo
@@ -113,19 +113,25 @@ class FeatureEncoder:
         return self._size(scan.shape)
 
     def _size(self, shape: Sequence[int]) -> int:
-        return sum(count_values(layer, shape) for layer in self.layers) * np.dtype(self.dtype).itemsize
+        each = np.dtype(self.dtype).itemsize
+        return sum(stored_bytes(layer, shape, each) for layer in self.layers)
 
-    def _check_space(self, target: Path, size: int | None) -> None:
-        working = 1 if self.dtype == "float32" else 1 + 4 / np.dtype(self.dtype).itemsize
-        check_space(target, int(working * (size or 0)))
+    @property
+    def _direct(self) -> bool:
+        """Whether values are written as they are computed; else all of them are needed first, as float32."""
+        return self.dtype == "float32" and not any(layer.sparse for layer in self.layers)
+
+    def _check_space(self, target: Path, shape: Sequence[int]) -> None:
+        working = 0 if self._direct else sum(4 * count_values(layer, shape) for layer in self.layers)
+        check_space(target, self._size(shape) + working)
 
     def run(
         self, scan: Scan, target: str | Path, *, overwrite: bool = False, progress: Progress = None
     ) -> Encoded:
         """Encode one scan and write its features, whole or not at all.
 
-        Memory holds the scan and one piece of its features, whatever its size; float16 and int8 need the
-        features as float32 on the disk for as long as it takes.
+        Memory holds the scan and one piece of its features, whatever its size; float16, int8 and layers that
+        leave channels empty need the features as float32 on the disk for as long as it takes.
 
         Args:
             scan: as `medrecon.io.find_scans` gives it.
@@ -141,7 +147,8 @@ class FeatureEncoder:
         """
         start = time.perf_counter()
         target = Path(target)
-        self._check_space(target, self.size(scan))
+        if self.size(scan) is not None:
+            self._check_space(target, scan.shape)
         remember(scan)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", ScanWarning)
@@ -149,11 +156,11 @@ class FeatureEncoder:
         trace = traces(image)
         tensors = trace.pop("tensors")
         plain = image.as_tensor()[0]
-        self._check_space(target, self._size(plain.shape))
+        self._check_space(target, plain.shape)
         spent = 0.0
         with publish(target, overwrite) as part:
-            whole = part if self.dtype == "float32" else part.with_name("float32")
-            arrays: dict[str, np.memmap] = {}
+            whole = part if self._direct else part.with_name("float32")
+            arrays: dict[str, np.ndarray] = {}
             before = time.perf_counter()
             for blocks in encode_image(
                 self.model.network, plain, self.layers, self.model.device, progress=progress
@@ -170,10 +177,12 @@ class FeatureEncoder:
                 facts = replace(
                     facts, dtype=self.dtype, layers=tuple(self._round(facts, arrays, plain, clip))
                 )
-                _convert(arrays, create(part, facts, tensors), facts)
+            if not self._direct:
+                sparse = {layer.name for layer in self.layers if layer.sparse}
+                facts = store(part, facts, arrays, sparse, tensors)
+                arrays.clear()
                 whole.unlink()
-            for array in arrays.values():
-                array.flush()
+            flush(arrays)
             arrays.clear()
             FeatureFile(part).close()  # it must pass the check that every reader makes
             size = part.stat().st_size
@@ -273,12 +282,3 @@ def _chosen(model: Model, layers: str | Sequence[str] | None) -> list[LayerInfo]
                 remedy=f"use {', '.join(model.layers)}",
             )
     return [layer for layer in model.layers.values() if layer.name in names]
-
-
-def _convert(values: Mapping[str, np.ndarray], stored: Mapping[str, np.memmap], facts: FeatureFacts) -> None:
-    for layer in facts.layers:
-        source, target = values[layer.name], stored[layer.name]
-        for piece in pieces(layer.shape):
-            scale = along(layer.scale, layer.channel_axis, piece)
-            target[piece] = to_stored(np.asarray(source[piece]), scale, facts.dtype)
-        target.flush()

@@ -13,7 +13,14 @@ import torch
 from medrecon.errors import ModelError, OutOfMemoryError
 from medrecon.io.features_facts import LayerFacts
 from medrecon.latents.blocks import CHANNELS_LAST, Block, Tile, slice_block, volume_block
-from medrecon.tiling import BYTES_PER_VOXEL, MOST_VOXELS, Span, affordable_voxels, plan_tiles
+from medrecon.pieces import statistics_of
+from medrecon.tiling import (
+    BYTES_PER_VOXEL,
+    MOST_VOXELS,
+    Span,
+    affordable_voxels,
+    plan_tiles,
+)
 from medrecon.types import LayerInfo
 
 Read = Callable[..., np.ndarray]
@@ -71,6 +78,8 @@ def encode_image(
 ) -> Iterator[dict[str, Block]]:
     """Features of a volume, piece by piece; the first piece is the last of each axis and tells the sizes.
 
+    An encoder that looks at its whole image (statistics, a price) looks at the volume while pieces are taken.
+
     Args:
         network: a `Reconstructor`.
         image: (X, Y, Z) in the network's scale.
@@ -87,8 +96,21 @@ def encode_image(
         OutOfMemoryError: one piece would not fit.
     """
     check_window(network, image.shape)
+    with statistics_of(network, image[None, None], device):
+        yield from _pieces(network, image, layers, device, most, progress)
+
+
+def _pieces(
+    network: Any,
+    image: torch.Tensor,
+    layers: Sequence[LayerInfo],
+    device: torch.device,
+    most: int | None,
+    progress: Progress,
+) -> Iterator[dict[str, Block]]:
+    """What `encode_image` yields."""
     names = [layer.name for layer in layers]
-    rate = sum(layer.values_per_voxel for layer in layers)
+    rate = sum(layer.tensor_rate for layer in layers)
     budget = _free(device) // 2
     if len(layers[0].stride) == 2:
         plane = image.shape[0] * image.shape[1]

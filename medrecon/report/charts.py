@@ -107,7 +107,7 @@ def rate_chart(scores: ScanScores) -> Figure:
                 lw=0,
                 marker="o",
                 ms=7,
-                label="features at 8 bits",
+                label="features, coded",
                 zorder=3,
             )
             for rate, value, name in own:

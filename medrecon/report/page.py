@@ -188,6 +188,7 @@ def _render(scores: ScanScores, slicing: Slicing, content: Mapping[str, Any], vi
         slices=slicing if slicing.slices[0].layers else None,
         limit=words.significant(slicing.limit, 3),
         maps=maps,
+        random_weights=any(c.name == "random weights" for layer in scores.layers for c in layer.controls),
         viewer=viewer,
         licence=Markup(asset("LICENSE-niivue.txt").replace("<", "&lt;")) if viewer and viewer.volumes else "",
         **content,

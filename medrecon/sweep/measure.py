@@ -85,10 +85,12 @@ def averages(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 def perceptual_of(network: Any) -> PerceptualLoss | None:
     """A perceptual distance by the frozen encoder that is inverted: its last layer at each stride.
 
-    None where the encoder is trained along: each variant would be judged by another network.
+    None where the encoder is trained along (each variant would be judged by another network), and where it
+    has no weights: a transform of blocks says nothing about what is seen.
     """
     encoder = network.encoder
-    if any(parameter.requires_grad for parameter in encoder.parameters()):
+    weights = list(encoder.parameters())
+    if not weights or any(weight.requires_grad for weight in weights):
         return None
     last = {tuple(info.stride): info.name for info in encoder.layers()}
     return PerceptualLoss(encoder, list(last.values())).eval()

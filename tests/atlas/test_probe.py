@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, random_encoder, variant
-from medrecon.encoders import ConvEncoder
-from medrecon.inversion import PyramidDecoder
+from medrecon.encoders import AdaptiveEncoder, ConvEncoder
+from medrecon.inversion import AdaptiveDecoder, PyramidDecoder
+from medrecon.pieces import statistics_of
 from medrecon.reconstructor import Reconstructor
 from medrecon.tiling import SliceInferer, VolumeInferer
 from medrecon.types import LayerInfo
@@ -133,3 +134,28 @@ def test_the_inferers_of_the_bundles_drive_it(dims: int, inferer: type):
     assert 0 < (quantised - plain).abs().max() < 0.05
     assert (shuffled - plain).abs().mean() > 10 * (quantised - plain).abs().mean()
     assert 1 < probe.code.bits_per_value("level3") <= 8
+
+
+@pytest.mark.parametrize(("dims", "inferer"), [(2, SliceInferer), (3, VolumeInferer)])
+@torch.inference_mode()
+def test_sparse_levels_are_coded_at_the_price_of_the_whole(dims: int, inferer: type):
+    encoder = AdaptiveEncoder(dims).eval()
+    network = Reconstructor(encoder, AdaptiveDecoder(encoder.layers(), (8, 8), 1, 1), mixed_precision=False)
+    image = torch.rand(1, 1, 32, 48, 32, generator=torch.Generator().manual_seed(1))
+    image[..., :16] *= 0.1
+    part, found = image[..., 16:], {}
+    for whole in (part, image):
+        probe = Probe(network).eval()
+        assert probe.other is None  # no weights to draw anew
+        run = inferer(["level1", "level4"])
+        with statistics_of(network, whole, torch.device("cpu")):
+            probe.ranging = True
+            run(part, probe)
+            probe.ranging = False
+            run.results = [variant("level4", kind) for kind in (PLAIN, QUANTISED)]
+            plain, quantised = run(part, probe)[0]
+        assert set(probe.code.sparse) == {"level4"}
+        assert 0 < (quantised - plain).abs().max() < 0.2
+        found[whole is image] = probe.code.bits_per_value("level4")
+    assert found[True] > 1.3 * found[False], "the busy half spends what the other leaves"
+    assert 0 < found[False] < 8 / 16

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import torch
 
-from medrecon.encoders import CachedEncoder, FrozenEncoder, PlainEncoder, fingerprint
+from medrecon.encoders import AdaptiveEncoder, CachedEncoder, FrozenEncoder, PlainEncoder, fingerprint
+from medrecon.pieces import statistics_of
 
 
 def build(most_bytes: float = 1e9) -> tuple[CachedEncoder, FrozenEncoder, list[int]]:
@@ -56,3 +59,20 @@ def test_frozen_and_the_same_weights() -> None:
     assert not any(p.requires_grad for p in cached.parameters())
     assert fingerprint(frozen) == before
     assert fingerprint(cached) == before == fingerprint(frozen.encoder)
+
+
+def test_parts_of_a_whole_are_not_taken_for_images_of_their_own() -> None:
+    whole = torch.rand(1, 1, 32, 64)
+    whole[..., :32] *= 0.01
+    cached = CachedEncoder(AdaptiveEncoder(2).eval())
+    network = SimpleNamespace(encoder=cached)
+    part = whole[..., :32]
+    alone = cached(part, ["level4"])["level4"]
+    with statistics_of(network, whole, torch.device("cpu")):
+        assert cached.normalised
+        of_whole = cached(part, ["level4"])["level4"]
+        with statistics_of(network, part, torch.device("cpu")):  # cut again: still of the whole
+            assert torch.equal(cached(part, ["level4"])["level4"], of_whole)
+    assert not torch.equal(alone != 0, of_whole != 0)
+    assert torch.equal(cached(part, ["level4"])["level4"] != 0, alone != 0)
+    assert not cached.normalised

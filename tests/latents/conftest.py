@@ -18,7 +18,7 @@ MakeBundle = Callable[..., Path]
 
 @pytest.fixture
 def make_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeBundle:
-    """`make_bundle("volume_autoencoder", seed=0)`: its configs, widths of 4, random weights, float32."""
+    """`make_bundle("volume_autoencoder", seed=0)`: its configs, widths of 8, random weights, float32."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
     def make(name: str, seed: int = 0, folder: str = "", **network: Any) -> Path:
@@ -30,16 +30,17 @@ def make_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeBundle:
         place = root / "configs" / "metadata.json"
         meta = json.loads(place.read_text("utf-8"))
         meta["network_def"] |= {"mixed_precision": False, **network}
-        for part in (meta["network_def"]["encoder"], meta["network_def"]["inversion"]):
-            if "Conv" in part["_target_"] or "Pyramid" in part["_target_"]:
-                part["widths"] = [4, 4, 4]
+        meta["network_def"]["inversion"] |= {"widths": [8, 8], "depth": 1, "coarse_depth": 1}
         place.write_text(json.dumps(meta), encoding="utf-8")
         built = Bundle.open(root).architecture()
         torch.manual_seed(seed)
         state = {
-            key: 0.3 * torch.randn_like(value) if key.endswith("weight") else value
+            key: 0.03 * torch.randn_like(value) if key.endswith("weight") else value
             for key, value in built.state_dict().items()
         }
+        if seed:  # other weights of the encoder: other sets
+            masks = state["encoder.masks"]
+            state["encoder.masks"] = masks[:, torch.randperm(masks.shape[1])]
         torch.save(state, root / "models" / "model.pt")
         return root
 

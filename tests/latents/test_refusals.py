@@ -79,8 +79,8 @@ def test_a_file_cannot_choose_a_folder_whose_configuration_is_run(
 
 def test_encoding_names_what_is_wrong(scan_path: Path, make_bundle: Callable) -> None:
     bundle = make_bundle("volume_autoencoder")
-    with pytest.raises(ModelError, match="no layer 'level5'"):
-        encoded(scan_path, bundle, "level5")
+    with pytest.raises(ModelError, match="no layer 'level7'"):
+        encoded(scan_path, bundle, "level7")
     with pytest.raises(ModelError, match="not a layer"):
         encoded(scan_path, bundle, "input")
     with pytest.raises(UsageError, match="no features of type 'int4'"):
@@ -117,17 +117,20 @@ def test_the_size_is_checked_before_anything_is_computed(
 
     usage = namedtuple("usage", "total used free")(10**9, 10**9, 1000)
     monkeypatch.setattr(features_plan.shutil, "disk_usage", lambda _: usage)
-    # level4 of 20 x 18 x 9 voxels: 256 channels at 2 x 2 x 1 positions, 4 bytes each
-    with pytest.raises(OutputError, match=r"need 4\.1 kB of disk, 1\.0 kB are free"):
+    # level4 of 20 x 18 x 9 voxels: 512 channels at 3 x 3 x 2 positions as float32 on the way; 1/16 value a
+    # voxel less a number for each position, and that number
+    with pytest.raises(OutputError, match=r"need 37\.6 kB of disk, 1\.0 kB are free"):
         encoded(scan_path, make_bundle("volume_autoencoder"))
 
 
 def test_features_that_are_not_finite_are_not_kept(scan_path: Path, make_bundle: Callable) -> None:
     bundle = make_bundle("volume_autoencoder")
-    state = torch.load(bundle / "models" / "model.pt", weights_only=True)
-    torch.save({k: v * 1e30 if "heads" in k else v for k, v in state.items()}, bundle / "models" / "model.pt")
-    bad = {k: v * 1e30 if "trunk" in k else v for k, v in state.items()}
-    torch.save(bad, bundle / "models" / "model.pt")
+    config = bundle / "configs" / "inference.yaml"
+    broken = "$setattr(@built.encoder, 'basis', @built.encoder.basis * 1e38) or @built"
+    config.write_text(
+        config.read_text().replace("network: $load_network(", "built: $load_network(")
+        + f"\nnetwork: {broken}\n"
+    )
     with pytest.raises(ModelError, match="are not finite numbers"):
         encoded(scan_path, bundle)
     assert not list(scan_path.parent.glob("*.safetensors"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,18 @@ import pydicom
 import pytest
 import torch
 from safetensors import safe_open
+from torch import nn
 
+from medrecon.encoders import TappedEncoder
+from medrecon.encoders.adapt import ZScore
 from medrecon.io import find_one
 from medrecon.io.features import FeatureFile
 from medrecon.io.scan import ScanError
-from medrecon.latents import FeatureEncoder, decode_features, encode_scan
+from medrecon.latents import FeatureEncoder, decode_features, encode_scan, tiles
 from medrecon.latents.model import open_encoder
 from medrecon.latents.tiles import decode_image, encode_image
 from medrecon.pipeline import Pipeline
+from medrecon.tiling import SliceInferer, VolumeInferer
 
 Make = Callable[..., np.ndarray]
 CPU = torch.device("cpu")
@@ -83,6 +88,7 @@ def test_pieces_leave_no_seams(dims: int, make_bundle: Callable) -> None:
     model = open_encoder(make_bundle(name), CPU)
     torch.manual_seed(0)
     image = torch.rand(131, 20, 18)
+    image[:70] *= 0.1  # pieces that would each spend a budget of their own
     infos = list(model.layers.values())
 
     def encoded(most: int | None) -> dict[str, np.ndarray]:
@@ -97,13 +103,14 @@ def test_pieces_leave_no_seams(dims: int, make_bundle: Callable) -> None:
         return made
 
     whole, cut = encoded(1 << 24), encoded(131 * 20 * (2 if dims == 2 else 11))
-    with torch.inference_mode():
-        slices = image.permute(2, 0, 1)[:, None] if dims == 2 else image[None, None]
+    slices = image.permute(2, 0, 1)[:, None] if dims == 2 else image[None, None]
+    with torch.inference_mode(), model.network.encoder.normalised_by(slices):
         direct = model.network.encoder(slices, None)
     for layer in whole:
         size = float(np.abs(whole[layer]).max())
         assert np.array_equal(whole[layer], direct[layer].numpy() if dims == 2 else direct[layer][0].numpy())
         assert np.abs(whole[layer] - cut[layer]).max() < 1e-5 * size
+        assert np.array_equal(whole[layer] != 0, cut[layer] != 0)
     stored = {
         info.name: _facts(info.name, whole[info.name].shape, info) for info in infos if info.name != "level1"
     }
@@ -114,6 +121,25 @@ def test_pieces_leave_no_seams(dims: int, make_bundle: Callable) -> None:
     one = decode_image(model.network, read, stored, image.shape, CPU, most=1 << 24)
     many = decode_image(model.network, read, stored, image.shape, CPU, most=131 * 20 * 2 if dims == 2 else 1)
     assert float((one - many).abs().max()) < 1e-5 * float(one.abs().max())
+    inferer = (SliceInferer if dims == 2 else VolumeInferer)(["+".join(stored)], most_voxels=131 * 20 * 4)
+    tiled = inferer(image[None, None], model.network)[0, 0].detach()
+    assert float((one - tiled).abs().max()) < 1e-5 * float(one.abs().max())
+
+
+def test_statistics_of_the_whole_volume_reach_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Module()
+    network.encoder = TappedEncoder(nn.Sequential(nn.Conv3d(1, 2, 3, padding=1)), ["0"], intensity=ZScore())
+    network.window, network.precision = None, lambda device: contextlib.nullcontext()
+    monkeypatch.setattr(tiles, "encoder_halo", lambda layers: 1)
+    image = torch.rand(40, 12, 12)
+    image[20:] += 3
+    (whole,) = encode_image(network, image, network.encoder.layers(), CPU)
+    cut = list(encode_image(network, image, network.encoder.layers(), CPU, most=8 * 12 * 12))
+    assert len(cut) > 3
+    (name,) = whole
+    for blocks in cut:
+        np.testing.assert_allclose(blocks[name].values, whole[name].values[blocks[name].index], atol=1e-5)
+    assert not network.encoder.normalised
 
 
 def _facts(name: str, shape: tuple[int, ...], info: object):
@@ -232,3 +258,25 @@ def test_the_middle_of_a_large_volume_is_measured_as_a_part_of_the_whole(
     starts = range(0, 150 - len(part) + 1)
     (at,) = [x for x in starts if torch.allclose(whole[x : x + len(part), :16, :16], part, atol=1e-5)]
     assert at > 0
+
+
+@pytest.mark.parametrize("name", ["volume_autoencoder", "slice_autoencoder"])
+def test_a_file_is_as_small_as_the_rate_says(
+    name: str, tmp_path: Path, make_bundle: Callable, make_nifti: Make
+) -> None:
+    voxels = make_nifti(tmp_path / "t1.nii.gz", (64, 64, 64)).size
+    bundle, scan = make_bundle(name), find_one(tmp_path / "t1.nii.gz")
+    for dtype, each in (("int8", 1), ("float32", 4)):
+        encoder = FeatureEncoder.from_bundle(bundle, "level4", dtype, device="cpu", measure=False)
+        done = encoder.run(scan, tmp_path / f"{dtype}.safetensors")
+        (layer,) = done.facts.layers
+        assert 0.9 / 16 < layer.values_per_voxel <= 1 / 16
+        places = int(np.prod(layer.positions))
+        assert layer.kept + places == round(layer.values_per_voxel * voxels)
+        with safe_open(done.path, framework="np") as file:
+            sizes = {key: file.get_tensor(key).nbytes for key in file.keys()}  # noqa: SIM118
+        assert sizes["level4"] == layer.kept * each
+        assert sizes["level4:which"] == 2 * places
+        assert sizes["level4:sets"] < 8000
+        assert done.size < sum(sizes.values()) + 16_000  # scales as text
+        assert encoder.size(scan) == pytest.approx(sizes["level4"] + sizes["level4:which"], rel=0.1)
