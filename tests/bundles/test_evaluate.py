@@ -66,7 +66,7 @@ def test_each_scan_and_result_beside_its_controls(
         "level2": 1 / 2,
         "level3": 3 / 16,
         "level4": 1 / 16,
-        "level3+level4": 1 / 4,
+        "level5": 1 / 64,
         "dct": 1 / 16,
     }
     with (out / "metrics.csv").open(newline="") as stream:
