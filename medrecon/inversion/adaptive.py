@@ -23,7 +23,8 @@ class AdaptiveDecoder(nn.Module):
     Levels that are joined are merged: they hold the same coefficients, each its own share of them. A network
     of two scales (positions of 4 voxels, and the blocks) looks at the image so far and at which coefficients
     each block kept, and adds to those that are missing alone: a reconstruction always has the features that
-    it was made from. It starts at zero. A level that keeps everything is inverted exactly.
+    it was made from. It starts at zero. Levels that keep `enough` are inverted without it: what they leave out
+    is noise, and guesses at noise are wrong.
 
     The network has no bias and sees no absolute intensity, so that f(a x + b) = a f(x) + b; what it learns of
     the sets kept multiplies.
@@ -33,6 +34,7 @@ class AdaptiveDecoder(nn.Module):
         widths: channels at positions of 4 voxels, and at the blocks.
         depth: residual blocks at positions of 4 voxels.
         coarse_depth: residual blocks at the blocks.
+        enough: values per voxel from which on nothing is guessed.
 
     Raises:
         ValueError: when the layers are not those of an `AdaptiveEncoder`, or there are not two widths.
@@ -47,6 +49,7 @@ class AdaptiveDecoder(nn.Module):
         widths: Sequence[int] = (96, 192),
         depth: int = 2,
         coarse_depth: int = 3,
+        enough: float = 0.5,
     ) -> None:
         super().__init__()
         strides, channels = {layer.stride for layer in layers}, {layer.channels for layer in layers}
@@ -56,7 +59,7 @@ class AdaptiveDecoder(nn.Module):
         if len(widths) != 2:
             raise ValueError(f"AdaptiveDecoder wants two widths, got {tuple(widths)}")
         self.names = [layer.name for layer in layers]
-        self.complete = {layer.name for layer in layers if layer.values_per_voxel == 1}
+        self.linear = {layer.name for layer in layers if layer.values_per_voxel >= enough}
         self.spatial_dims, self.size = dims, size
         self.basis: torch.Tensor
         self.register_buffer("basis", block_basis(size, dims, size**dims), persistent=False)
@@ -104,7 +107,7 @@ class AdaptiveDecoder(nn.Module):
         rows = features[given[0]].to(self.basis.dtype).movedim(1, -1)
         for name in given[1:]:
             rows = torch.where(rows == 0, features[name].to(rows.dtype).movedim(1, -1), rows)
-        if not self.complete.intersection(given):
+        if not self.linear.intersection(given):
             rows = self._completed(rows)
         inside: tuple[Any, ...] = (..., *(slice(n) for n in shape))
         return synthesise(rows.movedim(-1, 1), self.basis, self.size)[inside]
