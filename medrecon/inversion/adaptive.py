@@ -23,8 +23,8 @@ class AdaptiveDecoder(nn.Module):
     Levels that are joined are merged: they hold the same coefficients, each its own share of them. A network
     of two scales (positions of 4 voxels, and the blocks) looks at the image so far and at which coefficients
     each block kept, and adds to those that are missing alone: a reconstruction always has the features that
-    it was made from. It starts at zero. Levels that keep `enough` are inverted without it: what they leave out
-    is noise, and guesses at noise are wrong.
+    it was made from. It starts at zero. Levels that keep `enough` are inverted without it: what they leave
+    out is noise, and guesses at noise are wrong.
 
     The network has no bias and sees no absolute intensity, so that f(a x + b) = a f(x) + b; what it learns of
     the sets kept multiplies.
