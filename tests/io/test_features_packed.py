@@ -110,13 +110,19 @@ def test_rounded_zero_stays_zero_and_what_rounds_to_zero_is_stored(
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_other_readers_open_it(dtype: str, tmp_path: Path) -> None:
-    """Torch views tensors at multiples of their type's size only."""
     values = sparse(3, 0.27)
+    values[0, 0, 0, 0] = 0
+    values[0, 0, 0, :2] = (1, 0) if np.count_nonzero(values.view(np.uint32)) % 2 == 0 else (0, 0)
     (layer,) = stored(tmp_path / "f.safetensors", values, 3, dtype).layers
     with safe_open(tmp_path / "f.safetensors", framework="pt") as file:
         tensors = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
     assert set(tensors) == {"deep", "deep:which", "deep:sets"}
     table = np.frombuffer(zlib.decompress(tensors["deep:sets"].tobytes()), np.uint8).reshape(layer.sets, -1)
+    assert layer.kept % 2, "so that what follows the values would not lie well"
+    text = (tmp_path / "f.safetensors").read_bytes()
+    header = json.loads(text[8 : 8 + int.from_bytes(text[:8], "little")])
+    for name, tensor in tensors.items():
+        assert header[name]["data_offsets"][0] % tensor.itemsize == 0
     there = np.unpackbits(table[tensors["deep:which"]], axis=-1, count=11).astype(bool)
     if dtype == "float32":
         assert np.array_equal(tensors["deep"], np.moveaxis(values, 0, -1)[there])
