@@ -47,7 +47,7 @@ def one(side: int, bundle: str, layers: str, repeats: int, most: int | None) -> 
             start = time.perf_counter()
             inferer(image, network)
             seconds.append(time.perf_counter() - start)
-    told = {"voxels": side**3, "seconds": min(seconds), "side": side}
+    told: dict[str, Any] = {"voxels": side**3, "seconds": min(seconds), "side": side}
     told["peak_gib"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * UNIT / 2**30
     if volume:
         limit = most or affordable_voxels(torch.device("cpu"), bytes_per_voxel(network))

@@ -191,8 +191,12 @@ def _padding(first: Dataset, scan: Scan, encoded: Encoded, form: Any) -> int | N
     new = (physical - float(encoded.form.intercepts[0])) / float(encoded.form.slopes[0])
     if new != round(new) or not encoded.form.limits[0] <= new <= encoded.form.limits[1]:
         return None
-    source = np.rint((read_scan(scan).transpose(2, 1, 0) - np.float64(intercept)) / slope) == value
-    return int(new) if np.array_equal(source, encoded.stored == int(new)) else None
+    source = read_scan(scan).transpose(2, 1, 0)
+    for before, after in zip(source, encoded.stored, strict=True):  # a slice at a time: float64 is large
+        padded = np.rint((before - np.float64(intercept)) / slope) == value
+        if not np.array_equal(padded, after == int(new)):
+            return None
+    return int(new)
 
 
 def _moved(slices: list[SourceSlice], scan: Scan) -> np.ndarray | None:
