@@ -106,15 +106,15 @@ class PlainInverse(nn.Module):
     def __init__(self, decoder: AdaptiveDecoder) -> None:
         super().__init__()
         self.decoder = decoder
-        self.names, self.complete = decoder.names, decoder.complete
+        self.names = decoder.names
         self.values = 0
 
     def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
         """The image behind one level."""
-        ((name, there),) = features.items()
+        (there,) = features.values()
         blocks = there[:, 0].numel()
         count = int(torch.count_nonzero(there[:, 1:])) + OVERHEAD * blocks
-        self.values += there.numel() if name in self.complete else count
+        self.values += min(count, there.numel())  # a level that keeps everything needs no masks
         inside: tuple[Any, ...] = (..., *(slice(n) for n in shape))
         return synthesise(there, self.decoder.basis, self.decoder.size)[inside]
 

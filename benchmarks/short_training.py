@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
 import tempfile
 import time
@@ -12,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 from scoring import Volume, reconstruct, score
 
 from medrecon.bundle import Bundle, find_bundle
-from medrecon.training import keep_checkpoints
+from medrecon.checkpoints import keep_checkpoints
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Budget:
         if share < self.warm_up:
             rate = 0.2 + 0.8 * share / self.warm_up
         else:
-            rate = 0.5 * (1 + np.cos(np.pi * (share - self.warm_up) / (1 - self.warm_up)))
+            rate = 0.5 * (1 + math.cos(math.pi * (share - self.warm_up) / (1 - self.warm_up)))
         for group in self.optimizer.param_groups:
             group["lr"] = self.peak * rate
 
