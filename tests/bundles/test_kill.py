@@ -76,7 +76,7 @@ def test_a_killed_run_ends_as_the_undisturbed_one(
     event = random.SystemRandom().choice(["ITERATION_STARTED", "ITERATION_COMPLETED"])
     said = f"killed at {event} of step {step}"
     (tmp_path / "kill.yaml").write_text(KILL % (event, step))
-    extra = {"generator_loss#start": 2, "discriminator_loss#start": 0, "discriminator_def#channels": 4}
+    extra = {"generator_loss#start": 2, "discriminator_loss#start": 0, "discriminator_def#num_layers_d": 1}
     sizes = {
         "max_epochs": EPOCHS,
         "iterations_per_epoch": STEPS,
