@@ -181,4 +181,4 @@ def test_scaling_fits_slopes(
     assert "time grows as voxels **" in told
     assert [row["voxels"] for row in content["rows"]] == [24**3, 40**3]
     assert all(row["seconds"] > 0 for row in content["rows"])
-    assert set(content["slopes"]) == {"seconds", "peak_gib"}
+    assert set(content["slopes"]) == {"seconds", "processor_seconds", "peak_gib"}
