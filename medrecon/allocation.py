@@ -23,6 +23,9 @@ _STEPS = 30
 _LOWEST, _HIGHEST = -36.0, 8.0
 """Logarithms of the prices between which a budget is looked for, relative to the mean energy of a block."""
 
+_CLEAR = 1.001
+"""Bisection ends where one block is undecided; a little above, rounding decides nothing."""
+
 
 def choose(energy: torch.Tensor, masks: torch.Tensor, price: torch.Tensor) -> torch.Tensor:
     """The mask of each block that keeps most, less what its values cost.
@@ -77,7 +80,7 @@ def _bisected(kept: torch.Tensor, sizes: torch.Tensor, unit: torch.Tensor, budge
         spent = sizes[(kept - unit * middle.exp() * sizes).argmax(dim=1)].to(kept.dtype).mean()
         dear = spent > budget
         low, high = torch.where(dear, middle, low), torch.where(dear, high, middle)
-    return unit * high.exp()
+    return unit * high.exp() * _CLEAR
 
 
 def _narrowed(kept: torch.Tensor, sizes: torch.Tensor, unit: torch.Tensor, budget: float) -> torch.Tensor:
@@ -100,7 +103,7 @@ def _narrowed(kept: torch.Tensor, sizes: torch.Tensor, unit: torch.Tensor, budge
         if int(open_.sum()) < len(kept) // 2:
             settled += int(few[~open_].sum())
             kept, many, few = kept[open_], many[open_], few[open_]
-    return unit * high.exp()
+    return unit * high.exp() * _CLEAR
 
 
 def spread(rows: torch.Tensor, most: int) -> torch.Tensor:

@@ -117,13 +117,17 @@ class AdaptiveEncoder(nn.Module):
         # drawn once for all images: processes that share a batch draw as one that has it whole
         rates = {name: self._rate(name) for name in names}
         chosen: list[torch.Tensor] = []
+        floors: list[torch.Tensor] = []
         for blocks in rows.detach().flatten(1, -2):
             prices = torch.stack([self._price(blocks, name, rate, voxels) for name, rate in rates.items()])
             pieces = max(1, len(blocks) // _AT_ONCE)
             parts = [choose(_energy(part), self.masks, prices) for part in blocks.tensor_split(pieces)]
             chosen.append(torch.cat(parts, dim=1))
+            floors.append(prices * _FAINT)
         numbers = torch.stack(chosen, dim=1).reshape(len(names), *rows.shape[:-1])
-        return {name: dropped[each] for name, each in zip(names, numbers, strict=True)}
+        floor = torch.stack(floors, dim=1).reshape(len(names), -1, *[1] * (rows.ndim - 1))
+        faint = [functional.pad(rows[..., 1:].square() < least, (1, 0)) for least in floor]
+        return {name: dropped[each] | no for name, each, no in zip(names, numbers, faint, strict=True)}
 
     def _rate(self, name: str) -> float:
         """Values for each voxel of a level; varied by chance in training."""
@@ -250,6 +254,9 @@ def _energy(rows: torch.Tensor) -> torch.Tensor:
 
 _AT_ONCE = 4096
 """Blocks that masks are chosen for at a time: bounds memory, and keeps what is compared in the cache."""
+
+_FAINT = 1e-6
+"""Squares below this share of the price are dropped: they are rounding, which differs from tile to tile."""
 
 _EXAMPLES = 1200
 _MOST_EXAMPLES = 80_000
