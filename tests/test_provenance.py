@@ -38,7 +38,7 @@ def test_data_licences_figures_and_recipe_are_said(caplog: pytest.LogCaptureFixt
         run(made, [30.0, 31.5])
     assert "licence of 1 scan(s) is unknown" in caplog.text
     assert "mr_b" in caplog.text
-    said = made.described({"seed": 3, "dataset_dir": "/home/doe", "_meta_": {}, "imports": []})
+    said = made.described({"seed": 3, "dataset_dir": "/scans/doe", "_meta_": {}, "imports": []})
     assert json.loads(json.dumps(said)) == said
     assert [each["licence"] for each in said["data"]["scans"]] == ["CC BY 4.0", UNKNOWN]
     assert [each["licence"] for each in said["data"]["validation_scans"]] == ["MIT"]

@@ -4,8 +4,9 @@
 go through `write_summary`, two runs through `compare_atlases`. They are imported when they are first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from medrecon.lazy import lazily
 
 if TYPE_CHECKING:
     from medrecon.atlas.cohort import write_summary
@@ -25,9 +26,4 @@ _PLACES = {
 
 __all__ = ["Engine", "compare_atlases", "measure", "read_scores", "write_atlas", "write_summary"]
 
-
-def __getattr__(name: str) -> Any:
-    """The names above (PEP 562)."""
-    if name in _PLACES:
-        return getattr(import_module(f"medrecon.atlas.{_PLACES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, _PLACES)

@@ -5,8 +5,9 @@ worker does with it. A study's results appear in one rename, with a record of th
 nothing that an earlier run said, decides what a later run skips. They are imported when they are first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from medrecon.lazy import lazily
 
 if TYPE_CHECKING:
     from medrecon.cohort.plan import Study, plan_studies
@@ -25,9 +26,4 @@ _PLACES = {
 
 __all__ = ["Settings", "Study", "Summary", "plan_studies", "run_cohort", "run_study"]
 
-
-def __getattr__(name: str) -> Any:
-    """The names above (PEP 562)."""
-    if name in _PLACES:
-        return getattr(import_module(f"medrecon.cohort.{_PLACES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, _PLACES)

@@ -120,9 +120,8 @@ class FeatureCode:
         numbers = np.empty(kept.shape[1], np.int64)
         for place, (one, bits) in enumerate(zip(kept.T, np.packbits(kept.T, axis=1), strict=True)):
             number = counts.known.get(bits.tobytes())
-            if (
-                number is None
-            ):  # a value that is kept happens to be zero: the smallest set that holds the others
+            if number is None:
+                # a value that is kept happens to be zero: the smallest set that holds the others
                 room = sets[:, one].all(axis=1)
                 if not room.any():
                     raise ValueError(f"layer {name} keeps channels that no set of its encoder has")

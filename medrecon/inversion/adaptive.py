@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from medrecon.blocks import CentredBlocks, ResidualBlock
 from medrecon.dct import block_basis, from_parts, sub_blocks, synthesise, to_parts
-from medrecon.errors import ModelError
+from medrecon.inversion.given import levels_given
 from medrecon.types import Features, LayerInfo
 
 
@@ -99,11 +99,7 @@ class AdaptiveDecoder(nn.Module):
         Raises:
             ModelError: when no level is given or a name is unknown.
         """
-        given = [name for name in self.names if name in features]
-        if not given or len(given) != len(features):
-            raise ModelError(
-                f"the decoder was given {sorted(features)}", remedy=f"give levels out of {self.names}"
-            )
+        given = levels_given(features, self.names)
         rows = features[given[0]].to(self.basis.dtype).movedim(1, -1)
         for name in given[1:]:
             rows = torch.where(rows == 0, features[name].to(rows.dtype).movedim(1, -1), rows)

@@ -12,7 +12,7 @@ from torch import nn
 
 from medrecon.blocks import CentredBlocks, ResidualBlock
 from medrecon.dct import block_basis, synthesise
-from medrecon.errors import ModelError
+from medrecon.inversion.given import levels_given
 from medrecon.types import Features, LayerInfo
 
 
@@ -92,11 +92,7 @@ class PyramidDecoder(nn.Module):
         Raises:
             ModelError: when no level is given or a name is unknown.
         """
-        given = [name for name in self.names if name in features]
-        if not given or len(given) != len(features):
-            raise ModelError(
-                f"the decoder was given {sorted(features)}", remedy=f"give levels out of {self.names}"
-            )
+        given = levels_given(features, self.names)
         finest = given[0]
         base = synthesise(features[finest], getattr(self, f"basis_{finest}"), self.strides[finest])
         if finest not in self.complete:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from medrecon import __version__
+from medrecon.atomic import write_whole
 from medrecon.evaluation.scores import LayerScore, ScanScores
 from medrecon.report import charts
 from medrecon.report.html import render, style_sheet
@@ -17,7 +18,6 @@ from medrecon.report.rows import Group
 from medrecon.report.style import make_folder, save
 from medrecon.report.svg import inline_svg
 from medrecon.report.words import clean, control, decimals, number, shown, times
-from medrecon.whole import write_whole
 
 _NAMES = {
     "psnr": ("PSNR (dB)", 1),

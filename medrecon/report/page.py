@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from medrecon import __version__
+from medrecon.atomic import write_whole
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import AtlasVolumes, ScanScores
 from medrecon.report import charts, rows, words
@@ -21,7 +22,6 @@ from medrecon.report.style import make_folder, save
 from medrecon.report.svg import inline_svg
 from medrecon.report.tiles import PLANES, Slicing, slice_tiles
 from medrecon.report.viewer import Viewer, make_viewer
-from medrecon.whole import write_whole
 
 _PICTURES = (512, 256, 128)  # longest side of a slice, tried until the page fits
 

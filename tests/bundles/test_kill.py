@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
+
+from .trainings import TRAININGS
 
 KILL = """
 +imports:
@@ -54,14 +55,7 @@ def different(one: Any, other: Any, path: str = "") -> list[str]:
     return [] if one == other else [path]
 
 
-@pytest.mark.parametrize(
-    ("name", "overlays"),
-    [
-        ("slice_autoencoder", []),
-        pytest.param("volume_autoencoder", [], marks=pytest.mark.slow),
-        pytest.param("slice_autoencoder", ["adversarial.yaml"], marks=pytest.mark.slow),
-    ],
-)
+@TRAININGS
 def test_a_killed_run_ends_as_the_undisturbed_one(
     name: str,
     overlays: list[str],

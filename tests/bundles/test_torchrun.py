@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from .trainings import TRAININGS
+
 EXTRA = {
     "generator_loss#start": 1,
     "generator_loss#ramp": 2,
@@ -65,14 +67,7 @@ def run(
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize(
-    ("name", "overlays"),
-    [
-        ("slice_autoencoder", []),
-        pytest.param("volume_autoencoder", [], marks=pytest.mark.slow),
-        pytest.param("slice_autoencoder", ["adversarial.yaml"], marks=pytest.mark.slow),
-    ],
-)
+@TRAININGS
 def test_two_processes_train_as_one_with_twice_the_batch(
     name: str,
     overlays: list[str],

@@ -8,13 +8,16 @@ from typing import Annotated, Optional
 import typer
 
 from medrecon.commands.options import (
+    AllSeries,
     Bundle,
     Device,
     EncoderWeights,
+    Format,
     Hu,
     Json,
     NiftiForm,
     OutputFormat,
+    Reading,
     ReplaceNonfinite,
     ResampleTilt,
     Series,
@@ -97,17 +100,12 @@ def cohort(
     bundle: Bundle = "volume_autoencoder",
     encoder_weights: EncoderWeights = None,
     device: Device = "auto",
-    output_format: Annotated[
-        OutputFormat, typer.Option("--format", "-f", help="same: DICOM from DICOM, NIfTI from all else.")
-    ] = OutputFormat.same,
+    output_format: Format = OutputFormat.same,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make again what was made with other settings.")
     ] = False,
     series: Series = None,
-    all_series: Annotated[
-        bool,
-        typer.Option("--all-series", help="Take every series of a folder in which several lie side by side."),
-    ] = False,
+    all_series: AllSeries = False,
     volume: Volume = None,
     hu: Hu = False,
     resample_tilt: ResampleTilt = False,
@@ -126,21 +124,16 @@ def cohort(
         from medrecon.cohort.settings import Settings
         from medrecon.commands.cohort import Asked, reconstruct_cohort
 
+        reading = Reading(series, volume, hu, resample_tilt, nifti_form, replace_nonfinite, all_series)
         settings = Settings(
             bundle=bundle,
             layers=layers,
             encoder_weights=encoder_weights,
             device=device,
             output_format=output_format.value,
-            hu=hu,
-            all_series=all_series,
-            options={
-                "series": series,
-                "volume": volume,
-                "resample_tilt": resample_tilt,
-                "nifti_form": nifti_form,
-                "replace_nonfinite": replace_nonfinite,
-            },
+            hu=reading.hu,
+            all_series=reading.all_series,
+            options=reading.options,
         )
         asked = Asked(
             workers=workers,

@@ -27,15 +27,13 @@ WALL_FACTOR = 4
 """Wall time allowed for a second of CPU time: a busy machine must not refuse a good scan."""
 
 BOOT = """
-import json, runpy, sys
+import contextlib, json, runpy, sys
 limits = json.loads(sys.argv[2])
-try:
+with contextlib.suppress(ImportError, ValueError):  # not on this system, or a tighter limit is set already
     import resource
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (limits["seconds"], limits["seconds"] + 1))
     resource.setrlimit(resource.RLIMIT_AS, (limits["bytes"], limits["bytes"]))
-except (ImportError, ValueError):
-    pass  # not on this system, or a tighter limit is set already
 sys.path[:] = limits["path"]
 runpy.run_path(sys.argv[1], run_name="__main__")
 """

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from medrecon.atomic import write_whole
 from medrecon.errors import OutputError
-from medrecon.whole import write_whole
 
 
 def test_line_ends_are_left_alone(tmp_path: Path) -> None:

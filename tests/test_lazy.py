@@ -1,0 +1,25 @@
+"""Names of packages that are imported when they are first used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import medrecon.atlas
+import medrecon.cohort
+
+
+@pytest.mark.parametrize("package", [medrecon.atlas, medrecon.cohort])
+def test_every_name_is_found_and_no_other(package: object) -> None:
+    for name in package.__all__:
+        assert getattr(package, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        package.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("package", ["medrecon.atlas", "medrecon.cohort"])
+def test_nothing_heavy_comes_with_the_package(package: str) -> None:
+    code = f"import sys, {package}; sys.exit('torch' in sys.modules or 'parsl' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
