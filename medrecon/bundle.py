@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,26 @@ def near(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown word: `: did you mean 'a' or 'b'?`, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f": did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+
+
+def read_training(root: Path, overlays: Sequence[str] = ()) -> ConfigParser:
+    """A bundle's train.yaml with its metadata, read and merged but not run.
+
+    Args:
+        root: the bundle.
+        overlays: names of files in its configs, merged after train.yaml in this order.
+
+    Raises:
+        ModelError: a file is missing.
+    """
+    files = [root / "configs" / name for name in ("train.yaml", *overlays)]
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing is not None:
+        raise ModelError("the bundle lacks this file", path=missing, remedy="use a bundle that has it")
+    parser = ConfigParser()
+    parser.read_config(files)
+    parser.read_meta(root / "configs" / "metadata.json")
+    return parser
 
 
 @dataclass(frozen=True)

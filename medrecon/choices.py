@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -62,6 +64,41 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"there is no '{name}' on this machine", remedy="use --device cpu or auto")
     return device
+
+
+def visible_gpus() -> list[str]:
+    """The names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them."""
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named or [str(number) for number in range(torch.cuda.device_count())]
+
+
+def encoder_setting(config: Any, file: Path | None, root: Path) -> dict[str, Any]:
+    """What a bundle's train.yaml must be told of `--encoder-weights`.
+
+    Args:
+        config: the configuration.
+        file: the weights that were named.
+        root: the bundle.
+
+    Raises:
+        ModelError: the bundle needs weights, and none were named.
+        UsageError: weights were named, and the bundle takes none.
+    """
+    if file is None:
+        if "encoder_weights" in config and config["encoder_weights"] is None:
+            raise ModelError(
+                "the bundle does not hold the weights of the network that it looks into",
+                path=root,
+                remedy="name their file with --encoder-weights",
+            )
+        return {}
+    if "encoder_weights" not in config:
+        raise UsageError(
+            "the bundle trains its own encoder: it takes no --encoder-weights",
+            path=root,
+            remedy="leave it out",
+        )
+    return {"encoder_weights": file.absolute()}
 
 
 def with_hu(scan: Scan) -> Scan:

@@ -30,6 +30,7 @@ from medrecon.commands.verbs import layers as _layers
 from medrecon.commands.verbs import reconstruct as _reconstruct
 from medrecon.commands.verbs import slicer as _slicer
 from medrecon.commands.verbs import sweep as _sweep
+from medrecon.commands.verbs import train as _train
 
 _ANYWHERE = {"--debug", "-q", "--quiet", "-v", "--verbose"}
 """Options of the program that may also stand after the verb."""
@@ -157,6 +158,7 @@ app.command(name="invert", epilog=_invert.EXAMPLES)(_invert.invert)
 app.command(name="slicer", epilog=_slicer.EXAMPLES)(_slicer.slicer)
 app.command(name="encode", epilog=_encode.EXAMPLES)(_encode.encode)
 app.command(name="decode", epilog=_decode.EXAMPLES)(_decode.decode)
+app.command(name="train", epilog=_train.EXAMPLES)(_train.train)
 app.command(name="sweep", epilog=_sweep.EXAMPLES)(_sweep.sweep)
 app.command(name="atlas", epilog=_atlas.EXAMPLES)(_atlas.atlas)
 app.command(name="cohort", epilog=_cohort.EXAMPLES)(_cohort.cohort)

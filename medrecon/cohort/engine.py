@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medrecon.clusters import LOCAL, Place, pool_command, provider_of
 from medrecon.cohort.interchange import __file__ as INTERCHANGE
 from medrecon.cohort.plan import Study
-from medrecon.cohort.providers import LOCAL, Place, pool_command, provider_of
 from medrecon.cohort.work import FAILED, Explain, Job, MemoryRanOut, failure, run_study
 from medrecon.errors import MedreconError, OutOfMemoryError, UsageError
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from medrecon import __version__
+from medrecon.clusters import Place, check_cluster
 from medrecon.cohort.engine import Engine, require_parsl
 from medrecon.cohort.ledger import STATE, Ledger
 from medrecon.cohort.plan import Plan, Study
 from medrecon.cohort.progress import Tally
-from medrecon.cohort.providers import Place, check_cluster
 from medrecon.cohort.pulse import Lease
 from medrecon.cohort.settings import Settings, examine, fingerprint
 from medrecon.cohort.table import write_table

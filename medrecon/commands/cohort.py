@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
-import yaml
 
+from medrecon.clusters import LOCAL, Place, check_cluster, count_cores, parse_options
 from medrecon.cohort.plan import plan_studies
 from medrecon.cohort.progress import Tally, duration
-from medrecon.cohort.providers import LOCAL, Place, check_cluster
 from medrecon.cohort.run import Summary, run_cohort
 from medrecon.cohort.settings import Settings
 from medrecon.commands.faults import PARTIAL, fault_of
@@ -84,14 +82,14 @@ def place_of(asked: Asked, device: str) -> tuple[Place, int]:
         UsageError: options that do not make sense together.
     """
     local = asked.cluster == LOCAL
-    options = _options(asked.cluster_options)
+    options = parse_options(asked.cluster_options)
     if local and (asked.nodes > 1 or options):
         raise UsageError("--nodes and --cluster-option need a --cluster", remedy="add --cluster slurm")
     accelerators = _accelerators(asked, device)
     if accelerators:
         most = len(accelerators)
     elif local:
-        most = max(1, min(_cores(), psutil.virtual_memory().available // _MEMORY_PER_WORKER))
+        most = max(1, min(count_cores(), psutil.virtual_memory().available // _MEMORY_PER_WORKER))
     else:
         most = 1
     workers = -(-asked.workers // asked.nodes) if asked.workers else most
@@ -114,40 +112,19 @@ def _accelerators(asked: Asked, device: str) -> tuple[str, ...]:
             raise UsageError(f"--device {device} on a cluster", remedy="use --device cuda and --gpus N")
         count = asked.gpus if asked.gpus is not None else int(device == "cuda")
         return tuple(str(number) for number in range(count))
-    from medrecon.choices import pick_device
+    from medrecon.choices import pick_device, visible_gpus
 
     chosen = pick_device(device)
     if chosen.type != "cuda":
         if asked.gpus:
             raise UsageError(f"--gpus {asked.gpus}, but there is none here", remedy="leave --gpus out")
         return ()
-    import torch
-
-    there = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    there = there or [str(number) for number in range(torch.cuda.device_count())]
+    there = visible_gpus()
     if chosen.index is not None:
         return (there[chosen.index],)
     if (asked.gpus or 0) > len(there):
         raise UsageError(f"--gpus {asked.gpus}, but there are {len(there)}", remedy="ask for fewer")
     return tuple(there[: asked.gpus or len(there)])
-
-
-def _options(given: Sequence[str]) -> dict[str, Any]:
-    """NAME=VALUE, the values as YAML; a time such as 04:00:00 stays a text."""
-    options = {}
-    for text in given:
-        name, found, value = text.partition("=")
-        if not found or not name.strip():
-            raise UsageError(f"--cluster-option {text}", remedy="write it as NAME=VALUE")
-        try:
-            options[name.strip()] = value if ":" in value else yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--cluster-option {text} is no YAML", remedy="quote the value") from error
-    return options
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

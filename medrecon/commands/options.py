@@ -75,6 +75,36 @@ Format = Annotated[
     OutputFormat, typer.Option("--format", "-f", help="same: DICOM from DICOM, NIfTI from all else.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+HeldOut = Annotated[
+    Optional[list[str]],  # noqa: UP045 - typer evaluates this at run time, also on Python 3.10
+    typer.Option(
+        "--held-out",
+        metavar="PATTERN",
+        help="Name (* and ?) of a file or series folder to measure on, and not to train on; repeat it "
+        "for several. Default: what the bundle's train.yaml names.",
+    ),
+]
+Nodes = Annotated[
+    int, typer.Option("--nodes", min=1, metavar="N", help="Machines of the cluster that take part.")
+]
+ClusterOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--cluster-option",
+        metavar="NAME=VALUE",
+        help="Of Parsl's provider, such as partition, account, walltime, worker_init, image; repeatable. "
+        "For cohorts, 'address' is this machine's, as the workers reach it.",
+    ),
+]
+Gpus = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--gpus",
+        min=0,
+        metavar="N",
+        help="GPUs of each machine, one process for each. Default: those of this machine.",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
 ]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from medrecon.bundle import Bundle, find_bundle, layers_of
-from medrecon.choices import check_results, parse_results, pick_device
+from medrecon.bundle import Bundle, find_bundle, layers_of, read_training
+from medrecon.choices import check_results, encoder_setting, parse_results, pick_device
 from medrecon.commands.faults import PARTIAL, Fault, fault_of
 from medrecon.commands.progress import progress_bar
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
-from medrecon.errors import ModelError, UsageError
+from medrecon.errors import UsageError
 from medrecon.io import publish
 from medrecon.io.names import safe_name
 from medrecon.report.sweep import amount, sweep_figure, variants_figure
@@ -26,7 +26,6 @@ from medrecon.sweep.knobs import (
     parse_value,
     parse_values,
     plan_variants,
-    read_config,
 )
 from medrecon.sweep.run import PICTURES, Examiner, Watch, run_variants
 from medrecon.sweep.samples import split_scans
@@ -80,8 +79,8 @@ def run_sweep(
         vary={name: parse_values(text) for name, text in turned.items()},
         fixed={name: parse_value(text) for name, text in (parse_assignment(one, "--set") for one in fixed)},
     )
-    config = read_config(root)
-    weights = _encoder_weights(config, encoder_weights, root)
+    config = read_training(root)
+    weights = encoder_setting(config, encoder_weights, root)
     opened = Bundle.open(root, weights)
     check_results([result], [info.name for info in layers_of(opened)], where=root)
     kept_out = list(held_out) or list(config.get("held_out") or [])
@@ -142,24 +141,6 @@ def _numbers(text: str, option: str, least: int) -> list[int]:
             f"{option} {text} are not whole numbers from {least} up", remedy=f"such as {option} 16,32,64"
         )
     return values
-
-
-def _encoder_weights(config: Any, file: Path | None, root: Path) -> dict[str, Any]:
-    if file is None:
-        if "encoder_weights" in config and config["encoder_weights"] is None:
-            raise ModelError(
-                "the bundle does not hold the weights of the network that it looks into",
-                path=root,
-                remedy="name their file with --encoder-weights",
-            )
-        return {}
-    if "encoder_weights" not in config:
-        raise UsageError(
-            "the bundle trains its own encoder: it takes no --encoder-weights",
-            path=root,
-            remedy="leave it out",
-        )
-    return {"encoder_weights": file.absolute()}
 
 
 def _draw(

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from monai.bundle import ConfigParser
 
-from medrecon.bundle import near
+from medrecon.bundle import near, read_training
 from medrecon.errors import ModelError, UsageError
 from medrecon.io.names import safe_name
 from medrecon.reconstructor import parse_layers
@@ -46,22 +46,6 @@ class Variant:
     overlays: tuple[str, ...] = ()
 
 
-def read_config(root: Path, overlays: Sequence[str] = ()) -> ConfigParser:
-    """A bundle's train.yaml with its metadata, read and merged but not run.
-
-    Raises:
-        ModelError: a file is missing.
-    """
-    files = [root / "configs" / name for name in ("train.yaml", *overlays)]
-    missing = next((file for file in files if not file.is_file()), None)
-    if missing is not None:
-        raise ModelError("the bundle lacks this file", path=missing, remedy="use a bundle that has it")
-    parser = ConfigParser()
-    parser.read_config(files)
-    parser.read_meta(root / "configs" / "metadata.json")
-    return parser
-
-
 def plan_variants(
     root: Path,
     *,
@@ -88,7 +72,7 @@ def plan_variants(
         UsageError: nothing or the same twice to vary, or an id that the bundle does not have.
         ModelError: the bundle has no train.yaml or lacks an overlay.
     """
-    config = read_config(root)
+    config = read_training(root)
     base: dict[str, Any] = {"training_results": {layer: 1}}
     for knob, value in (("names", list(parse_layers(layer))), ("default", layer)):
         name = find_id(config, knob)
@@ -98,7 +82,7 @@ def plan_variants(
     if recipes:
         axes["recipe"] = [(recipe, {}, overlays_of(root, recipe)) for recipe in recipes]
     files = dict.fromkeys(file for _, _, overlays in axes.get("recipe", []) for file in overlays)
-    _check(read_config(root, list(files)), [*base, *(fixed or {}), *(vary or {})], root)
+    _check(read_training(root, list(files)), [*base, *(fixed or {}), *(vary or {})], root)
     base.update(fixed or {})
     for knob, values in (("width", widths), ("depth", depths)):
         if values:

@@ -19,11 +19,12 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from medrecon.bundle import read_training
 from medrecon.errors import OutputError
 from medrecon.io import publish
 from medrecon.run_bundle import write_bundle
 from medrecon.sweep.budget import Budget, adversarial_start, epochs_for
-from medrecon.sweep.knobs import Variant, read_config
+from medrecon.sweep.knobs import Variant
 
 Tick = Callable[[int, int], None]
 
@@ -77,7 +78,7 @@ class Trainer:
                     remedy="repeat the command as it was, or name another OUTPUT",
                 )
         steps = self.budget.steps or self._steps_in_time(variant)
-        made["epochs"] = epochs_for(steps, read_config(self.root, variant.overlays))
+        made["epochs"] = epochs_for(steps, read_training(self.root, variant.overlays))
         made["steps"] = math.prod(made["epochs"].values())
         with publish(file, overwrite=True) as hidden:
             hidden.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
@@ -97,7 +98,7 @@ class Trainer:
         """
         if (run / "configs" / "metadata.json").is_file():
             return Clock(run / TIMES).total
-        config = read_config(self.root, variant.overlays)
+        config = read_training(self.root, variant.overlays)
         late = adversarial_start(plan["steps"], config)
         changes = {k: v for k, v in late.items() if k not in variant.overrides} | plan["epochs"]
         workflow = self._workflow(
@@ -126,7 +127,7 @@ class Trainer:
         """As many steps as fit into the minutes, by the speed of a few."""
         seconds = 60 * float(self.budget.minutes or 0)
         with tempfile.TemporaryDirectory() as folder:
-            late = dict.fromkeys(adversarial_start(2, read_config(self.root, variant.overlays)), 0)
+            late = dict.fromkeys(adversarial_start(2, read_training(self.root, variant.overlays)), 0)
             free = {"output_dir": folder, "max_epochs": 10**6, "initialize": [], "val_interval": 10**9}
             workflow = self._workflow(variant, {**free, **late})
             begun: list[float] = []
@@ -148,7 +149,7 @@ class Trainer:
 
     def _workflow(self, variant: Variant, changes: Mapping[str, Any]) -> ConfigWorkflow:
         files = [str(self.root / "configs" / name) for name in ("train.yaml", *variant.overlays)]
-        config = read_config(self.root, variant.overlays)
+        config = read_training(self.root, variant.overlays)
         given = {**self.settings, **variant.overrides, **changes, **self._images.get(self._key(variant), {})}
         known = {key: value for key, value in given.items() if key == "initialize" or key in config}
         overrides: dict[str, Any] = {"bundle_root": str(self.root), **_without_tensorboard(config), **known}

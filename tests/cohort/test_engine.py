@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from medrecon.cli import main
+from medrecon.clusters import Place
 from medrecon.cohort.plan import plan_studies
-from medrecon.cohort.providers import Place
 from medrecon.cohort.run import run_cohort
 from medrecon.cohort.settings import Settings
 from medrecon.commands.faults import PARTIAL, fault_of

@@ -157,7 +157,7 @@ def test_where_the_workers_are(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_local_workers_fit_cores_memory_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cohort, "_cores", lambda: 64)
+    monkeypatch.setattr(cohort, "count_cores", lambda: 64)
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("M", (), {"available": 9 << 30}))
     assert place_of(Asked(), "cpu")[0].workers == 2
     assert place_of(Asked(workers=5), "cpu")[0].workers == 5

@@ -10,12 +10,15 @@ import typer
 from medrecon.commands.options import (
     AllSeries,
     Bundle,
+    ClusterOption,
     Device,
     EncoderWeights,
     Format,
+    Gpus,
     Hu,
     Json,
     NiftiForm,
+    Nodes,
     OutputFormat,
     Reading,
     ReplaceNonfinite,
@@ -65,26 +68,9 @@ def cohort(
         str,
         typer.Option(metavar="local|slurm|pbs|kubernetes", help="Where the workers run."),
     ] = "local",
-    nodes: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Machines of the cluster; each is one of its jobs.")
-    ] = 1,
-    gpus: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="GPUs of each machine, one worker for each. Default: those of this machine.",
-        ),
-    ] = None,
-    cluster_option: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            "--cluster-option",
-            metavar="NAME=VALUE",
-            help="Of Parsl's provider, such as partition, account, walltime, worker_init, image; repeatable. "
-            "'address' is this machine's, as the workers reach it.",
-        ),
-    ] = None,
+    nodes: Nodes = 1,
+    gpus: Gpus = None,
+    cluster_option: ClusterOption = None,
     retries: Annotated[
         int,
         typer.Option(

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from medrecon.commands.options import Bundle, Device, Json
+from medrecon.commands.options import Bundle, Device, HeldOut, Json
 from medrecon.commands.session import Outcome, Session
 
 EXAMPLES = (
@@ -34,15 +34,7 @@ def sweep(
             "--layer", "-l", metavar="NAME", help="What each decoder is trained for, e.g. relu3_3 or a+b."
         ),
     ],
-    held_out: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer evaluates this at run time, also on Python 3.10
-        typer.Option(
-            "--held-out",
-            metavar="PATTERN",
-            help="Name (* and ?) of a file or series folder to measure on, and not to train on; repeat it "
-            "for several. Default: what the bundle's train.yaml names.",
-        ),
-    ] = None,
+    held_out: HeldOut = None,
     bundle: Bundle = "slice_autoencoder",
     widths: Annotated[
         str,
@@ -61,7 +53,7 @@ def sweep(
         ),
     ] = "",
     vary: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        Optional[list[str]],  # noqa: UP045 - typer evaluates this at run time, also on Python 3.10
         typer.Option(metavar="ID=V,V,...", help="Vary any id of train.yaml, as YAML values; repeatable."),
     ] = None,
     fixed: Annotated[

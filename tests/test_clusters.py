@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medrecon.cohort.providers import Place, check_cluster, pool_command, provider_of
+from medrecon.clusters import Place, check_cluster, pool_command, provider_of
 from medrecon.errors import UsageError
 
 

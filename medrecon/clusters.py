@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from medrecon.bundle import near
 from medrecon.errors import UsageError
@@ -64,6 +67,29 @@ def check_cluster(cluster: str) -> None:
             f"--cluster {cluster} needs the command '{command}'",
             remedy="start on a machine that may submit jobs, or use --cluster local",
         )
+
+
+def parse_options(given: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE of `--cluster-option`, the values as YAML; a time such as 04:00:00 stays a text.
+
+    Raises:
+        UsageError: one that is not of this form.
+    """
+    options = {}
+    for text in given:
+        name, found, value = text.partition("=")
+        if not found or not name.strip():
+            raise UsageError(f"--cluster-option {text}", remedy="write it as NAME=VALUE")
+        try:
+            options[name.strip()] = value if ":" in value else yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--cluster-option {text} is no YAML", remedy="quote the value") from error
+    return options
+
+
+def count_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def provider_of(place: Place) -> Any:

@@ -1,0 +1,215 @@
+"""The verb `train`: check, start, show how far it is, and say what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medrecon.bundle import find_bundle, near, read_training
+from medrecon.choices import encoder_setting, pick_device, visible_gpus
+from medrecon.clusters import LOCAL, Place, check_cluster, count_cores, parse_options
+from medrecon.cohort.progress import duration
+from medrecon.commands.session import Outcome, Session
+from medrecon.errors import ModelError, UsageError
+from medrecon.launch import Training, launch, plan_training
+from medrecon.launch.attempts import Runner
+from medrecon.launch.batch import Batch
+from medrecon.launch.local import Here
+from medrecon.sweep.knobs import parse_assignment, parse_value
+from medrecon.training import training_items
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LINE_EVERY = 60.0
+_BEST = re.compile(rb"Key metric: (\w+) best value: (-?[\d.]+)")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `train` that say where and how, not what: see its help."""
+
+    processes: int | None = None
+    cluster: str = LOCAL
+    nodes: int = 1
+    gpus: int | None = None
+    cluster_options: tuple[str, ...] = ()
+    restarts: int = 3
+    device: str = "auto"
+
+
+def train_bundle(
+    session: Session,
+    scans: Path,
+    run: Path,
+    *,
+    bundle: str,
+    held_out: Sequence[str],
+    overlays: Sequence[str],
+    fixed: Sequence[str],
+    encoder_weights: Path | None,
+    asked: Asked,
+) -> Outcome:
+    """Train a bundle, or go on.
+
+    Raises:
+        UsageError: the options do not make sense together.
+        ScanError: there is no scan to train on.
+        ModelError: the bundle or a configuration cannot be used.
+        OutputError: RUN holds something else, or cannot be written.
+    """
+    root = find_bundle(bundle)
+    files = [_overlay(root, name) for name in overlays]
+    settings = {name: parse_value(text) for name, text in (parse_assignment(one, "--set") for one in fixed)}
+    config = read_training(root, files)
+    settings |= {key: str(file) for key, file in encoder_setting(config, encoder_weights, root).items()}
+    kept_out = list(held_out) or list(config.get("held_out") or [])
+    share = float(settings.get("phantom_share", config.get("phantom_share", 0.0)))
+    used = training_items(scans, kept_out, share)
+    runner, processes = runner_of(asked)
+    training = plan_training(
+        root,
+        run,
+        scans,
+        held_out=kept_out,
+        overlays=files,
+        settings=settings,
+        processes=processes,
+        nodes=asked.nodes,
+    )
+    machines = f" on each of {asked.nodes} machines" if asked.nodes > 1 else ""
+    session.say(
+        f"{len(used)} scan(s), {processes} process(es){machines}, {training.epochs} epochs; {training.log}"
+    )
+    with _shown(session, training) as tick:
+        ended = launch(training, runner, restarts=asked.restarts, tick=tick, say=session.say)
+    data: dict[str, Any] = {
+        "run": str(run),
+        "bundle": root.name,
+        "epochs": training.epochs,
+        "from_epoch": ended.begun,
+        "attempts": ended.attempts,
+        "seconds": round(ended.seconds, 1),
+        **_figures(run),
+    }
+
+    def show(console: Console) -> None:
+        said = "was done already" if not ended.attempts else f"trained in {duration(ended.seconds)}"
+        console.print(f"{run}: {said}" + (f", {ended.attempts} attempts" if ended.attempts > 1 else ""))
+        for name, value in data.get("best", {}).items():
+            console.print(f"best {name} of its validations: {value:.2f}")
+        console.print(f"use it:  medrecon reconstruct INPUT OUTPUT --bundle {run}")
+
+    return Outcome(data, show)
+
+
+def runner_of(asked: Asked) -> tuple[Runner, int]:
+    """What runs the training, and how many processes it has on each machine.
+
+    Raises:
+        UsageError: options that do not make sense together.
+    """
+    check_cluster(asked.cluster)
+    options = parse_options(asked.cluster_options)
+    on_cpu = asked.device == "cpu" or asked.gpus == 0
+    if asked.cluster != LOCAL:
+        if asked.device.startswith("cuda:"):
+            raise UsageError(f"--device {asked.device} on a cluster", remedy="use --gpus N")
+        count = 0 if on_cpu else asked.gpus or 0
+        place = Place(asked.cluster, asked.nodes, 1, tuple(str(n) for n in range(count)), options)
+        return Batch(place, on_cpu=count == 0), asked.processes or max(1, count)
+    if asked.nodes > 1 or options:
+        raise UsageError("--nodes and --cluster-option need a --cluster", remedy="add --cluster slurm")
+    return _here(asked, on_cpu)
+
+
+def _here(asked: Asked, on_cpu: bool) -> tuple[Here, int]:
+    if on_cpu or pick_device(asked.device).type != "cuda":
+        if asked.gpus:
+            raise UsageError(f"--gpus {asked.gpus}, but there is none here", remedy="leave --gpus out")
+        return Here("", count_cores()), asked.processes or 1
+    there = visible_gpus()
+    chosen = pick_device(asked.device).index
+    mine = there if chosen is None else [there[chosen]]
+    wanted = asked.gpus or asked.processes or len(mine)
+    if wanted > len(mine):
+        raise UsageError(f"{wanted} processes for {len(mine)} GPU(s)", remedy="each has a GPU of its own")
+    return Here(",".join(mine[:wanted]), count_cores()), asked.processes or wanted
+
+
+def _overlay(root: Path, name: str) -> str:
+    """The file of an overlay: "adversarial" and "adversarial.yaml" both name one."""
+    file = name if name.endswith((".yaml", ".yml", ".json")) else f"{name}.yaml"
+    if not (root / "configs" / file).is_file():
+        there = sorted(path.stem for path in (root / "configs").glob("*.yaml"))
+        raise ModelError(
+            f"has no configuration '{name}'" + near(name, there),
+            path=root,
+            remedy=f"there are {', '.join(there)}",
+        )
+    return file
+
+
+def _figures(run: Path) -> dict[str, Any]:
+    """The best of each figure that the validations gave."""
+    try:
+        figures = json.loads((run / "docs" / "provenance.json").read_text("utf-8"))["figures"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    names = sorted({name for figure in figures for name in figure if name != "epoch"})
+    return {"best": {name: max(figure[name] for figure in figures if name in figure) for name in names}}
+
+
+@contextlib.contextmanager
+def _shown(session: Session, training: Training) -> Iterator[Callable[[], None]]:
+    """A bar for a person who watches, else a line from time to time."""
+    begun, start, said = training.epoch, time.monotonic(), time.monotonic()
+
+    def words(epoch: int) -> str:
+        best = _best(training.log)
+        text = f"epoch {epoch} of {training.epochs}" + (f", best {best}" if best else "")
+        if epoch > begun:
+            left = (time.monotonic() - start) / (epoch - begun) * (training.epochs - epoch)
+            text += f", {duration(left)} left"
+        return text
+
+    if session.shows_progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (BarColumn(), TextColumn("{task.description}", markup=False))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("starting", total=training.epochs, completed=begun)
+
+            def move() -> None:
+                epoch = training.epoch
+                progress.update(task, completed=epoch, description=words(epoch))
+
+            yield move
+        return
+    shown = begun
+
+    def line() -> None:
+        nonlocal said, shown
+        epoch = training.epoch
+        if epoch > shown and time.monotonic() - said >= _LINE_EVERY:
+            said, shown = time.monotonic(), epoch
+            session.say(words(epoch))
+
+    yield line
+
+
+def _best(log: Path) -> str:
+    """The best figure of the validations so far, from the end of the log."""
+    if not log.is_file():
+        return ""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - (1 << 16)))
+        found = _BEST.findall(stream.read())
+    return f"{found[-1][0].decode()} {float(found[-1][1]):.2f}" if found else ""
