@@ -23,6 +23,9 @@ _STEPS = 30
 _LOWEST, _HIGHEST = -36.0, 8.0
 """Logarithms of the prices between which a budget is looked for, relative to the mean energy of a block."""
 
+_BRACKETS = ((-0.1, 0.1), (-1.0, 1.0), (_LOWEST, _HIGHEST))
+"""Where a price is looked for, in logarithms: close to a guess, farther from it, and as without any."""
+
 _CLEAR = 1.001
 """Bisection ends where one block is undecided; a little above, rounding decides nothing."""
 
@@ -38,9 +41,25 @@ def choose(energy: torch.Tensor, masks: torch.Tensor, price: torch.Tensor) -> to
     Returns:
         (blocks,), or (prices, blocks): numbers of masks.
     """
-    kept, sizes = _kept(energy, masks), masks.sum(dim=1)
-    chosen = [(kept - one * sizes).argmax(dim=1) for one in price.reshape(-1)]
-    return torch.stack(chosen).reshape(*price.shape, -1)
+    prices = price.reshape(-1)
+    graph = torch.jit.is_tracing() or torch.compiler.is_exporting()
+    if graph or masks[0].any():
+        chosen = _best(energy, masks, prices)
+    else:  # where no coefficient is worth its price the empty mask is best
+        busy = (energy.amax(dim=1) > prices.amin()).nonzero()[:, 0]
+        chosen = torch.zeros(len(prices), len(energy), dtype=torch.long, device=energy.device)
+        chosen[:, busy] = _best(energy[busy], masks, prices)
+    return chosen.reshape(*price.shape, -1)
+
+
+def _best(energy: torch.Tensor, masks: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+    """(prices, blocks): numbers of masks."""
+    sizes = masks.sum(dim=1)
+    if len(prices) > 1:
+        kept = _kept(energy, masks)
+        return torch.stack([(kept - price * sizes).argmax(dim=1) for price in prices])
+    with torch.autocast(energy.device.type, enabled=False):
+        return torch.addmm(-prices * sizes, energy, masks.to(energy.dtype).T).argmax(dim=1)[None]
 
 
 def _kept(energy: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -65,12 +84,18 @@ def price_of(energy: torch.Tensor, masks: torch.Tensor, budget: float) -> torch.
 
 def prices_of(energy: torch.Tensor, masks: torch.Tensor, budgets: Sequence[float]) -> list[torch.Tensor]:
     """`price_of` for each of several budgets."""
-    sizes, kept = masks.sum(dim=1), _kept(energy, masks)
-    unit = kept.amax(dim=1).mean().clamp_min(torch.finfo(energy.dtype).tiny)
     graph = torch.jit.is_tracing() or torch.compiler.is_exporting()
     if graph or len(energy) < _WORTH_SORTING:
-        return [_bisected(kept, sizes, unit, budget) for budget in budgets]
-    return [_narrowed(kept, sizes, unit, budget) for budget in budgets]
+        sizes, kept = masks.sum(dim=1), _kept(energy, masks)
+        return [_bisected(kept, sizes, _unit(kept), budget) for budget in budgets]
+    few = spread(energy, _WORTH_SORTING // 2)
+    guesses = prices_of(few, masks, budgets)
+    return [_narrowed(energy, masks, guess, budget) for guess, budget in zip(guesses, budgets, strict=True)]
+
+
+def _unit(kept: torch.Tensor) -> torch.Tensor:
+    """The mean energy of a block: what prices are looked for around."""
+    return kept.amax(dim=1).mean().clamp_min(torch.finfo(kept.dtype).tiny)
 
 
 def _bisected(kept: torch.Tensor, sizes: torch.Tensor, unit: torch.Tensor, budget: float) -> torch.Tensor:
@@ -83,26 +108,45 @@ def _bisected(kept: torch.Tensor, sizes: torch.Tensor, unit: torch.Tensor, budge
     return unit * high.exp() * _CLEAR
 
 
-def _narrowed(kept: torch.Tensor, sizes: torch.Tensor, unit: torch.Tensor, budget: float) -> torch.Tensor:
-    """The same, without the blocks that choose as many values at either end of what is left."""
+def _narrowed(energy: torch.Tensor, masks: torch.Tensor, guess: torch.Tensor, budget: float) -> torch.Tensor:
+    """The same around a guess, without the blocks that choose alike at either end of what is left."""
+    sizes, count, unit = masks.sum(dim=1), len(energy), guess
 
-    def chosen(at: torch.Tensor) -> torch.Tensor:
+    def chosen(kept: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         return sizes[(kept - unit * at.exp() * sizes).argmax(dim=1)]
 
-    count, settled = len(kept), 0
-    low, high = torch.full_like(unit, _LOWEST), torch.full_like(unit, _HIGHEST)
-    many, few = chosen(low), chosen(high)
+    for lowest, highest in _BRACKETS:
+        if (lowest, highest) == _BRACKETS[-1]:
+            unit = torch.stack([_unit(_kept(part, masks)) for part in energy.split(_WORTH_SORTING)]).mean()
+        low, high = torch.full_like(unit, lowest), torch.full_like(unit, highest)
+        open_: list[torch.Tensor] = []
+        many: list[torch.Tensor] = []
+        few: list[torch.Tensor] = []
+        settled = most = 0
+        for part in energy.split(_WORTH_SORTING):
+            kept = _kept(part, masks)
+            at_low, at_high = chosen(kept, low), chosen(kept, high)
+            differ = at_low != at_high
+            settled += int(at_high[~differ].sum())
+            most += int(at_low.sum())
+            open_.append(kept[differ])
+            many.append(at_low[differ])
+            few.append(at_high[differ])
+        least = settled + sum(int(part.sum()) for part in few)
+        if least / count <= budget < most / count:
+            break
+    kept, more, fewer = torch.cat(open_), torch.cat(many), torch.cat(few)
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        now = chosen(middle)
+        now = chosen(kept, middle)
         if (settled + int(now.sum())) / count > budget:
-            low, many = middle, now
+            low, more = middle, now
         else:
-            high, few = middle, now
-        open_ = many != few
-        if int(open_.sum()) < len(kept) // 2:
-            settled += int(few[~open_].sum())
-            kept, many, few = kept[open_], many[open_], few[open_]
+            high, fewer = middle, now
+        differ = more != fewer
+        if int(differ.sum()) < len(kept) // 2:
+            settled += int(fewer[~differ].sum())
+            kept, more, fewer = kept[differ], more[differ], fewer[differ]
     return unit * high.exp() * _CLEAR
 
 

@@ -42,7 +42,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, *S) -> (B, C, *S)."""
-        return x + self.mix(self.activation(self.conv(x)))
+        made: torch.Tensor = self.mix(self.activation(self.conv(x)))
+        return made.add_(x)
 
 
 class CentredBlocks(nn.Module):

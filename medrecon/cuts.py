@@ -65,3 +65,15 @@ def arithmetic(shape: Sequence[int], tiles: Sequence[tuple[Span, ...]]) -> float
     """What the tiles take beside one pass over the whole: 1 where nothing is computed twice."""
     work = sum(math.prod(span.high - span.low for span in tile) for tile in tiles)
     return work / math.prod(shape)
+
+
+def slabs(grid: Sequence[int], most: int) -> list[slice]:
+    """Cut the first axis of (B, *positions), so that no slab of all images holds many more positions.
+
+    Args:
+        grid: the shape.
+        most: positions of a slab, all images together; a slab has one row at least.
+    """
+    row = math.prod(grid) // max(1, grid[1])
+    each = max(1, most // max(1, row))
+    return [slice(start, min(start + each, grid[1])) for start in range(0, grid[1], each)]

@@ -112,3 +112,23 @@ def test_rows_are_spread_evenly() -> None:
     assert len(some) == 10
     assert (some[0], some[-1]) == (0, 999)
     assert some.diff().min() >= 110
+
+
+@pytest.mark.parametrize("misled", [False, True])
+def test_a_price_for_many_blocks_is_that_of_all_of_them(misled: bool) -> None:
+    chance = torch.Generator().manual_seed(4)
+    energy = torch.randn(9000, 24, generator=chance).pow(6)
+    masks = prefixes(torch.arange(24), 12)
+    if misled:  # a sample of evenly spaced blocks would see nothing
+        energy[torch.linspace(0, 8999, 2048, dtype=torch.float64).round().long()] = 0
+    sizes = masks.sum(dim=1)
+    for budget in (0.5, 4.0, 15.0):
+        price = price_of(energy, masks, budget)
+        assert sizes[choose(energy, masks, price)].float().mean() <= budget
+        lower = sizes[choose(energy, masks, price / 1.003)].float().mean()
+        assert lower > budget - 0.01
+        if misled:
+            assert lower > budget
+    everything = sizes[choose(energy, masks, price_of(energy, masks, 24.0))].float().mean()
+    assert everything > (18.5 if misled else 23.9)
+    assert not sizes[choose(energy, masks, price_of(energy, masks, -1.0))].any()

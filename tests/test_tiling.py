@@ -285,8 +285,8 @@ def test_statistics_are_those_of_the_volume_not_of_a_window() -> None:
 
 
 @pytest.mark.parametrize("slices", [300, 512, 1000, 2000])
-def test_real_sizes_take_at_most_half_as_much_again(slices: int) -> None:
+def test_real_sizes_take_little_more_arithmetic_than_one_piece(slices: int) -> None:
     shape = (512, 512, slices)
     tiles = plan_tiles(shape, 8, 48, MOST_VOXELS)
-    assert arithmetic(shape, tiles) <= 1.5
+    assert arithmetic(shape, tiles) <= 1.3
     assert math.prod(largest_tile(tiles)) <= MOST_VOXELS

@@ -20,6 +20,7 @@ from medrecon.allocation import (
     price_of,
     spread,
 )
+from medrecon.cuts import slabs
 from medrecon.dct import analyse, block_basis, low_frequencies
 from medrecon.encoders.conv import pad_to_multiple
 from medrecon.encoders.naming import resolve_layers
@@ -101,15 +102,37 @@ class AdaptiveEncoder(nn.Module):
             ModelError: when a name is not one of the levels.
         """
         wanted = resolve_layers(names, list(self.rates))
-        voxels = image[0, 0].numel()
-        coefficients = analyse(pad_to_multiple(image, self.size), self.basis, self.size)
-        rows = coefficients.movedim(1, -1)
-        partial = [name for name in wanted if self.rates[name] < 1]
-        dropped = self._dropped(rows, partial, voxels) if partial else {}
-        return {
-            name: rows.masked_fill(dropped[name], 0).movedim(-1, 1) if name in dropped else coefficients
-            for name in wanted
+        if self._prices is not None and not torch.is_grad_enabled():
+            return self._in_slabs(image, wanted)
+        rows = self._rows(image)
+        return {name: kept.movedim(-1, 1) for name, kept in self._kept(rows, wanted, image[0, 0].numel())}
+
+    def _in_slabs(self, image: torch.Tensor, names: Sequence[str]) -> Features:
+        """The same, some blocks after the other: what is at work stays in the processor's cache."""
+        grid = [-(-n // self.size) for n in image.shape[2:]]
+        features = {
+            name: image.new_empty((image.shape[0], *grid, self.channels), dtype=self.basis.dtype)
+            for name in names
         }
+        for slab in slabs((image.shape[0], *grid), _AT_ONCE):
+            voxels = slice(slab.start * self.size, slab.stop * self.size)
+            rows = self._rows(image[:, :, voxels])
+            for name, kept in self._kept(rows, names, image[0, 0].numel()):
+                features[name][:, slab] = kept
+        return {name: feature.movedim(-1, 1) for name, feature in features.items()}
+
+    def _rows(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 1, *spatial) -> (B, *blocks, channels): all coefficients."""
+        return analyse(pad_to_multiple(image, self.size), self.basis, self.size).movedim(1, -1)
+
+    def _kept(
+        self, rows: torch.Tensor, names: Sequence[str], voxels: int
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Each level's (B, *blocks, channels): zero where it does not keep a coefficient."""
+        partial = [name for name in names if self.rates[name] < 1]
+        dropped = self._dropped(rows, partial, voxels) if partial else {}
+        for name in names:
+            yield name, rows.masked_fill(dropped[name], 0) if name in dropped else rows
 
     def _dropped(self, rows: torch.Tensor, names: Sequence[str], voxels: int) -> dict[str, torch.Tensor]:
         """(B, *blocks, channels) for each level: which coefficients it does not keep; the means it does."""

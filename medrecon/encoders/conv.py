@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
-from torch.nn import functional
 
 from medrecon.blocks import CentredBlocks, ResidualBlock
 from medrecon.dct import analyse, block_basis
@@ -123,5 +122,9 @@ class ConvEncoder(nn.Module):
 
 def pad_to_multiple(image: torch.Tensor, multiple: int) -> torch.Tensor:
     """Repeat the far ends of (B, C, *spatial) until each axis is a multiple of `multiple`."""
-    padding = [p for size in reversed(image.shape[2:]) for p in (0, -size % multiple)]
-    return functional.pad(image, padding, mode="replicate") if any(padding) else image
+    for axis, size in enumerate(image.shape[2:], start=2):
+        if size % multiple:
+            sides = [1] * image.ndim
+            sides[axis] = -size % multiple
+            image = torch.cat([image, image.narrow(axis, size - 1, 1).repeat(sides)], dim=axis)
+    return image
