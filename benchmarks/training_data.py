@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundle", default="volume_autoencoder")
     parser.add_argument("--levels", nargs="+", default=["level3", "level4", "level5"])
     parser.add_argument("--steps", type=int, default=1000, help="of each training")
-    parser.add_argument("--shares", nargs="+", type=float, default=[0.0, 0.3, 1.0], help="of phantoms")
+    parser.add_argument("--shares", nargs="*", type=float, default=[0.0, 0.3, 1.0], help="of phantoms")
     parser.add_argument("--weights", nargs="*", default=[], type=Path, help="measure these too")
     args = parser.parse_args(argv)
     scans, refused = pick_scans(args.scans, args.held_out, args.hu)

@@ -182,3 +182,40 @@ def test_scaling_fits_slopes(
     assert [row["voxels"] for row in content["rows"]] == [24**3, 40**3]
     assert all(row["seconds"] > 0 for row in content["rows"])
     assert set(content["slopes"]) == {"seconds", "processor_seconds", "peak_gib"}
+
+
+def test_everything_runs_each_once_and_says_which_failed(
+    benchmark: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script, out = benchmark("everything"), tmp_path / "out"
+    plans = script.plan(tmp_path, tmp_path / "ct", out, 40)
+    for name, words in plans.items():
+        source = (ROOT / "benchmarks" / words[0]).read_text()
+        for option in (word for word in words if word.startswith("--")):
+            assert f'"{option}"' in source or (option == "--json" and "parser_for(" in source), name
+    monkeypatch.setattr(script, "HERE", tmp_path)
+    (tmp_path / "good.py").write_text("print('| found | 7 |')")
+    (tmp_path / "bad.py").write_text("raise SystemExit(3)")
+    toys = {"good": ["good.py"], "bad": ["bad.py"]}
+    monkeypatch.setattr(script, "plan", lambda *_: toys)
+    words = [str(tmp_path), str(tmp_path / "ct"), "--output", str(out)]
+    with pytest.raises(SystemExit) as failed:
+        script.main(words)
+    assert failed.value.code == 1
+    assert {name: each["exit_code"] for name, each in result(out / "summary.json").items()} == {
+        "good": 0,
+        "bad": 3,
+    }
+    assert "| found | 7 |" in (out / "summary.md").read_text()
+    (tmp_path / "good.py").write_text("raise SystemExit(4)")
+    (tmp_path / "bad.py").write_text("print('mended')")
+    script.main(words)
+    page = (out / "summary.md").read_text()
+    assert "mended" in page
+    assert "| found | 7 |" in page, "what was done stays"
+    with pytest.raises(SystemExit):
+        script.main([*words, "--only", "nothing"])
+    assert "no benchmark nothing" in capsys.readouterr().err

@@ -67,6 +67,37 @@ def test_subset_vs_single_trains_with_the_same_steps(
     assert (bundle / "models" / "model.pt").read_bytes() == before
 
 
+def test_training_data_compares_scans_with_phantoms(
+    benchmark: Callable[[str], ModuleType],
+    toy_bundle: Callable[[str], Path],
+    readable: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script, out, shares = benchmark("training_data"), tmp_path / "data.json", []
+    real = script.train
+
+    def train(
+        bundle: str, scans: Path, held_out: list[str], overrides: dict[str, Any], **options: Any
+    ) -> Any:
+        shares.append(overrides["phantom_share"])
+        small = {"patch_size": [16, 16], "batch_size": 1, "fit_patches": 3, "phantom_count": 50}
+        return real(bundle, scans, held_out, {**small, **overrides}, **options)
+
+    monkeypatch.setattr(script, "train", train)
+    bundle = toy_bundle("slice_autoencoder")
+    weights = bundle / "models" / "model.pt"
+    words = [str(readable), "--bundle", str(bundle), "--held-out", "mr_head*", "--crop", "16", "16", "4"]
+    script.main([*words, "--steps", "3", "--weights", str(weights), "--levels", "level4", "--json", str(out)])
+    content = result(out)
+    assert shares == [0.0, 0.3, 1.0]
+    assert list(content["psnr"]) == ["scans alone", "30% phantoms", "phantoms alone", "model.pt"]
+    found = [values["level4"] for values in content["psnr"].values()]
+    assert np.isfinite(found).all()
+    assert content["scans"] == ["mr_head"]
+    assert found[0] != found[2], "they were trained on other data"
+
+
 def test_baselines_train_for_the_same_time(
     benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], readable: Path, tmp_path: Path
 ) -> None:
