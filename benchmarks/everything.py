@@ -1,6 +1,6 @@
 """Every benchmark in turn, and one page of what they found.
 
-    python benchmarks/everything.py SCANS SCAN --output OUT         # hours; see README.md for the time of each
+    python benchmarks/everything.py SCANS SCAN --output OUT      # hours; README.md has the time of each
     python benchmarks/everything.py SCANS SCAN --only machine throughput --output OUT
 
 SCANS is the folder of scans, SCAN one large CT of it. Each benchmark is a process of its own;
