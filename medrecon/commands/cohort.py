@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +10,11 @@ import psutil
 
 from medrecon.clusters import LOCAL, Place, check_cluster, count_cores, parse_options
 from medrecon.cohort.plan import plan_studies
-from medrecon.cohort.progress import Tally, duration
+from medrecon.cohort.progress import duration
 from medrecon.cohort.run import Summary, run_cohort
 from medrecon.cohort.settings import Settings
 from medrecon.commands.faults import PARTIAL, fault_of
+from medrecon.commands.progress import long_work
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
 from medrecon.errors import MedreconError, UsageError
@@ -60,7 +58,7 @@ def reconstruct_cohort(
         + ("" if place.cluster == LOCAL else f" on {place.nodes} node(s) of {place.cluster}")
         + (f", GPU {', '.join(place.accelerators)}" if place.accelerators else "")
     )
-    with _shown(session, len(plan.studies)) as watch:
+    with long_work(session, len(plan.studies), every=_LINE_EVERY, first="starting workers") as show:
         summary = run_cohort(
             plan,
             output,
@@ -69,7 +67,7 @@ def reconstruct_cohort(
             fault_of,
             retries=asked.retries,
             overwrite=asked.overwrite,
-            watch=watch,
+            watch=lambda tally: show(tally.ended, tally.words),
             cores=cores,
         )
     return _outcome(session, summary)
@@ -125,31 +123,6 @@ def _accelerators(asked: Asked, device: str) -> tuple[str, ...]:
     if (asked.gpus or 0) > len(there):
         raise UsageError(f"--gpus {asked.gpus}, but there are {len(there)}", remedy="ask for fewer")
     return tuple(there[: asked.gpus or len(there)])
-
-
-@contextlib.contextmanager
-def _shown(session: Session, total: int) -> Iterator[Callable[[Tally], None]]:
-    """A bar for a person who watches, else a line from time to time."""
-    if session.shows_progress:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        columns = (BarColumn(), TextColumn("{task.description}", markup=False))
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("starting workers", total=total)
-            yield lambda tally: progress.update(
-                task, completed=tally.ended, description=tally.words() if tally.ended else "starting workers"
-            )
-        return
-    said = time.monotonic()
-
-    def line(tally: Tally) -> None:
-        nonlocal said
-        if time.monotonic() - said >= _LINE_EVERY:
-            said = time.monotonic()
-            session.say(tally.words())
-
-    yield line
 
 
 def _outcome(session: Session, summary: Summary) -> Outcome:

@@ -1,8 +1,9 @@
-"""Progress bars on stderr."""
+"""Progress on stderr: bars for a person who watches, lines for a log."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from medrecon.commands.session import Session
@@ -32,3 +33,40 @@ def progress_bar(session: Session, label: str) -> Iterator[Tick | None]:
             progress.update(task, completed=done, total=of)
 
         yield tick
+
+
+@contextlib.contextmanager
+def long_work(
+    session: Session, total: int, *, every: float, first: str
+) -> Iterator[Callable[[int, Callable[[], str]], None]]:
+    """A bar with words of its own for a person who watches, else a line from time to time.
+
+    Args:
+        session: whose streams are used.
+        total: steps in all.
+        every: seconds between two lines.
+        first: what the bar says before the first step.
+
+    Yields:
+        To be called with (done, words); the words are made only when they are shown.
+    """
+    if session.shows_progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (BarColumn(), TextColumn("{task.description}", markup=False))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(first, total=total)
+            yield lambda done, words: progress.update(
+                task, completed=done, description=words() if done else first
+            )
+        return
+    said = time.monotonic()
+
+    def line(done: int, words: Callable[[], str]) -> None:
+        nonlocal said
+        if time.monotonic() - said >= every:
+            said = time.monotonic()
+            session.say(words())
+
+    yield line

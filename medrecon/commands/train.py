@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from medrecon.bundle import find_bundle, near, read_training
 from medrecon.choices import encoder_setting, pick_device, visible_gpus
 from medrecon.clusters import LOCAL, Place, check_cluster, count_cores, parse_options
 from medrecon.cohort.progress import duration
+from medrecon.commands.progress import long_work
 from medrecon.commands.session import Outcome, Session
 from medrecon.errors import ModelError, UsageError
 from medrecon.launch import Training, launch, plan_training
@@ -87,7 +88,12 @@ def train_bundle(
     session.say(
         f"{len(used)} scan(s), {processes} process(es){machines}, {training.epochs} epochs; {training.log}"
     )
-    with _shown(session, training) as tick:
+    words = partial(_words, training, training.epoch, time.monotonic())
+    with long_work(session, training.epochs, every=_LINE_EVERY, first="starting") as show:
+
+        def tick() -> None:
+            show(training.epoch, words)
+
         ended = launch(training, runner, restarts=asked.restarts, tick=tick, say=session.say)
     data: dict[str, Any] = {
         "run": str(run),
@@ -99,14 +105,14 @@ def train_bundle(
         **_figures(run),
     }
 
-    def show(console: Console) -> None:
+    def tell(console: Console) -> None:
         said = "was done already" if not ended.attempts else f"trained in {duration(ended.seconds)}"
         console.print(f"{run}: {said}" + (f", {ended.attempts} attempts" if ended.attempts > 1 else ""))
         for name, value in data.get("best", {}).items():
             console.print(f"best {name} of its validations: {value:.2f}")
         console.print(f"use it:  medrecon reconstruct INPUT OUTPUT --bundle {run}")
 
-    return Outcome(data, show)
+    return Outcome(data, tell)
 
 
 def runner_of(asked: Asked) -> tuple[Runner, int]:
@@ -166,43 +172,14 @@ def _figures(run: Path) -> dict[str, Any]:
     return {"best": {name: max(figure[name] for figure in figures if name in figure) for name in names}}
 
 
-@contextlib.contextmanager
-def _shown(session: Session, training: Training) -> Iterator[Callable[[], None]]:
-    """A bar for a person who watches, else a line from time to time."""
-    begun, start, said = training.epoch, time.monotonic(), time.monotonic()
-
-    def words(epoch: int) -> str:
-        best = _best(training.log)
-        text = f"epoch {epoch} of {training.epochs}" + (f", best {best}" if best else "")
-        if epoch > begun:
-            left = (time.monotonic() - start) / (epoch - begun) * (training.epochs - epoch)
-            text += f", {duration(left)} left"
-        return text
-
-    if session.shows_progress:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        columns = (BarColumn(), TextColumn("{task.description}", markup=False))
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("starting", total=training.epochs, completed=begun)
-
-            def move() -> None:
-                epoch = training.epoch
-                progress.update(task, completed=epoch, description=words(epoch))
-
-            yield move
-        return
-    shown = begun
-
-    def line() -> None:
-        nonlocal said, shown
-        epoch = training.epoch
-        if epoch > shown and time.monotonic() - said >= _LINE_EVERY:
-            said, shown = time.monotonic(), epoch
-            session.say(words(epoch))
-
-    yield line
+def _words(training: Training, begun: int, start: float) -> str:
+    """How far it is, and how long it will take."""
+    epoch, best = training.epoch, _best(training.log)
+    text = f"epoch {epoch} of {training.epochs}" + (f", best {best}" if best else "")
+    if epoch > begun:
+        left = (time.monotonic() - start) / (epoch - begun) * (training.epochs - epoch)
+        text += f", {duration(left)} left"
+    return text
 
 
 def _best(log: Path) -> str:
