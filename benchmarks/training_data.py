@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         measure(name, done.network)
     for file in args.weights:
         network, _ = open_network(args.bundle, [f"{Path(args.bundle).name}={file}"])
-        measure(file.name, network)
+        measure(str(file), network)
     for level in args.levels:
         print(f"\nPSNR in dB at {level}, {Path(args.bundle).name}, middle {args.crop} of each scan:\n")
         rows = [

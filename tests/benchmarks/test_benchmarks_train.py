@@ -91,7 +91,7 @@ def test_training_data_compares_scans_with_phantoms(
     script.main([*words, "--steps", "3", "--weights", str(weights), "--levels", "level4", "--json", str(out)])
     content = result(out)
     assert shares == [0.0, 0.3, 1.0]
-    assert list(content["psnr"]) == ["scans alone", "30% phantoms", "phantoms alone", "model.pt"]
+    assert list(content["psnr"]) == ["scans alone", "30% phantoms", "phantoms alone", str(weights)]
     found = [values["level4"] for values in content["psnr"].values()]
     assert np.isfinite(found).all()
     assert content["scans"] == ["mr_head"]

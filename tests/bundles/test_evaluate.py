@@ -40,7 +40,7 @@ def test_each_scan_and_result_beside_its_controls(
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == ["metrics.csv", "metrics.json"]
     table = json.loads((out / "metrics.json").read_text())
-    assert (table["model"], table["version"]) == (name, "0.2.0")
+    assert (table["model"], table["version"]) == (name, "0.3.0")
     weights = (bundle / "models" / "model.pt").read_bytes()
     assert table["weights_sha256"] == hashlib.sha256(weights).hexdigest()
     rows = table["results"]

@@ -111,7 +111,7 @@ def test_nothing_is_missing(
         options = {"dataset_dir": folder, "output_dir": str(tmp_path / config), "device": "cpu"}
         made = workflow(bundle, config, kind="inference", **options)
         assert made.check_properties() == []
-        assert made.version == "0.2.0"
+        assert made.version == "0.3.0"
         assert len(made.dataset_data) == 2
 
 
