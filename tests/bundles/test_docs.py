@@ -39,6 +39,7 @@ def test_the_python_example_runs(
     exec(code, {})
     exported = torch.export.load("model.pt2").module()
     assert exported(torch.rand(1, 1, *[64] * DIMS[name])).shape == (1, 1, *[64] * DIMS[name])
+    assert (tmp_path / "model.onnx").stat().st_size > 1000
 
 
 @bundles

@@ -200,3 +200,16 @@ def test_torch_export(name: str, tmp_path: Path, small_bundle: Callable[[str], P
     exported = torch.export.load(tmp_path / "model.pt2").module()
     with torch.no_grad():
         torch.testing.assert_close(exported(image), network(image), rtol=0, atol=1e-5)
+
+
+@bundles
+def test_onnx(name: str, tmp_path: Path, small_bundle: Callable[[str], Path]) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    network, dims = network_of(small_bundle(name)), DIMS[name]
+    image = torch.rand(1, 1, *[64] * dims)
+    torch.onnx.export(network, (image,), tmp_path / "model.onnx", dynamo=True, verbose=False)
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    other = image.flip(-1).square()  # not the image that it was made with: its price is found anew
+    (made,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(made), network(other), rtol=0, atol=1e-5)
