@@ -207,8 +207,9 @@ def test_autoencoderkl_goes_on_from_its_checkpoint(
     arguments += ["--held-out", "mr_*"]
     script.main([*arguments, "--minutes", "0.002"])
     before = json.loads((run_folder / "autoencoderkl.json").read_text("utf-8"))
-    script.main([*arguments, "--minutes", "0.02"])
+    more = before["minutes"] + 0.01  # on a busy machine the first two steps alone may take long
+    script.main([*arguments, "--minutes", str(more)])
     after = json.loads((run_folder / "autoencoderkl.json").read_text("utf-8"))
     assert after["steps"] > before["steps"]
-    assert after["minutes"] >= 0.02
+    assert after["minutes"] >= more
     assert (run_folder / "model.pt").is_file()
