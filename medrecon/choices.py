@@ -72,6 +72,38 @@ def visible_gpus() -> list[str]:
     return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
+def pick_gpus(device: str, count: int | None, *, here: bool) -> tuple[str, ...]:
+    """The GPUs of each machine that are to be used, as CUDA_VISIBLE_DEVICES names them.
+
+    Args:
+        device: what `--device` says.
+        count: what `--gpus` says; None takes all there are here, on a cluster one where `device` is "cuda".
+        here: on this machine, not on a cluster.
+
+    Raises:
+        UsageError: more than there are, some with `--device cpu`, or a number of one on a cluster.
+    """
+    if device == "cpu" and count:
+        raise UsageError(f"--gpus {count} with --device cpu", remedy="leave one of them out")
+    if device == "cpu" or count == 0:
+        return ()
+    if not here:
+        if device.startswith("cuda:"):
+            raise UsageError(f"--device {device} on a cluster", remedy="use --device cuda and --gpus N")
+        return tuple(str(number) for number in range(int(device == "cuda") if count is None else count))
+    chosen = pick_device(device)
+    if chosen.type != "cuda":
+        if count:
+            raise UsageError(f"--gpus {count}, but there is none here", remedy="leave --gpus out")
+        return ()
+    there = visible_gpus()
+    if chosen.index is not None:
+        return (there[chosen.index],)
+    if (count or 0) > len(there):
+        raise UsageError(f"--gpus {count}, but there are {len(there)}", remedy="ask for fewer")
+    return tuple(there[: count or len(there)])
+
+
 def encoder_setting(config: Any, file: Path | None, root: Path) -> dict[str, Any]:
     """What a bundle's train.yaml must be told of `--encoder-weights`.
 

@@ -69,12 +69,14 @@ def check_cluster(cluster: str) -> None:
         )
 
 
-def parse_options(given: Sequence[str]) -> dict[str, Any]:
+def parse_options(given: Sequence[str], cluster: str, nodes: int) -> dict[str, Any]:
     """NAME=VALUE of `--cluster-option`, the values as YAML; a time such as 04:00:00 stays a text.
 
     Raises:
-        UsageError: one that is not of this form.
+        UsageError: one that is not of this form; options or several nodes of this machine.
     """
+    if cluster == LOCAL and (nodes > 1 or given):
+        raise UsageError("--nodes and --cluster-option need a --cluster", remedy="add --cluster slurm")
     options = {}
     for text in given:
         name, found, value = text.partition("=")

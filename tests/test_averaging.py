@@ -14,7 +14,8 @@ from torch import nn
 from medrecon.averaging import WeightAverage
 from medrecon.checkpoints import keep_checkpoints
 from medrecon.errors import ModelError
-from medrecon.training import image_is_target
+
+from .tiny_trainer import trainer_of
 
 
 class Masked(nn.Module):
@@ -34,21 +35,13 @@ class Masked(nn.Module):
         return self.conv(image)
 
 
-def trainer_of(network: nn.Module, epochs: int) -> SupervisedTrainer:
-    return SupervisedTrainer(
-        device=torch.device("cpu"),
-        max_epochs=epochs,
-        train_data_loader=[{"image": torch.rand(1, 1, 4, 4)}] * 3,
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.3),
-        loss_function=nn.MSELoss(),
-        prepare_batch=image_is_target,
-    )
+def small(network: nn.Module, epochs: int) -> SupervisedTrainer:
+    return trainer_of(network, epochs, [torch.rand(1, 1, 4, 4)] * 3, rate=0.3)
 
 
 def test_it_averages_the_weights_of_the_steps() -> None:
     network = Masked()
-    average, trainer = WeightAverage(network, 3), trainer_of(network, 4)
+    average, trainer = WeightAverage(network, 3), small(network, 4)
     average.attach(trainer)
     expected = network.conv.weight.detach().clone()
 
@@ -67,7 +60,7 @@ def test_it_averages_the_weights_of_the_steps() -> None:
 
 def test_buffers_are_those_of_the_network() -> None:
     network = Masked()
-    average, trainer = WeightAverage(network, 10), trainer_of(network, 1)
+    average, trainer = WeightAverage(network, 10), small(network, 1)
     average.attach(trainer)
     network.masks.copy_(torch.tensor([False, True]))  # fitted after the average was made
     trainer.run()
@@ -83,7 +76,7 @@ def test_it_goes_on_from_a_checkpoint_to_the_last_bit(steps: int, tmp_path: Path
     for folder, parts in (("straight", [5]), ("cut", [2, 5])):
         for epochs in parts:
             network = Masked()
-            average, trainer = WeightAverage(network, steps), trainer_of(network, epochs)
+            average, trainer = WeightAverage(network, steps), small(network, epochs)
             average.attach(trainer)
             kept = {"network": network, "average": average}
             trainer.add_event_handler(

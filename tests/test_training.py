@@ -31,6 +31,8 @@ from medrecon.training import (
     validation_items,
 )
 
+from .tiny_trainer import trainer_of
+
 
 @pytest.fixture
 def folder(tmp_path: Path, make_ct: Callable[..., np.ndarray], make_nifti: Callable[..., np.ndarray]) -> Path:
@@ -145,23 +147,14 @@ def test_prepare_batch_makes_the_image_its_own_target() -> None:
     assert image is target
 
 
-def trainer_of(network: nn.Module, epochs: int, **options: Any) -> SupervisedTrainer:
-    return SupervisedTrainer(
-        device=torch.device("cpu"),
-        max_epochs=epochs,
-        train_data_loader=[{"image": torch.ones(1, 1, 4, 4)}] * 2,
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
-        loss_function=nn.MSELoss(),
-        prepare_batch=image_is_target,
-        **options,
-    )
+def small(network: nn.Module, epochs: int, **options: Any) -> SupervisedTrainer:
+    return trainer_of(network, epochs, [torch.ones(1, 1, 4, 4)] * 2, rate=0.1, **options)
 
 
 def test_gradients_are_clipped_and_broken_ones_refused() -> None:
     network = nn.Conv2d(1, 1, 1)
     norms: list[float] = []
-    trainer = trainer_of(network, 1, train_handlers=[ClipGradients(network, 0.25)])
+    trainer = small(network, 1, train_handlers=[ClipGradients(network, 0.25)])
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def note(engine: Engine) -> None:
@@ -175,13 +168,13 @@ def test_gradients_are_clipped_and_broken_ones_refused() -> None:
     before = network.weight.detach().clone()
     network.weight.register_hook(lambda gradient: gradient * float("nan"))
     with pytest.raises(ModelError, match="gradients of iteration 1 are not finite"):
-        trainer_of(network, 1, train_handlers=[ClipGradients(network, 0.25)]).run()
+        small(network, 1, train_handlers=[ClipGradients(network, 0.25)]).run()
     assert torch.equal(network.weight, before), "no weight was spoiled"
 
 
 def test_checkpoints_the_two_newest_are_kept_and_the_weights_are_halved(tmp_path: Path) -> None:
     network = nn.Conv2d(1, 2, 3, padding=1)
-    trainer = trainer_of(nn.Sequential(network, nn.Conv2d(2, 1, 1)), 4)
+    trainer = small(nn.Sequential(network, nn.Conv2d(2, 1, 1)), 4)
     parts = {"network": network, "trainer": trainer}
     SaveWhole(tmp_path / "new" / "run", parts, network).attach(trainer)
     trainer.run()
@@ -196,20 +189,20 @@ def test_a_new_run_over_an_old_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoint_epoch=90.pt").touch()
     network = nn.Conv2d(1, 1, 1)
     with pytest.raises(ModelError, match="checkpoints of a run before") as refused:
-        keep_checkpoints(trainer_of(network, 1), network, tmp_path, {"network": network})
+        keep_checkpoints(small(network, 1), network, tmp_path, {"network": network})
     assert "--resume true" in str(refused.value)
 
 
 def test_the_newest_checkpoint_is_taken_by_number_not_by_name(tmp_path: Path) -> None:
     network = nn.Conv2d(1, 1, 1)
-    run = trainer_of(network, 11)
+    run = small(network, 11)
     keep_checkpoints(run, network, tmp_path, {"network": network})
     run.run()
     files = sorted(path.name for path in tmp_path.glob("check*"))
     assert files == ["checkpoint_epoch=10.pt", "checkpoint_epoch=11.pt"]
     (tmp_path / "checkpoint_epoch=9.pt").write_bytes(b"broken")  # by name it would come last
     other = nn.Conv2d(1, 1, 1)
-    resumed = trainer_of(other, 12)
+    resumed = small(other, 12)
     keep_checkpoints(resumed, other, tmp_path, {"network": other}, resume=True)
     epochs: list[int] = []
     resumed.add_event_handler(Events.EPOCH_STARTED, lambda engine: epochs.append(engine.state.epoch))
@@ -260,7 +253,7 @@ def test_a_kill_while_writing_leaves_the_older_checkpoint(tmp_path: Path, repo: 
     assert (run / "half").exists(), "it was not killed while writing"
     assert [path.name for path in run.glob("checkpoint*")] == ["checkpoint_epoch=1.pt"]
     network = nn.Conv2d(1, 1, 1)
-    trainer = trainer_of(network, 2)
+    trainer = small(network, 2)
     keep_checkpoints(trainer, network, run, {"network": network}, resume=True)
     epochs: list[int] = []
     trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: epochs.append(engine.state.epoch))

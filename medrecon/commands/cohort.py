@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from medrecon.choices import pick_gpus
 from medrecon.clusters import LOCAL, Place, check_cluster, count_cores, parse_options
 from medrecon.cohort.plan import plan_studies
 from medrecon.cohort.progress import duration
@@ -80,10 +81,8 @@ def place_of(asked: Asked, device: str) -> tuple[Place, int]:
         UsageError: options that do not make sense together.
     """
     local = asked.cluster == LOCAL
-    options = parse_options(asked.cluster_options)
-    if local and (asked.nodes > 1 or options):
-        raise UsageError("--nodes and --cluster-option need a --cluster", remedy="add --cluster slurm")
-    accelerators = _accelerators(asked, device)
+    options = parse_options(asked.cluster_options, asked.cluster, asked.nodes)
+    accelerators = pick_gpus(device, asked.gpus, here=local)
     if accelerators:
         most = len(accelerators)
     elif local:
@@ -99,30 +98,6 @@ def place_of(asked: Asked, device: str) -> tuple[Place, int]:
     cores = int(float(options.get("max_cpu", 2))) if asked.cluster == "kubernetes" else 0
     place = Place(asked.cluster, asked.nodes, workers, accelerators[:workers], options, address)
     return place, cores
-
-
-def _accelerators(asked: Asked, device: str) -> tuple[str, ...]:
-    """The names of each machine's GPUs that the workers are to use."""
-    if device == "cpu" or asked.gpus == 0:
-        return ()
-    if asked.cluster != LOCAL:
-        if device.startswith("cuda:"):
-            raise UsageError(f"--device {device} on a cluster", remedy="use --device cuda and --gpus N")
-        count = asked.gpus if asked.gpus is not None else int(device == "cuda")
-        return tuple(str(number) for number in range(count))
-    from medrecon.choices import pick_device, visible_gpus
-
-    chosen = pick_device(device)
-    if chosen.type != "cuda":
-        if asked.gpus:
-            raise UsageError(f"--gpus {asked.gpus}, but there is none here", remedy="leave --gpus out")
-        return ()
-    there = visible_gpus()
-    if chosen.index is not None:
-        return (there[chosen.index],)
-    if (asked.gpus or 0) > len(there):
-        raise UsageError(f"--gpus {asked.gpus}, but there are {len(there)}", remedy="ask for fewer")
-    return tuple(there[: asked.gpus or len(there)])
 
 
 def _outcome(session: Session, summary: Summary) -> Outcome:

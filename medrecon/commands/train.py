@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medrecon.bundle import find_bundle, near, read_training
-from medrecon.choices import encoder_setting, pick_device, visible_gpus
+from medrecon.choices import encoder_setting, pick_gpus
 from medrecon.clusters import LOCAL, Place, check_cluster, count_cores, parse_options
 from medrecon.cohort.progress import duration
 from medrecon.commands.progress import long_work
 from medrecon.commands.session import Outcome, Session
 from medrecon.errors import ModelError, UsageError
-from medrecon.launch import Training, launch, plan_training
+from medrecon.launch import Launched, Training, held, launch, plan_training
 from medrecon.launch.attempts import Runner
 from medrecon.launch.batch import Batch
 from medrecon.launch.local import Here
@@ -74,27 +74,18 @@ def train_bundle(
     share = float(settings.get("phantom_share", config.get("phantom_share", 0.0)))
     used = training_items(scans, kept_out, share)
     runner, processes = runner_of(asked)
-    training = plan_training(
-        root,
-        run,
-        scans,
-        held_out=kept_out,
-        overlays=files,
-        settings=settings,
-        processes=processes,
-        nodes=asked.nodes,
-    )
-    machines = f" on each of {asked.nodes} machines" if asked.nodes > 1 else ""
-    session.say(
-        f"{len(used)} scan(s), {processes} process(es){machines}, {training.epochs} epochs; {training.log}"
-    )
-    words = partial(_words, training, training.epoch, time.monotonic())
-    with long_work(session, training.epochs, every=_LINE_EVERY, first="starting") as show:
-
-        def tick() -> None:
-            show(training.epoch, words)
-
-        ended = launch(training, runner, restarts=asked.restarts, tick=tick, say=session.say)
+    with held(run):
+        training = plan_training(
+            root,
+            run,
+            scans,
+            held_out=kept_out,
+            overlays=files,
+            settings=settings,
+            processes=processes,
+            nodes=asked.nodes,
+        )
+        ended = _watched(session, training, runner, asked, len(used))
     data: dict[str, Any] = {
         "run": str(run),
         "bundle": root.name,
@@ -115,6 +106,22 @@ def train_bundle(
     return Outcome(data, tell)
 
 
+def _watched(session: Session, training: Training, runner: Runner, asked: Asked, scans: int) -> Launched:
+    """Run it, and show how far it is."""
+    machines = f" on each of {asked.nodes} machines" if asked.nodes > 1 else ""
+    session.say(
+        f"{scans} scan(s), {training.processes} process(es){machines}, {training.epochs} epochs; "
+        f"{training.log}"
+    )
+    words = partial(_words, training, training.epoch, time.monotonic())
+    with long_work(session, training.epochs, every=_LINE_EVERY, first="starting") as show:
+
+        def tick() -> None:
+            show(training.epoch, words)
+
+        return launch(training, runner, restarts=asked.restarts, tick=tick, say=session.say)
+
+
 def runner_of(asked: Asked) -> tuple[Runner, int]:
     """What runs the training, and how many processes it has on each machine.
 
@@ -122,31 +129,16 @@ def runner_of(asked: Asked) -> tuple[Runner, int]:
         UsageError: options that do not make sense together.
     """
     check_cluster(asked.cluster)
-    options = parse_options(asked.cluster_options)
+    options = parse_options(asked.cluster_options, asked.cluster, asked.nodes)
+    here = asked.cluster == LOCAL
+    gpus = pick_gpus(asked.device, asked.gpus, here=here)
     on_cpu = asked.device == "cpu" or asked.gpus == 0
-    if asked.cluster != LOCAL:
-        if asked.device.startswith("cuda:"):
-            raise UsageError(f"--device {asked.device} on a cluster", remedy="use --gpus N")
-        count = 0 if on_cpu else asked.gpus or 0
-        place = Place(asked.cluster, asked.nodes, 1, tuple(str(n) for n in range(count)), options)
-        return Batch(place, on_cpu=count == 0), asked.processes or max(1, count)
-    if asked.nodes > 1 or options:
-        raise UsageError("--nodes and --cluster-option need a --cluster", remedy="add --cluster slurm")
-    return _here(asked, on_cpu)
-
-
-def _here(asked: Asked, on_cpu: bool) -> tuple[Here, int]:
-    if on_cpu or pick_device(asked.device).type != "cuda":
-        if asked.gpus:
-            raise UsageError(f"--gpus {asked.gpus}, but there is none here", remedy="leave --gpus out")
-        return Here("", count_cores()), asked.processes or 1
-    there = visible_gpus()
-    chosen = pick_device(asked.device).index
-    mine = there if chosen is None else [there[chosen]]
-    wanted = asked.gpus or asked.processes or len(mine)
-    if wanted > len(mine):
-        raise UsageError(f"{wanted} processes for {len(mine)} GPU(s)", remedy="each has a GPU of its own")
-    return Here(",".join(mine[:wanted]), count_cores()), asked.processes or wanted
+    processes = asked.processes or max(1, len(gpus))
+    if gpus and processes > len(gpus):
+        raise UsageError(f"{processes} processes for {len(gpus)} GPU(s)", remedy="each has a GPU of its own")
+    if here:
+        return Here(",".join(gpus[:processes]), count_cores()), processes
+    return Batch(Place(asked.cluster, asked.nodes, 1, gpus, options), on_cpu=on_cpu), processes
 
 
 def _overlay(root: Path, name: str) -> str:

@@ -20,6 +20,16 @@ _ERROR = re.compile(
 _NO_CAUSE = ("ChildFailedError", "SignalException")
 """What torchrun says when one of its processes failed; the cause is what that one said."""
 
+_LEFT_BEHIND = (
+    "Connection reset",
+    "Connection closed",
+    "gloo",
+    "NCCL",
+    "Broken pipe",
+    "killed by signal",  # a process that prepares samples
+    "exited unexpectedly",
+)
+
 _CHAINED = re.compile(
     r"(direct cause of the following exception|another exception occurred):\s+(\[?rank\d+\]?: ?)?$"
 )
@@ -138,6 +148,4 @@ def _is_wrapper(text: str, at: int) -> bool:
 
 def _from_others_death(line: str) -> bool:
     """Whether an error only says that another process of the same training went away."""
-    return any(
-        word in line for word in ("Connection reset", "Connection closed", "gloo", "NCCL", "Broken pipe")
-    )
+    return any(word in line for word in _LEFT_BEHIND)

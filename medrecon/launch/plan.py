@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from medrecon.atomic import write_whole
 from medrecon.bundle import near, read_training
 from medrecon.errors import ModelError, OutputError, UsageError
+from medrecon.io.lock import FolderLock, working_folder
 
 SETTINGS = "settings.json"
 LOG = "train.log"
@@ -69,6 +71,27 @@ class Training:
             words += [f"--nnodes={self.nodes}", f"--nproc-per-node={self.processes}"]
         files = repr([str(file) for file in self.files])
         return [*words, "-m", "monai.bundle", "run", "--config_file", files]
+
+
+@contextlib.contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Within: nobody else trains in this folder.
+
+    Raises:
+        OutputError: somebody does, or there is no place for the folder.
+    """
+    try:
+        run.absolute().parent.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(working_folder(run.absolute()), run)
+        lock.acquire()
+    except OSError as error:
+        raise OutputError(
+            f"cannot be written: {error.strerror or error}", path=run, remedy="choose another RUN"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def plan_training(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .trainings import TRAININGS
+from .trainings import ADVERSARIAL, TRAININGS
 
 KILL = """
 +imports:
@@ -70,12 +70,11 @@ def test_a_killed_run_ends_as_the_undisturbed_one(
     event = random.SystemRandom().choice(["ITERATION_STARTED", "ITERATION_COMPLETED"])
     said = f"killed at {event} of step {step}"
     (tmp_path / "kill.yaml").write_text(KILL % (event, step))
-    extra = {"generator_loss#start": 2, "discriminator_loss#start": 0, "discriminator_def#num_layers_d": 1}
     sizes = {
         "max_epochs": EPOCHS,
         "iterations_per_epoch": STEPS,
         "patience": 9,
-        **(extra if overlays else {}),
+        **({**ADVERSARIAL, "generator_loss#start": 2} if overlays else {}),
     }
     straight = start(configs, short_training(name, tmp_path / "straight", **sizes), one_thread)
     options = short_training(name, tmp_path / "cut", **sizes)

@@ -107,7 +107,7 @@ def test_refusals_before_anything_is_started(train: Run, tmp_path: Path) -> None
         (["--held-out", "nobody*"], 4, "nothing matches the held-out 'nobody*'"),
         (["--overlay", "adversaril"], 4, "did you mean 'adversarial'"),
         (["--set", "max_epoch=3"], 2, "did you mean 'max_epochs'"),
-        (["--gpus", "1"], 2, "there is none here"),
+        (["--gpus", "1"], 2, "with --device cpu"),
         (["--nodes", "2"], 2, "need a --cluster"),
         (["--cluster", "slrum"], 2, "did you mean 'slurm'"),
         (["--encoder-weights", "x.pt"], 2, "takes no --encoder-weights"),

@@ -12,15 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from .trainings import TRAININGS
+from .trainings import ADVERSARIAL, TRAININGS
 
-EXTRA = {
-    "generator_loss#start": 1,
-    "generator_loss#ramp": 2,
-    "discriminator_loss#start": 0,
-    "discriminator_def#channels": 4,
-    "discriminator_def#num_layers_d": 1,
-}
 RUN = """
 import json, os, sys
 import torch
@@ -78,7 +71,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(
 ) -> None:
     configs = small_bundle(name) / "configs"
     files = [configs / file for file in ("train.yaml", *overlays)]
-    extra = {**(EXTRA if overlays else {}), "learning_rate": 0.002}
+    extra = {**(ADVERSARIAL if overlays else {}), "learning_rate": 0.002}
     two = short_training(name, tmp_path / "two", **extra)
     del two["device"]  # each process takes its own
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

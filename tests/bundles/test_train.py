@@ -14,14 +14,9 @@ from ignite.engine import Engine, Events
 from medrecon.errors import ModelError
 from medrecon.workflow import load_network
 
+from .trainings import ADVERSARIAL
+
 NAMES = ["volume_autoencoder", "slice_autoencoder"]
-EXTRA = {
-    "generator_loss#start": 1,
-    "generator_loss#ramp": 2,
-    "discriminator_loss#start": 0,
-    "discriminator_def#channels": 4,
-    "discriminator_def#num_layers_d": 1,
-}
 bundles = pytest.mark.parametrize("name", NAMES)
 
 
@@ -67,7 +62,7 @@ def test_a_resumed_run_ends_with_the_same_weights_to_the_last_bit(
     short_training: Callable[..., dict[str, Any]],
 ) -> None:
     bundle, configs = small_bundle(name), ("train.yaml", *overlays)
-    extra = EXTRA if overlays else {}
+    extra = ADVERSARIAL if overlays else {}
     straight = run(workflow(bundle, *configs, **short_training(name, tmp_path / "straight", **extra)))
     cut = workflow(bundle, *configs, **short_training(name, tmp_path / "cut", **extra))
     with pytest.raises(Killed):
@@ -164,7 +159,7 @@ def test_the_discriminator_counts_as_much_as_its_weight_says(
     plain = run(workflow(bundle, "train.yaml", **short_training(name, tmp_path / "plain")))
     ended = {}
     for weight in (0.0, 5.0):
-        extra = {**EXTRA, "generator_loss#weight": weight}
+        extra = {**ADVERSARIAL, "generator_loss#weight": weight}
         overrides = short_training(name, tmp_path / f"weight{weight}", **extra)
         made = workflow(bundle, "train.yaml", "adversarial.yaml", **overrides)
         log, shares = made.parser.get_parsed_content("log_terms"), []
@@ -199,7 +194,7 @@ def test_gradients_are_clipped_in_both(
 ) -> None:
     bundle = small_bundle(name)
     for number, configs in enumerate([("train.yaml",), ("train.yaml", "adversarial.yaml")]):
-        extra = EXTRA if number else {}
+        extra = ADVERSARIAL if number else {}
         overrides = short_training(name, tmp_path / str(number), max_gradient_norm=1e-3, **extra)
         made = workflow(bundle, *configs, **overrides)
         network, norms = made.parser.get_parsed_content("network"), []

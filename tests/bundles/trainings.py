@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+ADVERSARIAL = {
+    "generator_loss#start": 1,
+    "generator_loss#ramp": 2,
+    "discriminator_loss#start": 0,
+    "discriminator_def#channels": 4,
+    "discriminator_def#num_layers_d": 1,
+}
+"""What makes adversarial.yaml begin at once, with a small discriminator."""
+
 TRAININGS = pytest.mark.parametrize(
     ("name", "overlays"),
     [

@@ -87,6 +87,7 @@ def test_errors_of_those_that_were_left_behind_are_no_reason(training: Training)
         log.write("[rank0]: RuntimeError: [gloo/transport/tcp/pair.cc:534] Connection closed by peer\n")
         log.write("[rank0]: The above exception was the direct cause of the following exception:\n\n")
         log.write("[rank0]: Traceback (most recent call last):\n[rank0]: RuntimeError: Failed to evaluate\n")
+        log.write("RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed. \n")
         log.write("torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n")
     assert reason(training.log, begin) is None
     assert isinstance(reason(training.log, 0), ModelError)

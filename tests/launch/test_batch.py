@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medrecon.clusters import Place
+from medrecon.commands.train import Asked, runner_of
 from medrecon.errors import UsageError
 from medrecon.launch.attempts import launch
 from medrecon.launch.batch import Batch
@@ -111,3 +112,24 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
         Batch(Place("pbs", 2))
     with pytest.raises(UsageError, match="did you mean 'partition'"):
         Batch(Place("slurm", options={"partitoin": "x"}))
+
+
+@pytest.mark.usefixtures("slurm")
+@pytest.mark.parametrize(
+    ("asked", "gpus", "hidden", "processes"),
+    [
+        (Asked(cluster="slurm"), 0, False, 1),
+        (Asked(cluster="slurm", gpus=4), 4, False, 4),
+        (Asked(cluster="slurm", device="cuda"), 1, False, 1),
+        (Asked(cluster="slurm", device="cpu", processes=2), 0, True, 2),
+        (Asked(cluster="slurm", gpus=0), 0, True, 1),
+    ],
+)
+def test_gpus_are_hidden_only_from_those_who_want_none(
+    asked: Asked, gpus: int, hidden: bool, processes: int
+) -> None:
+    runner, found = runner_of(asked)
+    assert isinstance(runner, Batch)
+    assert (len(runner.place.accelerators), runner.on_cpu, found) == (gpus, hidden, processes)
+    with pytest.raises(UsageError, match="5 processes for 4 GPU"):
+        runner_of(Asked(cluster="slurm", gpus=4, processes=5))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from medrecon.errors import ModelError, OutputError, UsageError
-from medrecon.launch.plan import Training, plan_training
+from medrecon.launch.plan import Training, held, plan_training
 
 
 @pytest.fixture
@@ -80,3 +80,19 @@ def test_refusals(bundle: Path, tmp_path: Path, tiny_bundle: Path) -> None:
         plan(bundle, tmp_path / "file")
     with pytest.raises(OutputError, match="holds something else"):
         plan(bundle, tmp_path)
+
+
+def test_two_do_not_train_in_one_folder(bundle: Path, tmp_path: Path) -> None:
+    run = tmp_path / "new" / "run"
+    with held(run):
+        plan(bundle, run)
+        (run / "checkpoint_epoch=1.pt").touch()
+        with pytest.raises(OutputError, match="another run is writing it"), held(run):
+            pass
+    with held(run):
+        plan(bundle, run)
+    assert sorted(path.name for path in run.parent.iterdir()) == ["run"]
+    assert (run / "checkpoint_epoch=1.pt").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"), held(tmp_path / "file" / "run"):
+        pass

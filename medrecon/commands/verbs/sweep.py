@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from medrecon.commands.options import Bundle, Device, HeldOut, Json
+from medrecon.commands.options import Bundle, Device, EncoderWeights, HeldOut, Json
 from medrecon.commands.session import Outcome, Session
 
 EXAMPLES = (
@@ -67,12 +67,7 @@ def sweep(
         ),
     ] = None,
     steps: Annotated[Optional[int], typer.Option(help="Equal steps instead.")] = None,  # noqa: UP045
-    encoder_weights: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            "--encoder-weights", metavar="FILE", help="Weights of the frozen encoder that a bundle asks for."
-        ),
-    ] = None,
+    encoder_weights: EncoderWeights = None,
     slices: Annotated[
         int,
         typer.Option(
