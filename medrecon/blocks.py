@@ -42,7 +42,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, *S) -> (B, C, *S)."""
-        made: torch.Tensor = self.mix(self.activation(self.conv(x)))
+        return self.joined(self.conv(x), x)
+
+    def joined(self, convolved: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """What comes after the convolution of `x`, which is overwritten."""
+        made: torch.Tensor = self.mix(self.activation(convolved))
         return made.add_(x)
 
 

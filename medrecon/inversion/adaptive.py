@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from medrecon.blocks import CentredBlocks, ResidualBlock
 from medrecon.cuts import slabs
 from medrecon.dct import block_basis, from_parts, sub_blocks, synthesise, to_parts
 from medrecon.inversion.given import levels_given
+from medrecon.inversion.rolling import Rolling, RollingBlocks, Rows
 from medrecon.types import Features, LayerInfo
 
 _AT_ONCE = 4096
@@ -45,8 +46,8 @@ class AdaptiveDecoder(nn.Module):
         ValueError: when the layers are not those of an `AdaptiveEncoder`, or there are not two widths.
     """
 
-    bytes_per_voxel = 36
-    """Peak memory of encoder and decoder in 3D: 18 measured in bfloat16, 26 in float32."""
+    bytes_per_voxel = 20
+    """Peak memory of encoder and decoder in 3D: 12 measured in bfloat16, 14 in float32, 4 more a level."""
 
     def __init__(
         self,
@@ -105,19 +106,21 @@ class AdaptiveDecoder(nn.Module):
             ModelError: when no level is given or a name is unknown.
         """
         given = levels_given(features, self.names)
-        rows = features[given[0]].to(self.basis.dtype).movedim(1, -1)
-        for name in given[1:]:
-            rows = torch.where(rows == 0, features[name].to(rows.dtype).movedim(1, -1), rows)
-        inside: tuple[Any, ...] = (..., *(slice(n) for n in shape))
-        guesses = None if self.linear.intersection(given) else self._guesses(rows)
-        parts = slabs(rows.shape[:-1], _AT_ONCE)
+        levels = [features[name].to(self.basis.dtype).movedim(1, -1) for name in given]
+        grid = levels[0].shape[:-1]
+        parts = [slice(0, grid[1])] if torch.is_grad_enabled() else slabs(grid, _AT_ONCE)
+        if self.linear.intersection(given):
+            guessed: Iterator[tuple[slice, _Guesses | None]] = ((part, None) for part in parts)
+        else:
+            guessed = self._guesses(levels, parts)
         if len(parts) == 1:
-            return self._synthesised(rows, guesses)[inside]
-        # some blocks after the other: what is at work stays in the processor's cache
-        image = rows.new_empty((rows.shape[0], 1, *(n * self.size for n in rows.shape[1:-1])))
-        for part in parts:
-            voxels = slice(part.start * self.size, part.stop * self.size)
-            image[:, :, voxels] = self._synthesised(rows[:, part], guesses and guesses.of(part))
+            image = self._synthesised(_merged(levels, parts[0]), next(guessed)[1])
+        else:
+            image = levels[0].new_empty((grid[0], 1, *(n * self.size for n in grid[1:])))
+            for part, guesses in guessed:
+                voxels = slice(part.start * self.size, part.stop * self.size)
+                image[:, :, voxels] = self._synthesised(_merged(levels, part), guesses)
+        inside: tuple[Any, ...] = (..., *(slice(n) for n in shape))
         return image[inside]
 
     def _synthesised(self, rows: torch.Tensor, guesses: _Guesses | None) -> torch.Tensor:
@@ -130,30 +133,79 @@ class AdaptiveDecoder(nn.Module):
             rows = torch.where(_is_kept(rows), rows, guess.to(rows.dtype))
         return synthesise(rows.movedim(-1, 1), self.basis, self.size)
 
-    def _guesses(self, rows: torch.Tensor) -> _Guesses:
-        """What the network makes of (B, *blocks, channels) with zeros where nothing was kept."""
-        kind = rows.device.type
-        low = rows.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else rows
-        fine = self.stem(self._split(low, rows[..., 0]))
-        coarse = self.down(fine) + _each(self.kept, low)
-        coarse = self.coarse(coarse * (1 + _each(self.gate, _is_kept(rows).to(low.dtype))))
-        del low
-        fine = self.up(coarse).add_(fine)
-        for block in self.fine:
-            fine = block(fine)
-        return _Guesses(self.out(fine).movedim(1, -1), coarse.movedim(1, -1).contiguous(), self.ratio)
+    def _guesses(
+        self, levels: Sequence[torch.Tensor], parts: Sequence[slice]
+    ) -> Iterator[tuple[slice, _Guesses]]:
+        """What the network makes of levels (B, *blocks, channels), from the first row of blocks to the last.
 
-    def _split(self, rows: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        It is given part after part, so that what is at work stays in the processor's cache; each
+        convolution is a row behind what it is given.
+        """
+        means = self._centred_means(levels, parts)
+        stem, coarse_blocks = Rolling(self.stem), RollingBlocks(self.coarse)
+        fine_blocks, out = RollingBlocks(self.fine), Rolling(self.out)
+        low_rows, stemmed, skipped, coarse_rows, drawn = (Rows() for _ in range(5))
+        done = 0
+        for part in parts:
+            last = part is parts[-1]
+            low = self._low(levels, part)
+            low_rows.put(low.movedim(-1, 1))
+            if (told := stem(self._split(low, means[:, self._finer(part)]), last)) is None:
+                continue
+            stemmed.put(told[0])
+            skipped.put(told[0])
+            if (rows := len(stemmed) // self.ratio) == 0:
+                continue
+            coarse = self._entered(stemmed.take(rows * self.ratio), low_rows.take(rows).movedim(1, -1))
+            if (made := coarse_blocks(coarse, last)) is None:
+                continue
+            coarse_rows.put(made)
+            fine = self.up(made)
+            fine = fine_blocks(fine.add_(skipped.take(fine.shape[2])), last)
+            if fine is None or (told := out(fine, last)) is None:
+                continue
+            drawn.put(told[0])
+            if rows := len(drawn) // self.ratio:
+                ended = [drawn.take(rows * self.ratio), coarse_rows.take(rows)]
+                yield slice(done, done + rows), _Guesses(*(each.movedim(1, -1) for each in ended))
+                done += rows
+
+    def _entered(self, fine: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+        """What enters the coarse blocks: (B, C, *positions) and (B, *blocks, channels) -> (B, K, *blocks)."""
+        coarse: torch.Tensor = self.down(fine) + _each(self.kept, low)
+        return coarse * (1 + _each(self.gate, _is_kept(low).to(low.dtype)))
+
+    def _low(self, levels: Sequence[torch.Tensor], part: slice) -> torch.Tensor:
+        """Some rows of blocks, in the precision of the convolutions."""
+        rows = _merged(levels, part)
+        kind = rows.device.type
+        return rows.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else rows
+
+    def _finer(self, part: slice) -> slice:
+        return slice(part.start * self.ratio, part.stop * self.ratio)
+
+    def _centred_means(self, levels: Sequence[torch.Tensor], parts: Sequence[slice]) -> torch.Tensor:
+        """The means of all blocks of 4 voxels as `CentredBlocks` has them: (B, *positions).
+
+        The means of the blocks go in in full precision: relative to what lies around they are small.
+        """
+        means = []
+        first = self.parts[:, :: 4**self.spatial_dims]
+        for part in parts:
+            own = from_parts(_times(self._low(levels, part), first), self.ratio, self.spatial_dims)[..., 0]
+            mean = _merged(levels, part)[..., 0]
+            for axis in range(1, mean.ndim):
+                mean = mean.repeat_interleave(self.ratio, axis)
+            means.append(mean * self.ratio ** (-self.spatial_dims / 2) + own)
+        return self.blocks4.centred(torch.cat(means, dim=1)[:, None])[:, 0]
+
+    def _split(self, low: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
         """What `CentredBlocks` gives of the image behind (B, *blocks, channels): (B, 4 ** dims, *positions).
 
-        One change of basis instead of the way through voxels. The blocks' means (B, *blocks) go beside it in
-        full precision: relative to what lies around they are small.
+        One change of basis instead of the way through voxels; the means are those of `_centred_means`.
         """
-        parts = from_parts(rows @ self.parts, self.ratio, self.spatial_dims)
-        for axis in range(1, mean.ndim):
-            mean = mean.repeat_interleave(self.ratio, axis)
-        mean = mean * self.ratio ** (-self.spatial_dims / 2) + parts[..., 0]
-        parts[..., 0] = self.blocks4.centred(mean[:, None])[:, 0]
+        parts = from_parts(_times(low, self.parts), self.ratio, self.spatial_dims)
+        parts[..., 0] = means
         return parts.movedim(-1, 1)
 
 
@@ -163,12 +215,19 @@ class _Guesses:
 
     fine: torch.Tensor
     coarse: torch.Tensor
-    ratio: int
 
-    def of(self, part: slice) -> _Guesses:
-        """Those of some rows of blocks."""
-        finer = slice(part.start * self.ratio, part.stop * self.ratio)
-        return _Guesses(self.fine[:, finer], self.coarse[:, part], self.ratio)
+
+def _merged(levels: Sequence[torch.Tensor], part: slice) -> torch.Tensor:
+    """Some rows of blocks (B, rows, ..., channels) with all coefficients that any level holds."""
+    rows = levels[0][:, part]
+    for level in levels[1:]:
+        rows = torch.where(rows == 0, level[:, part], rows)
+    return rows
+
+
+def _times(rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """(..., C) @ (C, K) as one product: for a part of a tensor torch would repeat the matrix instead."""
+    return (rows.flatten(0, -2) @ matrix).unflatten(0, rows.shape[:-1])
 
 
 def _is_kept(rows: torch.Tensor) -> torch.Tensor:
@@ -182,5 +241,5 @@ def _each(conv: nn.Module, rows: torch.Tensor) -> torch.Tensor:
     """A convolution of one position, of all coefficients but the mean: (B, *blocks, C) -> (B, K, *blocks)."""
     weight: torch.Tensor = conv.get_parameter("weight")
     bias: torch.Tensor | None = getattr(conv, "bias", None)
-    made = rows @ functional.pad(weight.reshape(weight.shape[:2]), (1, 0)).T
+    made = _times(rows, functional.pad(weight.reshape(weight.shape[:2]), (1, 0)).T)
     return (made if bias is None else made + bias).movedim(-1, 1)

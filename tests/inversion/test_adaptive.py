@@ -7,6 +7,7 @@ from itertools import combinations
 import pytest
 import torch
 
+from medrecon.cuts import slabs
 from medrecon.encoders import AdaptiveEncoder
 from medrecon.errors import ModelError
 from medrecon.inversion import AdaptiveDecoder
@@ -120,6 +121,27 @@ def test_where_enough_was_kept_nothing_is_guessed(dims: int) -> None:
         eager.load_state_dict(network.inversion.state_dict())
         features = network.encoder(image, ["level2"])
         assert not torch.equal(eager(features, image.shape[2:]), linear(image, "level2"))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("at_once", [1, 9, 30])
+@pytest.mark.parametrize("result", ["level2", "level4", "level3+level5"])
+def test_row_after_row_it_is_what_it_is_at_once(
+    dims: int, at_once: int, result: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build(dims, depth=2, coarse_depth=3).double()
+    images = torch.rand(2, 1, *(150, 33, 18)[:dims]).double()
+    with torch.no_grad():
+        features = network.encoder(images, result.split("+"))
+        whole = network.inversion(features, images.shape[2:])
+        monkeypatch.setattr("medrecon.inversion.adaptive._AT_ONCE", at_once)
+        grid = next(iter(features.values())).movedim(1, -1).shape[:-1]
+        assert len(slabs(grid, at_once)) > 1
+        rows = network.inversion(features, images.shape[2:])
+    torch.testing.assert_close(rows, whole, rtol=1e-9, atol=1e-9)
+    learning = network.inversion(features, images.shape[2:])
+    torch.testing.assert_close(learning.detach(), whole, rtol=1e-9, atol=1e-9)
+    assert learning.requires_grad == (result != "level2")
 
 
 def test_unknown_layers_are_refused() -> None:
