@@ -27,7 +27,7 @@ def run(source: Path, output: Path, layers: str, bundle: str, patch: int) -> dic
         last = now
 
     import torch
-    from monai.data import decollate_batch, list_data_collate
+    from monai.data import MetaTensor
     from throughput import count_flops
 
     from medrecon.io import find_one
@@ -42,12 +42,11 @@ def run(source: Path, output: Path, layers: str, bundle: str, patch: int) -> dic
     lap("build")
     remember(scan)
     with torch.inference_mode():
-        batch = list_data_collate([parts["preprocessing"]({"image": scan})])
+        item = parts["preprocessing"]({"image": scan})
         lap("read")
-        batch["pred"] = parts["inferer"](batch["image"].to(pipeline.device), pipeline.network)
+        made = parts["inferer"](item["image"].as_tensor()[None].to(pipeline.device), pipeline.network)[0]
         lap("network")
-        for item in decollate_batch(batch):
-            parts["postprocessing"](item)
+        parts["postprocessing"]({**item, "pred": MetaTensor(made).copy_meta_from(item["image"])})
         lap("write")
     network: Any = pipeline.network
     dims = network.encoder.spatial_dims

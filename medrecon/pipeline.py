@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import decollate_batch, list_data_collate
+from monai.data import MetaTensor
 
 from medrecon.bundle import Bundle, layers_of
 from medrecon.choices import check_results, parse_results, pick_device
@@ -143,14 +143,14 @@ class Pipeline:
         with torch.inference_mode(), warnings.catch_warnings(record=True) as said:
             for kind in _SAID:
                 warnings.simplefilter("always", kind)
-            batch = list_data_collate([self._preprocessing({"image": scan})])
+            item = self._preprocessing({"image": scan})
             before = time.perf_counter()
-            batch["pred"] = self._inferer(batch["image"].to(self.device), self.network)
+            made = self._inferer(item["image"].as_tensor()[None].to(self.device), self.network)[0]
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             network_seconds = time.perf_counter() - before
-            for item in decollate_batch(batch):
-                self._postprocessing(item)
+            self._postprocessing({**item, "pred": MetaTensor(made).copy_meta_from(item["image"])})
+            del item, made
         outputs = {result: Path(self.targets[scan.key, result]) for result in self.results}
         notes = [str(note.message) for note in said if issubclass(note.category, _SAID)]
         notes += [note for written in self._written[already:] for note in written.warnings]

@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +20,7 @@ from medrecon.io.publish import publish
 from medrecon.io.scan import LeftOut, Scan, ScanError
 
 SCHEMA = "medrecon.manifest/1"
+_READERS = 4  # files hashed at a time
 _PACKAGES = ("medrecon", "torch", "monai", "numpy", "pydicom", "nibabel", "SimpleITK", "imagecodecs", "isal")
 
 
@@ -104,6 +106,8 @@ def write_manifest(
 
 
 def _input(scan: Scan) -> dict[str, Any]:
+    with ThreadPoolExecutor(_READERS) as pool:
+        hashes = list(pool.map(hash_file, scan.files))
     return {
         "scan": scan_label(scan),
         "key": scan.key,
@@ -115,7 +119,7 @@ def _input(scan: Scan) -> dict[str, Any]:
         "affine_ras": scan.affine.tolist(),
         "volume": scan.volume,
         "sop_instances": len(scan.files) if scan.format == "dicom" else 0,
-        "sha256": {f"{index + 1:05d}": hash_file(file) for index, file in enumerate(scan.files)},
+        "sha256": {f"{number:05d}": digest for number, digest in enumerate(hashes, start=1)},
         "notes": list(scan.notes),
     }
 

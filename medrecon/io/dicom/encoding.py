@@ -125,10 +125,10 @@ def _store(volume: np.ndarray, form: StoredForm) -> np.ndarray:
     """Round (X, Y, Z) values to stored integers (slices, rows, columns)."""
     whole = bool(np.all(form.slopes == 1) and np.all(form.intercepts == np.rint(form.intercepts)))
 
-    def convert(part: np.ndarray, which: slice) -> np.ndarray:
+    def convert(part: np.ndarray) -> np.ndarray:
         if whole:
-            return _shifted(part, form.intercepts[which])
-        ints = (part.astype(np.float64) - form.intercepts[which]) / form.slopes[which]
+            return _shifted(part, form.intercepts)
+        ints = (part.astype(np.float64) - form.intercepts) / form.slopes
         np.rint(ints, out=ints)
         return np.clip(ints, *form.limits, out=ints)
 

@@ -102,6 +102,11 @@ def source_slices(scan: Scan) -> list[SourceSlice]:
     return slices
 
 
+def is_padded(scan: Scan) -> bool:
+    """Whether the source says which value its padded pixels have."""
+    return bool(_read(scan.files[0], ["PixelPaddingValue"]))
+
+
 def _identity(header: Dataset) -> tuple[str, str]:
     """SOPInstanceUID and SOP class; the file meta or Modality tells a class that the data set leaves out."""
     meta = getattr(header, "file_meta", Dataset())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from medrecon.io.derivation import Derivation, identity_derivation
 from medrecon.io.dicom.derived import derived_file
 from medrecon.io.dicom.encoding import Encoded, encode
 from medrecon.io.dicom.series_plan import SeriesPlan
-from medrecon.io.dicom.source import SourceSlice, source_slices, stored_form
+from medrecon.io.dicom.source import SourceSlice, is_padded, source_slices, stored_form
 from medrecon.io.find import find_one
 from medrecon.io.outputs import LOG, Written
 from medrecon.io.publish import publish
@@ -27,6 +29,7 @@ from medrecon.io.reader import scan_of
 from medrecon.io.scan import Scan, ScanError
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_WRITERS = 4  # files written, read back and hashed while the next are made
 _MOVED = 0.25  # share of a voxel by which a slice may be off the grid before the grid counts as another one
 
 
@@ -94,14 +97,19 @@ class DicomSeriesWriter(ImageWriter):
                 path=path,
                 remedy="invert the transforms first",
             )
-        with publish(path, self.overwrite) as part:
-            plan, slices = self._plan(scan, volume)
+        with publish(path, self.overwrite) as part, ThreadPoolExecutor(_WRITERS) as pool:
+            plan, slices = self._plan(scan, volume, pool)
             part.mkdir()
             hashes: dict[str, str] = {}
+            waiting: deque[tuple[str, Future[str]]] = deque()
             for index, source in enumerate(slices):
                 file = part / f"IM{index + 1:05d}.dcm"
-                hashes[file.name] = _write(file, *derived_file(source, index, plan), path)
+                parts = derived_file(source, index, plan)
+                waiting.append((file.name, pool.submit(_write, file, *parts, path)))
                 slices[index].header = Dataset()  # let go of it
+                while len(waiting) > (_WRITERS if index + 1 < len(slices) else 0):
+                    name, written = waiting.popleft()
+                    hashes[name] = written.result()
             _check_geometry(part, scan, plan, path)
         said = _said(plan, slices, scan)
         for line in said:
@@ -117,7 +125,10 @@ class DicomSeriesWriter(ImageWriter):
             hashes,
         )
 
-    def _plan(self, scan: Scan, volume: np.ndarray) -> tuple[SeriesPlan, list[SourceSlice]]:
+    def _plan(
+        self, scan: Scan, volume: np.ndarray, pool: ThreadPoolExecutor
+    ) -> tuple[SeriesPlan, list[SourceSlice]]:
+        voxels = pool.submit(read_scan, scan) if is_padded(scan) else None
         slices = source_slices(scan)
         form = stored_form(slices)
         encoded = encode(volume, form, shift=scan.modality != "PT")
@@ -129,7 +140,7 @@ class DicomSeriesWriter(ImageWriter):
             volume="" if scan.volume is None else str(scan.volume),
             offset=self.series_offset,
             encoded=encoded,
-            padding=_padding(first, scan, encoded, form),
+            padding=None if voxels is None else _padding(first, voxels, encoded, form),
             geometry=_moved(slices, scan),
             synthetic=self.synthetic,
             photometric=str(first.get("PhotometricInterpretation", "MONOCHROME2")),
@@ -175,7 +186,7 @@ def _check_geometry(part: Path, scan: Scan, plan: SeriesPlan, final: Path) -> No
         raise OutputError("the series reads back with another grid", path=final, remedy="report it")
 
 
-def _padding(first: Dataset, scan: Scan, encoded: Encoded, form: Any) -> int | None:
+def _padding(first: Dataset, voxels: Future[np.ndarray], encoded: Encoded, form: Any) -> int | None:
     """PixelPaddingValue in the new stored units, if it is still just what the padded voxels hold."""
     raw = first.get("PixelPaddingValue")
     if raw is None or len(set(form.slopes)) > 1 or len(set(form.intercepts)) > 1:
@@ -191,7 +202,7 @@ def _padding(first: Dataset, scan: Scan, encoded: Encoded, form: Any) -> int | N
     new = (physical - float(encoded.form.intercepts[0])) / float(encoded.form.slopes[0])
     if new != round(new) or not encoded.form.limits[0] <= new <= encoded.form.limits[1]:
         return None
-    source = read_scan(scan).transpose(2, 1, 0)
+    source = voxels.result().transpose(2, 1, 0)
     for before, after in zip(source, encoded.stored, strict=True):  # a slice at a time: float64 is large
         padded = np.rint((before - np.float64(intercept)) / slope) == value
         if not np.array_equal(padded, after == int(new)):

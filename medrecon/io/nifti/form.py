@@ -43,7 +43,7 @@ class NiftiForm:
 
     def store(self, volume: np.ndarray) -> np.ndarray:
         """The volume (X, Y, Z) as stored numbers (Z, Y, X), little endian: NIfTI's order of bytes."""
-        return turned(volume, self.dtype.newbyteorder("<"), lambda part, which: self._convert(part))
+        return turned(volume, self.dtype.newbyteorder("<"), self._convert)
 
     def _convert(self, volume: np.ndarray) -> np.ndarray:
         if self.dtype.kind == "f" or (volume.dtype.kind in "iu" and (self.slope, self.intercept) == (1, 0)):
