@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from monai.data import MetaTensor
 
 from medrecon.bundle import Bundle, layers_of
 from medrecon.choices import check_results, parse_results, pick_device
 from medrecon.errors import ModelError, UsageError
-from medrecon.io import SaveReconstructiond, ScanWarning, Written, manifest_path, write_manifest
+from medrecon.io import SaveReconstructiond, Written, manifest_path, write_manifest
 from medrecon.io.reader import remember
 from medrecon.io.scan import LeftOut, Scan, ScanError
+from medrecon.notices import listening
+from medrecon.overlapped import overlapped
 from medrecon.seams import TilingCheck, check_tiling
-from medrecon.tiling import TilingWarning
 
 _SETTINGS = ("dataset_dir", "output_dir", "layers", "device", "output_format", "overwrite", "scans")
 _PARTS = ("network_def", "network", "targets", "preprocessing", "inferer", "postprocessing")
 """What a bundle's inference configuration must have."""
-_SAID = (ScanWarning, TilingWarning)
+_READ_BYTES = 8
+"""Memory for each voxel of a scan while it is read: as stored, and in float32."""
+
+Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Record:
     Attributes:
         scan: the source.
         outputs: result -> where it was written.
-        seconds: wall time from file to file.
+        seconds: time from file to file; while several scans are at work their times overlap.
         network_seconds: the part of it that the network took.
         notes: what was noticed while reading and writing and must be said, one line each.
     """
@@ -124,7 +130,7 @@ class Pipeline:
         }
         return cls(Bundle.open(opened.root, settings), scans, results, chosen)
 
-    def run(self, scan: Scan, progress: Callable[[int, int], None] | None = None) -> Record:
+    def run(self, scan: Scan, progress: Tick | None = None) -> Record:
         """Read one scan, reconstruct every result, write them.
 
         Args:
@@ -136,27 +142,62 @@ class Pipeline:
             OutputError: a result cannot be written; what is written is whole.
             ModelError: the network cannot take this scan.
         """
+        return self._write(self._reconstruct(self._read(scan), progress))
+
+    def run_each(
+        self,
+        scans: Sequence[Scan],
+        watching: Callable[[Scan], contextlib.AbstractContextManager[Tick | None]],
+    ) -> Iterator[tuple[Scan, Record | Exception]]:
+        """The same for many scans: the next is read and the last is written while one is reconstructed.
+
+        Args:
+            scans: some of those that the pipeline was made for.
+            watching: entered around each scan's reconstruction; gives its `progress`.
+
+        Yields:
+            Each scan in turn with its record, or with the error that it ended with.
+        """
+
+        def reconstruct(scan: Scan, read: _Stage) -> _Stage:
+            with watching(scan) as tick:
+                return self._reconstruct(read, tick)
+
+        return overlapped(scans, self._read, reconstruct, self._write, _fits_beside)
+
+    def _read(self, scan: Scan) -> _Stage:
+        start = time.perf_counter()
+        remember(scan)
+        with torch.inference_mode(), listening() as heard:
+            item = self._preprocessing({"image": scan})
+        return _Stage(scan, item, time.perf_counter() - start, notes=heard)
+
+    def _reconstruct(self, stage: _Stage, progress: Tick | None) -> _Stage:
         start = time.perf_counter()
         self._inferer.progress = progress
-        remember(scan)
-        already = len(self._written)
-        with torch.inference_mode(), warnings.catch_warnings(record=True) as said:
-            for kind in _SAID:
-                warnings.simplefilter("always", kind)
-            item = self._preprocessing({"image": scan})
-            before = time.perf_counter()
-            made = self._inferer(item["image"].as_tensor()[None].to(self.device), self.network)[0]
+        image = stage.item["image"]
+        with torch.inference_mode(), listening() as heard:
+            made = self._inferer(image.as_tensor()[None].to(self.device), self.network)[0]
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
-            network_seconds = time.perf_counter() - before
-            self._postprocessing({**item, "pred": MetaTensor(made).copy_meta_from(item["image"])})
-            del item, made
-        outputs = {result: Path(self.targets[scan.key, result]) for result in self.results}
-        notes = [str(note.message) for note in said if issubclass(note.category, _SAID)]
+            stage.item["pred"] = MetaTensor(made).copy_meta_from(image)
+        stage.network_seconds = time.perf_counter() - start
+        stage.seconds += stage.network_seconds
+        stage.notes += heard
+        return stage
+
+    def _write(self, stage: _Stage) -> Record:
+        start = time.perf_counter()
+        already = len(self._written)
+        with torch.inference_mode(), listening() as heard:
+            self._postprocessing(stage.item)
+        stage.item.clear()
+        notes = stage.notes + heard
         notes += [note for written in self._written[already:] for note in written.warnings]
         self._notes += notes
-        seconds = time.perf_counter() - start
-        return Record(scan, outputs, seconds, network_seconds, tuple(dict.fromkeys(notes)))
+        outputs = {result: Path(self.targets[stage.scan.key, result]) for result in self.results}
+        seconds = stage.seconds + time.perf_counter() - start
+        return Record(stage.scan, outputs, seconds, stage.network_seconds, tuple(dict.fromkeys(notes)))
 
     def check_tiling(self, scan: Scan) -> TilingCheck:
         """Compare one scan in tiles with the same in one piece; nothing is written.
@@ -203,6 +244,22 @@ class Pipeline:
             layers=self.results,
             warnings=self._notes,
         )
+
+
+@dataclass
+class _Stage:
+    """A scan on its way: what was read of it, then also what was made of it."""
+
+    scan: Scan
+    item: dict[Any, Any]
+    seconds: float
+    network_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+def _fits_beside(scan: Scan) -> bool:
+    """Whether a scan can be read while another is at work: with a quarter of the free memory."""
+    return math.prod(scan.shape) * _READ_BYTES <= psutil.virtual_memory().available // 4
 
 
 def _saver_of(postprocessing: Any, bundle: Bundle) -> SaveReconstructiond:

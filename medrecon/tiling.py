@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from medrecon.cuts import cut as cut
 from medrecon.cuts import largest_tile
 from medrecon.cuts import plan_tiles as plan_tiles
 from medrecon.errors import ModelError
+from medrecon.notices import notice
 from medrecon.pieces import statistics_of
 from medrecon.reconstructor import INPUT
 
@@ -168,9 +168,7 @@ class VolumeInferer(_ResultsInferer):
         while not self._tiles(output, image, network, device, most):
             _give_back(device)
             most = math.prod(largest_tile(self.plan(shape, network, most))) // 2
-            warnings.warn(
-                f"out of memory: tiles of at most {most} voxels from here on", TilingWarning, stacklevel=2
-            )
+            notice(f"out of memory: tiles of at most {most} voxels from here on", TilingWarning)
 
     def plan(self, shape: Sequence[int], network: Any, most: int) -> list[tuple[Span, ...]]:
         """The tiles of a volume; one, the whole, where a result may depend on all of it."""
@@ -236,9 +234,7 @@ class SliceInferer(_ResultsInferer):
         while not self._slices(output, image, network, device, at_once):
             _give_back(device)
             at_once //= 2
-            warnings.warn(
-                f"out of memory: {at_once} slices at once from here on", TilingWarning, stacklevel=2
-            )
+            notice(f"out of memory: {at_once} slices at once from here on", TilingWarning)
 
     def _slices(
         self, output: torch.Tensor, image: torch.Tensor, network: Any, device: torch.device, at_once: int

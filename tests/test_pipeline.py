@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from medrecon.errors import ModelError, OutputError, UsageError
 from medrecon.io import find_scans, read_scan
-from medrecon.pipeline import Pipeline
+from medrecon.io.scan import Scan
+from medrecon.pipeline import Pipeline, Record
 
 Make = Callable[..., np.ndarray]
 
@@ -40,6 +43,48 @@ def test_a_series_goes_through_and_comes_back(tiny_bundle: Path, tmp_path: Path,
     expected = expected.repeat(2, 0).repeat(2, 1).repeat(2, 2)
     assert np.abs(read_scan(coarse) - expected).max() <= 0.51
     assert np.abs(coarse.affine - scan.affine).max() < 1e-6
+
+
+def test_many_scans_one_of_which_goes_away(tiny_bundle: Path, tmp_path: Path, make_nifti: Make) -> None:
+    """Each gets its own record and its own notes, as if it went alone."""
+    for number in range(4):
+        make_nifti(tmp_path / "in" / f"{number}.nii.gz", seed=number)
+    flat = nib.Nifti1Image(np.full((8, 8, 8), 7, np.int16), np.eye(4))
+    nib.save(flat, tmp_path / "in" / "2.nii.gz")
+    scans = find_scans(tmp_path / "in").scans
+    (tmp_path / "in" / "1.nii.gz").unlink()
+    seen: list[str] = []
+
+    def made(overlapping: bool) -> list[tuple[str, str, bytes]]:
+        output = tmp_path / f"out{overlapping}"
+        pipeline = Pipeline.from_bundle(
+            tiny_bundle, scans=scans, output=output, layers="coarse2", device="cpu"
+        )
+        if overlapping:
+            outcomes = list(pipeline.run_each(scans, lambda scan: nullcontext(seen.append(scan.path.name))))
+        else:
+            outcomes = [(scan, attempt(pipeline, scan)) for scan in scans]
+        assert [scan for scan, _ in outcomes] == list(scans)
+        broken = [outcome for _, outcome in outcomes if isinstance(outcome, Exception)]
+        assert len(broken) == 1
+        assert "1.nii.gz" in str(broken[0].__cause__ or broken[0])
+        records = [outcome for _, outcome in outcomes if isinstance(outcome, Record)]
+        return [
+            (record.scan.path.name, " ".join(record.notes), record.outputs["coarse2"].read_bytes())
+            for record in records
+        ]
+
+    alone, overlapped = made(False), made(True)
+    assert overlapped == alone
+    assert seen == ["0.nii.gz", "2.nii.gz", "3.nii.gz"]
+    assert ["all voxels have the same value" in notes for _, notes, _ in alone] == [False, True, False]
+
+
+def attempt(pipeline: Pipeline, scan: Scan) -> Record | Exception:
+    try:
+        return pipeline.run(scan)
+    except Exception as error:
+        return error
 
 
 def test_names_with_a_meaning_for_monai_are_taken_as_they_are(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +16,10 @@ from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, vari
 from medrecon.bundle import Bundle, layers_of
 from medrecon.choices import check_results, parse_results, pick_device
 from medrecon.errors import UsageError
-from medrecon.io import SaveReconstructiond, ScanWarning, read_scan
+from medrecon.io import SaveReconstructiond, read_scan
 from medrecon.io.reader import remember
 from medrecon.io.scan import Scan
+from medrecon.notices import listening
 from medrecon.pieces import statistics_of
 from medrecon.reconstructor import INPUT, parse_layers
 from medrecon.types import LayerInfo
@@ -159,11 +159,10 @@ class Engine:
         """
         remember(scan)
         begin = time.perf_counter()
-        with torch.inference_mode(), warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always", ScanWarning)
+        with torch.inference_mode():
             source = np.ascontiguousarray(read_scan(scan))
-            item = self._preprocessing({"image": scan})
-            notes = [str(note.message) for note in said if issubclass(note.category, ScanWarning)]
+            with listening() as notes:
+                item = self._preprocessing({"image": scan})
             image = list_data_collate([item])
             identity = self._bring_home(image, image["image"].clone(), source)[0]
             start = time.perf_counter()

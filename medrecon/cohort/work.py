@@ -197,14 +197,14 @@ def _make(study: Study, job: Job, made: Path, explain: Explain) -> dict[str, Any
     )
     _kept["network"] = (job.fingerprint, device), pipeline.network
     records, told = [], [explain(error) for error in found.refused]
-    for scan in scans:
-        try:
-            records.append(pipeline.run(scan))
-        except Exception as error:
-            fault = explain(error)
-            if fault.exit_code == OutOfMemoryError.exit_code:
-                raise
-            told.append(fault)
+    for _, outcome in pipeline.run_each(scans, lambda _: contextlib.nullcontext()):
+        if not isinstance(outcome, Exception):
+            records.append(outcome)
+            continue
+        fault = explain(outcome)
+        if fault.exit_code == OutOfMemoryError.exit_code:
+            raise outcome
+        told.append(fault)
     notes = [note for scan in scans for note in scan.notes]
     notes += [note for record in records for note in record.notes]
     row: dict[str, Any] = {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medrecon.commands.faults import one_line
 from medrecon.commands.options import Reading
-from medrecon.commands.progress import progress_bar
-from medrecon.commands.scans import exit_code, find_asked, left_out_data, one_by_one, say_notes
+from medrecon.commands.progress import Tick, progress_bar
+from medrecon.commands.scans import exit_code, find_asked, label_of, left_out_data, say_notes, tell_each
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
 from medrecon.errors import ModelError
@@ -62,16 +63,20 @@ def reconstruct_scans(
 
     checks: dict[str, TilingCheck] = {}
 
-    def one(scan: Scan, label: str) -> Record:
+    labels = {scan.key: label_of(number, found) for number, scan in enumerate(found.scans, start=1)}
+
+    def watching(scan: Scan) -> contextlib.AbstractContextManager[Tick | None]:
         if check_tiling:
             checks[scan.key] = _checked(pipeline, scan)
-        with progress_bar(session, label) as tick:
-            record = pipeline.run(scan, progress=tick)
-        for note in record.notes:
-            session.say(f"note: {note}")
-        return record
+        return progress_bar(session, labels[scan.key])
 
-    records, failures = one_by_one(session, found, one)
+    def outcomes() -> Iterator[tuple[Scan, Record | Exception]]:
+        for scan, outcome in pipeline.run_each(found.scans, watching):
+            for note in outcome.notes if isinstance(outcome, Record) else ():
+                session.say(f"note: {note}")
+            yield scan, outcome
+
+    records, failures = tell_each(session, found, outcomes())
     written = None
     if manifest:
         written = pipeline.write_manifest(output, left_out=found.left_out, refused=found.refused)

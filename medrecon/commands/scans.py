@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,20 +55,40 @@ def one_by_one(
     Raises:
         Exception: what the work on the only scan raised.
     """
+
+    def attempts() -> Iterator[tuple[Scan, Done | Exception]]:
+        for number, scan in enumerate(found.scans, start=1):
+            try:
+                yield scan, work(scan, label_of(number, found))
+            except Exception as error:
+                yield scan, error
+
+    return tell_each(session, found, attempts())
+
+
+def label_of(number: int, found: Found) -> str:
+    """What to call one of the scans, counted from 1: "2/3 t1.nii.gz"."""
+    return f"{number}/{len(found.scans)} {found.scans[number - 1].path.name}"
+
+
+def tell_each(
+    session: Session, found: Found, outcomes: Iterable[tuple[Scan, Done | Exception]]
+) -> tuple[list[Done], list[Fault]]:
+    """Complain of scans that are refused or fail, as they come; the rest as `one_by_one`."""
     done: list[Done] = []
     failures: list[Fault] = []
     for refusal in found.refused:
         failures.append(fault_of(refusal))
         session.complain(failures[-1], refusal)
-    for number, scan in enumerate(found.scans, start=1):
-        try:
-            done.append(work(scan, f"{number}/{len(found.scans)} {scan.path.name}"))
-        except Exception as error:
-            if len(found.scans) == 1 and not found.refused:
-                raise
-            fault = fault_of(error)
-            failures.append(fault if fault.path is not None else replace(fault, path=str(scan.path)))
-            session.complain(failures[-1], error)
+    for scan, outcome in outcomes:
+        if not isinstance(outcome, Exception):
+            done.append(outcome)
+            continue
+        if len(found.scans) == 1 and not found.refused:
+            raise outcome
+        fault = fault_of(outcome)
+        failures.append(fault if fault.path is not None else replace(fault, path=str(scan.path)))
+        session.complain(failures[-1], outcome)
     return done, failures
 
 

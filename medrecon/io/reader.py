@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from medrecon.io.find import find_one
 from medrecon.io.meta import remember, scan_at, scan_meta, scan_of
 from medrecon.io.read import ScanWarning, load
 from medrecon.io.scan import Scan, ScanError
+from medrecon.notices import notice
 
 __all__ = ["ScanReader", "remember", "scan_meta", "scan_of"]
 
@@ -79,7 +79,7 @@ class ScanReader(ImageReader):
             why = f"cannot be read ({type(error).__name__}: {error})"
             raise ScanError(why, path=img.path, remedy="check the input") from error
         for note in notes:
-            warnings.warn(f"{img.path}: {note}", ScanWarning, stacklevel=2)
+            notice(f"{img.path}: {note}", ScanWarning)
         return contiguous(volume), scan_meta(img, notes)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from medrecon import __version__
 from medrecon.bundle import near
 from medrecon.choices import pick_device
 from medrecon.errors import ModelError, UsageError
-from medrecon.io import Scan, ScanWarning, publish
+from medrecon.io import Scan, publish
 from medrecon.io.features import FeatureFile, create
 from medrecon.io.features_facts import DTYPES, FeatureFacts, LayerFacts
 from medrecon.io.features_plan import check_space
@@ -29,6 +28,7 @@ from medrecon.latents.model import Model, open_encoder
 from medrecon.latents.restore import traces
 from medrecon.latents.store import flush, store
 from medrecon.latents.tiles import Progress, encode_image
+from medrecon.notices import listening
 from medrecon.reconstructor import INPUT, parse_layers
 from medrecon.types import LayerInfo
 
@@ -150,8 +150,7 @@ class FeatureEncoder:
         if self.size(scan) is not None:
             self._check_space(target, scan.shape)
         remember(scan)
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always", ScanWarning)
+        with listening() as heard:
             image: MetaTensor = self._preprocessing({"image": scan})["image"]
         trace = traces(image)
         tensors = trace.pop("tensors")
@@ -186,7 +185,7 @@ class FeatureEncoder:
             arrays.clear()
             FeatureFile(part).close()  # it must pass the check that every reader makes
             size = part.stat().st_size
-        notes = tuple(dict.fromkeys(str(n.message) for n in said if issubclass(n.category, ScanWarning)))
+        notes = tuple(dict.fromkeys(heard))
         return Encoded(target, scan, facts, size, time.perf_counter() - start, spent, notes)
 
     def _facts(
