@@ -32,6 +32,10 @@ MOST_VOXELS = 272 << 20
 """A tile is never larger. 512x512x1000 voxels are one tile with it, and 512x512x2000 two that overlap."""
 
 
+_LARGE, _PARTS = 1 << 22, 100
+"""Tiles of more voxels than this are long work: their progress is told in so many parts."""
+
+
 class TilingWarning(UserWarning):
     """Something about the way a volume was cut that must be said and does not change the result."""
 
@@ -182,18 +186,34 @@ class VolumeInferer(_ResultsInferer):
         """Do all tiles; False where memory ran out and smaller ones are worth a try."""
         shape = tuple(image.shape[2:])
         tiles = self.plan(shape, network, most)
+        parts = _PARTS if math.prod(largest_tile(tiles)) > _LARGE else 1
+        total = parts * len(tiles)
         try:
             for done, tile in enumerate(tiles):
-                self._step(done, len(tiles))
-                self._one(output, image, network, device, tile)
+                self._step(done * parts, total)
+                with _followed(network, self._within(done * parts, parts, total)):
+                    self._one(output, image, network, device, tile)
         except Exception as error:
             size = math.prod(largest_tile(tiles))
             smaller = math.prod(largest_tile(self.plan(shape, network, size // 2)))
             if not is_out_of_memory(error) or smaller >= size:
                 raise
             return False
-        self._step(len(tiles), len(tiles))
+        self._step(total, total)
         return True
+
+    def _within(self, before: int, parts: int, total: int) -> Callable[[int, int], None]:
+        """Progress within a tile, from that of each of its results."""
+        others = sum(name != INPUT for name in self.results)
+        ended = 0
+
+        def tell(done: int, of: int) -> None:
+            nonlocal ended
+            if parts > 1:
+                self._step(before + int(parts * (ended + done / of) / others), total)
+            ended += done == of
+
+        return tell
 
     def _one(
         self,
@@ -210,6 +230,20 @@ class VolumeInferer(_ResultsInferer):
         for r, result in zip(others, self._each(image[seen], network, device), strict=True):
             place: tuple[Any, ...] = (slice(None), r, *target)
             output[place] = result[kept][:, 0].to(output)
+
+
+@contextlib.contextmanager
+def _followed(network: Any, tell: Callable[[int, int], None]) -> Iterator[None]:
+    """Within: an inversion that tells how far it is (`progress`) tells it here."""
+    inversion: Any = getattr(network, "inversion", None)
+    if not hasattr(inversion, "progress"):
+        yield
+        return
+    inversion.progress = tell
+    try:
+        yield
+    finally:
+        inversion.progress = None
 
 
 class SliceInferer(_ResultsInferer):

@@ -14,9 +14,9 @@ from monai.data import MetaTensor
 from torch import nn
 
 from medrecon.cuts import arithmetic, cut, largest_tile, plan_tiles
-from medrecon.encoders import ConvEncoder
+from medrecon.encoders import AdaptiveEncoder, ConvEncoder
 from medrecon.errors import ModelError
-from medrecon.inversion import PyramidDecoder
+from medrecon.inversion import AdaptiveDecoder, PyramidDecoder
 from medrecon.reconstructor import Reconstructor
 from medrecon.tiling import MOST_VOXELS, SliceInferer, VolumeInferer, affordable_voxels
 
@@ -282,6 +282,25 @@ def test_statistics_are_those_of_the_volume_not_of_a_window() -> None:
     made = VolumeInferer(["a"])(image, network)
     torch.testing.assert_close(made, image - image.mean())
     assert network.encoder.held is None
+
+
+def test_large_tiles_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medrecon.tiling._LARGE", 100)
+    monkeypatch.setattr("medrecon.inversion.adaptive._AT_ONCE", 1)
+    encoder = AdaptiveEncoder(3, orders=2)
+    network = Reconstructor(encoder, AdaptiveDecoder(encoder.layers(), (4, 4), 1, 1)).eval()
+    image = torch.rand(1, 1, 160, 8, 8)
+    inferer = VolumeInferer(["level4", "input", "level3"])
+    steps: list[tuple[int, int]] = []
+    inferer.progress = lambda done, total: steps.append((done, total))
+    with torch.no_grad():
+        inferer(image, network)
+    assert {total for _, total in steps} == {100}
+    done = [done for done, _ in steps]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, 100)
+    assert len(set(done)) > 30, "a row of blocks is a step"
+    assert network.inversion.progress is None
 
 
 @pytest.mark.parametrize("slices", [300, 512, 1000, 2000])
