@@ -18,72 +18,22 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
+from cohort_checks import MEDRECON, check
+from cohort_studies import make_studies
 from common import markdown, parser_for, write_json
-
-MEDRECON = (sys.executable, "-W", "ignore", "-m", "medrecon")
-
-
-def make_studies(folder: Path, count: int, size: tuple[int, int, int], bad: int, seed: int = 0) -> None:
-    """Phantoms as NIfTI, and broken ones: empty, cut off, no scan at all, without geometry.
-
-    They are made in a process of their own: this one must stay small, see `benchmarks/README.md`.
-    """
-    subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "ignore",
-            __file__,
-            "--make",
-            str(folder),
-            str(count),
-            *map(str, size),
-            str(seed),
-        ],
-        check=True,
-    )
-    whole = sorted(folder.iterdir())[0].read_bytes()
-    broken = (b"", whole[: len(whole) // 2], b"no scan", whole[:40] + bytes(60) + whole[100:])
-    for number in range(bad):
-        (folder / f"bad{number}.nii").write_bytes(broken[number % len(broken)])
-
-
-def _make(folder: Path, count: int, size: tuple[int, int, int], seed: int) -> None:
-    import nibabel
-    import numpy as np
-
-    from medrecon.phantoms import random_volume
-
-    folder.mkdir(parents=True)
-    for number in range(count):
-        volume, _ = random_volume(size, np.random.default_rng([seed, number]), "MR")
-        image = nibabel.Nifti1Image(
-            np.asarray(volume).round().astype(np.int16), np.diag([1.0, 1.0, 2.0, 1.0])
-        )
-        nibabel.save(image, folder / f"s{number:04d}.nii")
 
 
 def start(source: Path, output: Path, workers: int, more: list[str]) -> subprocess.Popen[str]:
     """A run in the background."""
-    command = [
-        *MEDRECON,
-        "cohort",
-        str(source),
-        str(output),
-        "-l",
-        "level3",
-        "--json",
-        "-n",
-        str(workers),
-        *more,
-    ]
+    words = ["cohort", str(source), str(output), "-l", "level3", "--json", "-n", str(workers), *more]
+    command = [*MEDRECON, *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
@@ -117,66 +67,6 @@ def kill_a_worker(output: Path, killed: set[int]) -> int:
                 killed.add(process)
                 return process
         time.sleep(0.05)
-
-
-def check(source: Path, output: Path, bad: int) -> dict[str, Any]:
-    """Each study once in the table, a folder for each good one alone, voxels as from reconstruct."""
-    with (output / "results.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    good = [row for row in rows if row["status"] == "done"]
-    studies = {path.name for path in source.iterdir()}
-    told = [row["source"] for row in rows]
-    folders = {path.name for path in output.iterdir() if path.is_dir()}
-    equal = _equal([row for row in good if int(row["source"][1:5]) % 16 == 0], source, output)
-    growth: dict[str, list[float]] = {}
-    for row in good:
-        growth.setdefault(row["worker"], []).append(float(row["memory_mib"]))
-    return {
-        "studies": len(studies),
-        "right": len(good),
-        "reported": len(rows) - len(good),
-        "reported_are_the_bad": {r["source"][:3] for r in rows if r["status"] != "done"} <= {"bad"}
-        and bad > 0,
-        "lost": len(studies - set(told)),
-        "doubled": len(told) - len(set(told)),
-        "folders_match": folders == {row["study"] for row in good},
-        "compared_with_reconstruct": equal,
-        "tried_again": sum(int(row["tries"] or 1) > 1 for row in rows),
-        "workers": len(growth),
-        # of the most that is held: from study to study a block is given back or kept, either way
-        "memory_growth_mib": max(
-            (max(v[len(v) // 2 :]) - max(v[:10]) for v in growth.values() if len(v) > 20), default=None
-        ),
-        "memory_mib": [edge(sum(growth.values(), [0.0])[1:], default=None) for edge in (min, max)],
-    }
-
-
-def _equal(rows: list[dict[str, str]], source: Path, output: Path) -> str:
-    """How many of some studies came out as `medrecon reconstruct` makes them, bit for bit."""
-    code = (
-        "import sys, nibabel, numpy as np\n"
-        "a, b = (np.asarray(nibabel.load(p).dataobj) for p in sys.argv[1:])\n"
-        "sys.exit(0 if np.array_equal(a, b) else 1)\n"
-    )
-    same = 0
-    with tempfile.TemporaryDirectory() as folder:
-        listed = Path(folder) / "in"
-        listed.mkdir()
-        for row in rows:
-            (listed / row["source"]).symlink_to(source / row["source"])
-        if rows:
-            made = Path(folder) / "out"
-            command = [*MEDRECON, "reconstruct", str(listed), str(made), "-l", "level3", "--json"]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            by_name = {
-                Path(r["path"]).name: r["outputs"]["level3"] for r in json.loads(done.stdout)["results"]
-            }
-            for row in rows:
-                ours = next((output / row["study"]).glob("*.nii.gz"))
-                same += (
-                    subprocess.run([sys.executable, "-c", code, ours, by_name[row["source"]]]).returncode == 0
-                )
-    return f"{same}/{len(rows)}"
 
 
 def killed_workers(work: Path, count: int, bad: int, more: list[str]) -> dict[str, Any]:
@@ -219,6 +109,21 @@ def killed_run(work: Path, count: int, bad: int, more: list[str]) -> dict[str, A
     }
 
 
+def on_slurm(work: Path, bad: int, cluster_options: Sequence[str]) -> dict[str, Any]:
+    """Part 4."""
+    source, output = work / "small", work / "out_slurm"
+    more = ["--cluster", "slurm", "--device", "cpu"]
+    more += [word for option in cluster_options for word in ("--cluster-option", option)]
+    begun = time.perf_counter()
+    code, said = finish(start(source, output, 2, more))
+    return {
+        "exit_code": code,
+        "seconds": time.perf_counter() - begun,
+        "studies_per_second": said.get("studies_per_second"),
+        **check(source, output, bad),
+    }
+
+
 def efficiency(work: Path, repeats: int) -> dict[str, Any]:
     """Part 3: rates after the start, in turn, the median of each."""
     source = work / "large"
@@ -254,12 +159,8 @@ def _cpu_seconds(output: Path) -> float:
     return sorted(found)[len(found) // 2]
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the parts and print a table."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["--make"]:
-        _make(Path(given[1]), int(given[2]), (int(given[3]), int(given[4]), int(given[5])), int(given[6]))
-        return
     parser = parser_for(__doc__ or "", "cohort")
     parser.add_argument("--studies", type=int, default=500, help="with the broken ones")
     parser.add_argument("--bad", type=int, default=4)
@@ -270,7 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--parts", default="1,2,3", help="which of the four")
     parser.add_argument("--cluster-option", action="append", default=[], help="of part 4")
     parser.add_argument("--work", type=Path, help="folder for scans and results; default: a temporary one")
-    options = parser.parse_args(given)
+    options = parser.parse_args(argv)
     parts = set(options.parts.split(","))
     with tempfile.TemporaryDirectory() as folder:
         work = options.work or Path(folder)
@@ -294,17 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
         if "3" in parts:
             found["efficiency"] = efficiency(work, options.repeats)
         if "4" in parts:
-            more = ["--cluster", "slurm", "--device", "cpu"]
-            more += [word for option in options.cluster_option for word in ("--cluster-option", option)]
-            output = work / "out_slurm"
-            begun = time.perf_counter()
-            code, said = finish(start(work / "small", output, 2, more))
-            found["slurm"] = {
-                "exit_code": code,
-                "seconds": time.perf_counter() - begun,
-                "studies_per_second": said.get("studies_per_second"),
-                **check(work / "small", output, options.bad),
-            }
+            found["slurm"] = on_slurm(work, options.bad, options.cluster_option)
     for name in ("killed_workers", "killed_run", "efficiency", "slurm"):
         if name in found:
             print(f"\n{name.replace('_', ' ')} (load {found['load'][0]:.1f})\n")

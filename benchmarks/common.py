@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from medrecon.io.scan import Scan, ScanError
 
 HERE = Path(__file__).resolve().parent
+PYTHON = (sys.executable, "-W", "ignore")
+"""What a child process is started with."""
 
 HELD_OUT = (
     "ct_abdomen_*",

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import HERE, markdown, parser_for, write_json
+from common import HERE, PYTHON, markdown, parser_for, write_json
 
 UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.one:
         print(json.dumps(one(args.one, args.bundle, args.layers, args.repeats, args.most)))
         return
-    from whole_path import PYTHON, machine_of, measured
+    from whole_path import machine_of, measured
 
     common = ["--bundle", args.bundle, "--layers", args.layers, "--repeats", args.repeats]
     common += ["--most", args.most] if args.most else []

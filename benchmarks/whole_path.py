@@ -27,10 +27,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import HERE, markdown, parser_for, short_name, write_json
+from common import HERE, PYTHON, markdown, parser_for, short_name, write_json
 
 Run = dict[str, Any]
-PYTHON = (sys.executable, "-W", "ignore")
 
 
 def measured(command: Sequence[str | Path]) -> Run:

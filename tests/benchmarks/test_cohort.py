@@ -38,11 +38,12 @@ def test_what_is_lost_or_doubled_is_counted(benchmark: Callable[[str], ModuleTyp
     (output / "a").mkdir(parents=True)
     head = "study,source,status,tries,worker,memory_mib\n"
     (output / "results.csv").write_text(
-        head + "a,s0001.nii,done,1,w,1\na,s0001.nii,done,2,w,1\nb,s0002.nii,failed,1,,\n", "utf-8"
+        head + "a,s0001.nii,done,1,w,1\na,s0001.nii,done,2,w,3\nb,s0002.nii,failed,1,,\n", "utf-8"
     )
     found = benchmark("cohort").check(source, output, 1)
     assert (found["right"], found["lost"], found["doubled"], found["tried_again"]) == (2, 2, 1, 1)
     assert not found["reported_are_the_bad"]
+    assert (found["workers"], found["memory_mib"]) == (1, [1, 3])
     assert found["folders_match"]
     (output / "left_over").mkdir()
     assert not benchmark("cohort").check(source, output, 1)["folders_match"]
