@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from autoencoderkl import build
 from common import matches
 from monai.inferers import SlidingWindowInferer
+from networks import autoencoderkl
 from scoring import Volume, as_stored, floored, load, reconstruct
 from torch import nn
 
@@ -139,7 +139,7 @@ class MaisiLike(nn.Module):
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        self.network = build(channels)
+        self.network = autoencoderkl(channels)
 
     def forward(self, image: torch.Tensor, layers: object = None) -> torch.Tensor:
         """(B, 1, X, Y, Z) -> the same, in bfloat16 where it is native, as the own networks."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from autoencoderkl import build
 from common import markdown, parser_for, write_json
 from machine import LABELS, best_time, ceilings, describe
+from networks import autoencoderkl
 from torch.utils.flop_counter import FlopCounterMode
 
 from medrecon.bundle import Bundle
@@ -69,7 +69,7 @@ def time_level(network: Any, image: torch.Tensor, level: str, seconds: float) ->
 def time_peer(channels: Sequence[int], side: int, device: torch.device, seconds: float) -> Iterator[Row]:
     """AutoencoderKL on one window, in each precision."""
     torch.manual_seed(0)
-    network = build(channels).to(device)
+    network = autoencoderkl(channels).to(device)
     image = torch.rand(1, 1, side, side, side, device=device)
     flops = count(lambda: network.reconstruct(image))
     for precision, mixed in precisions(device).items():

@@ -1,12 +1,13 @@
-"""The whole way of one scan, file to file: medrecon beside MONAI's AutoencoderKL with sliding windows.
+"""The whole way of one scan, file to file: medrecon beside AutoencoderKL and MedVAE with sliding windows.
 
-    python benchmarks/whole_path.py SCAN            # a DICOM series or a NIfTI file; ten minutes on two cores
+    python benchmarks/whole_path.py SCAN            # a DICOM series or a NIfTI file; 15 minutes on two cores
 
 Each run is a process of its own, and the contestants take turns: `medrecon reconstruct` in its default
-precision, in float32, and without a network (reading and writing alone); AutoencoderKL in MAISI's
-configuration (see `autoencoderkl.py`) with and without bfloat16. AutoencoderKL gets a crop, since it takes
-minutes for some million voxels; its time for the whole scan is that of its process with the network's part
-scaled by the number of its windows, and its peak memory is that of the crop. Peak memory is the largest
+precision, in float32, and without a network (reading and writing alone); MONAI's AutoencoderKL and MedVAE
+(configurations and sources: `networks.py`) with and without bfloat16. Those get a crop, since they take
+minutes for some million voxels; their time for the whole scan is that of their process with the network's
+part scaled by the number of windows, and their peak memory is that of the crop. One whose package is not
+installed is named as not measured, with the command that installs it. Peak memory is the largest
 resident size that the system reports (ru_maxrss). The floor is the network's arithmetic at the faster of
 the machine's two matrix-multiply rates plus the bytes written at its disk rate.
 """
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from common import HERE, PYTHON, markdown, parser_for, short_name, write_json
+from networks import PEERS
 
 Run = dict[str, Any]
 
@@ -76,21 +78,27 @@ def float32_copy(bundle: str, folder: Path) -> Path:
     return copy
 
 
+def measurable(names: Sequence[str]) -> list[str]:
+    """The peers whose packages are installed."""
+    return [name for name in names if not PEERS[name].missing]
+
+
 def one_round(args: argparse.Namespace, folder: Path, float32: Path) -> dict[str, Run]:
     """Every contestant once."""
     output = folder / "output"
     medrecon = [*PYTHON, "-m", "medrecon", "reconstruct", args.scan, output, "--json", "--overwrite"]
     medrecon += ["--bundle", args.bundle, "--layers"]
-    peer = [*PYTHON, HERE / "autoencoderkl.py", args.scan, folder / "peer", "--overlap", str(args.overlap)]
-    peer += ["--crop", *map(str, args.crop), "--roi", *map(str, args.roi)]
-    peer += ["--channels", *map(str, args.channels)]
-    commands = {
+    window = [*PYTHON, HERE / "sliding_window.py", args.scan, folder / "peer", "--overlap", str(args.overlap)]
+    window += ["--crop", *map(str, args.crop), "--roi", *map(str, args.roi)]
+    window += ["--channels", *map(str, args.channels)] if args.channels else []
+    commands: dict[str, Sequence[str | Path]] = {
         "medrecon": [*medrecon, args.layers],
         "medrecon, float32": [*medrecon[:-2], float32, "--layers", args.layers],
         "medrecon, no network": [*medrecon, "input"],
-        "AutoencoderKL, bfloat16": [*peer, "--bfloat16"],
-        "AutoencoderKL, float32": peer,
     }
+    for name in measurable(args.peers):
+        commands[f"{PEERS[name].title}, bfloat16"] = [*window, "--network", name, "--bfloat16"]
+        commands[f"{PEERS[name].title}, float32"] = [*window, "--network", name]
     runs = {}
     for name, command in commands.items():
         runs[name] = measured(command)
@@ -124,14 +132,15 @@ def compare(rounds: Sequence[dict[str, Run]]) -> list[Run]:
             whole = [r["wall"] - r["told"]["network"] + n for r, n in zip(runs, network, strict=True)]
             row |= {"wall": statistics.median(whole), "network": statistics.median(network)}
             row |= {"share": 1 / factor, "windows": told["windows"], "windows_whole": told["windows_whole"]}
+            row["source"] = told["source"]
         row["megavoxels_per_second"] = voxels / row["wall"] / 1e6
         row["network_megavoxels_per_second"] = voxels / row["network"] / 1e6 if row["network"] else None
         rows.append(row)
     return rows
 
 
-def show(rows: Sequence[Run]) -> None:
-    """Print the table of the contestants and the ratios."""
+def show(rows: Sequence[Run], peers: Sequence[str]) -> None:
+    """Print the table of the contestants and the ratios; name the peers that are not installed."""
     lines = []
     for row in rows:
         rate = row["network_megavoxels_per_second"]
@@ -146,19 +155,21 @@ def show(rows: Sequence[Run]) -> None:
                 f"{row['peak_gib']:.2f}" + ("" if whole else " (crop)"),
             ]
         )
+    for peer in (PEERS[name] for name in peers):
+        if peer.missing:
+            lines.append([f"{peer.title}: not measured, needs {peer.install}", *[""] * 4])
     head = ["", "file to file s", "million voxels/s", "network alone, million voxels/s", "peak memory GiB"]
     print("\n" + markdown(head, lines))
     by_name = {row["name"]: row for row in rows}
-    for ours, theirs in (
-        ("medrecon", "AutoencoderKL, bfloat16"),
-        ("medrecon, float32", "AutoencoderKL, float32"),
-        ("medrecon", "AutoencoderKL, float32"),
-    ):
-        a, b = by_name[ours], by_name[theirs]
-        print(
-            f"\n{ours} : {theirs} = {b['wall'] / a['wall']:.1f} file to file, "
-            f"{b['network'] / a['network']:.1f} network alone (voxels/s)"
-        )
+    pairs = (("medrecon", "bfloat16"), ("medrecon, float32", "float32"), ("medrecon", "float32"))
+    for peer in measurable(peers):
+        for ours, precision in pairs:
+            theirs = f"{PEERS[peer].title}, {precision}"
+            a, b = by_name[ours], by_name[theirs]
+            print(
+                f"\n{ours} : {theirs} = {b['wall'] / a['wall']:.1f} file to file, "
+                f"{b['network'] / a['network']:.1f} network alone (voxels/s)"
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -170,10 +181,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundle", default="volume_autoencoder")
     parser.add_argument("--patch", type=int, default=64, help="side of the block whose arithmetic is counted")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each ceiling of the machine")
-    parser.add_argument("--crop", nargs=3, type=int, default=[112, 112, 64], help="for AutoencoderKL")
-    parser.add_argument("--roi", nargs=3, type=int, default=[64, 64, 64], help="its sliding window")
-    parser.add_argument("--overlap", type=float, default=0.25, help="of its windows")
-    parser.add_argument("--channels", nargs="+", type=int, default=[64, 128, 256], help="its widths")
+    parser.add_argument("--crop", nargs=3, type=int, default=[112, 112, 64], help="for the peers")
+    parser.add_argument("--roi", nargs=3, type=int, default=[64, 64, 64], help="their sliding window")
+    parser.add_argument("--overlap", type=float, default=0.25, help="of their windows")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=["autoencoderkl", "medvae"])
+    parser.add_argument("--channels", nargs="+", type=int, help="their widths; default: their authors'")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -196,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     what = machine["machine"]
     print(f"\n{short_name(args.scan)}, {'x'.join(map(str, shape))}, {args.layers}, {args.rounds} rounds")
     print(f"{what['cpu']}, {what['threads']} threads, load {what['load_average']}, torch {what['torch']}")
-    show(rows)
+    show(rows, args.peers)
     print("\nStages of medrecon, s (a run of its own):\n")
     print(markdown(list(seconds), [[f"{value:.2f}" for value in seconds.values()]]))
     print(

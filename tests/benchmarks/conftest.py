@@ -59,3 +59,57 @@ def scans(tmp_path: Path, make_ct: Callable[..., np.ndarray], make_nifti: Callab
     make_nifti(folder / "mr_head.nii.gz", (34, 32, 18))
     make_nifti(folder / "ct_said_by_name.nii.gz", (20, 32, 18), seed=1)
     return folder
+
+
+THEIR_NETWORK = """
+import torch
+
+
+class Latent:
+    def __init__(self, values):
+        self.values = values
+
+    def mode(self):
+        return self.values
+
+
+class AutoencoderKL(torch.nn.Module):
+    def __init__(self, ddconfig, embed_dim):
+        super().__init__()
+        print("it says what it builds")
+        self.config = dict(ddconfig, embed_dim=embed_dim)
+
+    def encode(self, image):
+        return Latent(torch.nn.functional.avg_pool{dims}d(image, 4))
+
+    def decode(self, latent):
+        return torch.nn.functional.interpolate(latent, scale_factor=4)
+"""
+
+
+@pytest.fixture
+def medvae_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package medvae whose networks keep the mean of 4 x 4 (x 4) voxels, as hard to import as the real one.
+
+    The real one's `__init__` needs some thirty packages, and its networks say on stdout what they build.
+    """
+    folder = tmp_path / "site"
+    models = folder / "medvae" / "models"
+    models.mkdir(parents=True)
+    (folder / "medvae" / "__init__.py").write_text("raise ImportError('a package that is not here')")
+    (models / "__init__.py").touch()
+    for name, dims in (("autoencoder_kl", 2), ("autoencoder_kl_3d", 3)):
+        (models / f"{name}.py").write_text(THEIR_NETWORK.replace("{dims}", str(dims)))
+    facts = folder / "medvae-0.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: medvae\nVersion: 0.0\n")
+    (folder / "einops.py").touch()
+    _forget_medvae()
+    monkeypatch.syspath_prepend(str(folder))
+    yield folder
+    _forget_medvae()
+
+
+def _forget_medvae() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "medvae"]:
+        del sys.modules[name]
