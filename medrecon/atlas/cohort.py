@@ -11,7 +11,7 @@ from typing import Any
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from medrecon.atlas.output import finite, rows_of, write_csv, write_json, write_parquet
+from medrecon.atlas.output import can_write_parquet, finite, rows_of, write_csv, write_json, write_parquet
 from medrecon.evaluation.scores import ScanScores
 from medrecon.evaluation.statistics import CONFIDENCE, RESAMPLES, outliers, summarise
 from medrecon.io.scan import Scan
@@ -72,7 +72,7 @@ def write_summary(
 ) -> dict[str, Any]:
     """Write what many scans come to: summary.json and .csv, and each scan and layer in metrics.csv.
 
-    metrics.parquet beside it where pandas and pyarrow are installed; the summary says which.
+    metrics.parquet beside it where pyarrow is installed; the summary says whether.
 
     Args:
         folder: where the scans' own folders are.
@@ -87,13 +87,15 @@ def write_summary(
     _flag(rows)
     table = summary_rows(rows)
     write_csv(folder / ALL_ROWS, rows)
-    parquet = write_parquet(folder / PARQUET, rows)
+    parquet = can_write_parquet()
+    if parquet:
+        write_parquet(folder / PARQUET, rows)
     write_csv(folder / SUMMARY_TABLE, table)
     content: dict[str, Any] = {
         "scans": len(scores),
         "patients": len({patients.get(s.key) for s in scores}),
         "interval": f"{CONFIDENCE:.0%} percentile bootstrap over patients, {RESAMPLES} resamples",
-        "parquet": PARQUET if parquet else "not written: needs pandas and pyarrow",
+        "parquet": PARQUET if parquet else "not written: needs pyarrow",
         "patient_of": {s.key: patients.get(s.key) for s in scores},
         "outliers": [
             {"scan": row["scan"], "layer": row["layer"], "measures": row["outlier"]}

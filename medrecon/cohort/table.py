@@ -1,4 +1,4 @@
-"""One line for each study, as CSV and, where pandas and pyarrow are installed, as Parquet."""
+"""One line for each study, as CSV and, where pyarrow is installed, as Parquet."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from medrecon.atlas.output import write_csv, write_parquet
+from medrecon.atlas.output import can_write_parquet, write_csv, write_parquet
 from medrecon.io.publish import publish
 
 TABLE, PARQUET = "results.csv", "results.parquet"
 
-COLUMNS = (
-    "study",
-    "source",
-    "status",
-    "kept",
-    "scans",
-    "failed_scans",
-    "results",
-    "voxels",
-    "seconds",
-    "cpu_seconds",
-    "network_seconds",
-    "tries",
-    "worker",
-    "gpu",
-    "memory_mib",
-    "exit_code",
-    "reason",
-    "remedy",
-    "notes",
-)
-"""`study` is the folder in the output, `source` the input's own name for it, `kept` done by an earlier run;
-`gpu` the one that its worker was pinned to, `memory_mib` what the worker held when it was done."""
+COLUMNS: dict[str, type] = {
+    "study": str,
+    "source": str,
+    "status": str,
+    "kept": bool,
+    "scans": int,
+    "failed_scans": int,
+    "results": int,
+    "voxels": int,
+    "seconds": float,
+    "cpu_seconds": float,
+    "network_seconds": float,
+    "tries": int,
+    "worker": str,
+    "gpu": str,
+    "memory_mib": float,
+    "exit_code": int,
+    "reason": str,
+    "remedy": str,
+    "notes": str,
+}
+"""Name -> type; a value may be missing. `study` is the folder in the output, `source` the input's own name
+for it, `kept` done by an earlier run; `gpu` the one that its worker was pinned to, `memory_mib` what the
+worker held when it was done."""
 
 
 def write_table(output: Path, rows: Iterable[Mapping[str, Any]]) -> list[Path]:
-    """Write the table, whole or not at all.
+    """Write the table, whole or not at all; no Parquet file of an earlier run stays beside a newer CSV.
 
     Args:
         output: the folder it goes in.
@@ -50,14 +51,12 @@ def write_table(output: Path, rows: Iterable[Mapping[str, Any]]) -> list[Path]:
         OutputError: it cannot be written.
     """
     lines = [{name: row.get(name) for name in COLUMNS} for row in rows]
-    written = [output / TABLE]
-    with publish(written[0], overwrite=True) as part:
+    table, parquet = output / TABLE, output / PARQUET
+    with publish(table, overwrite=True) as part:
         write_csv(part, lines)
-    try:
-        import pandas  # noqa: F401
-        import pyarrow  # noqa: F401
-    except ImportError:
-        return written
-    with publish(output / PARQUET, overwrite=True) as part:
-        write_parquet(part, lines)
-    return [*written, output / PARQUET]
+    if not can_write_parquet():
+        parquet.unlink(missing_ok=True)
+        return [table]
+    with publish(parquet, overwrite=True) as part:
+        write_parquet(part, lines, COLUMNS)
+    return [table, parquet]
