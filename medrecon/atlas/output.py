@@ -80,12 +80,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows under all of their columns; what is None, infinite or NaN stays empty."""
+    """Write rows under all of their columns; what is None, infinite or NaN stays empty.
+
+    A file name that is not Unicode stands there with its strange bytes as escapes.
+    """
     columns = dict.fromkeys(column for row in rows for column in row)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: finite(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     path.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
@@ -117,9 +120,15 @@ def write_parquet(
 
     kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
     columns: Mapping[str, Any] = types or dict.fromkeys(column for row in rows for column in row)
-    values = {name: [finite(row.get(name)) for row in rows] for name in columns}
+    values = {name: [_cell(row.get(name)) for row in rows] for name in columns}
     arrays = {name: pyarrow.array(values[name], kinds.get(kind)) for name, kind in columns.items()}
     parquet.write_table(pyarrow.table(arrays), path)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return finite(value)
 
 
 def finite(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def test_parquet_is_the_same_table_with_types(tmp_path: Path) -> None:
     assert read.to_pylist() == [
         {"scan": "a", "layer": "level1", "psnr": None, "voxels": 7, "roi mae": 0.5, "stride": None},
         {"scan": "b", "layer": "level2", "psnr": 31.5, "voxels": None, "roi mae": None, "stride": "2x2x2"},
+    ]
+
+
+def test_a_file_name_that_is_no_unicode_stops_no_table(tmp_path: Path) -> None:
+    rows = [{"scan": os.fsdecode(b"M\xfcller"), "voxels": 7}]
+    write_csv(tmp_path / "rows.csv", rows)
+    assert (tmp_path / "rows.csv").read_text("utf-8") == "scan,voxels\nM\\udcfcller,7\n"
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: no Parquet to read")
+    write_parquet(tmp_path / "rows.parquet", rows)
+    assert parquet.read_table(tmp_path / "rows.parquet").to_pylist() == [
+        {"scan": "M\\udcfcller", "voxels": 7}
     ]
 
 
