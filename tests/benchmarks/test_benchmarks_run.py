@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -55,12 +56,25 @@ def test_scaling_fits_slopes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, scaling = tmp_path / "scaling.json", benchmark("scaling")
-    assert scaling.slope([(x, 3 * x**1.5) for x in (1, 2, 8, 30)]) == pytest.approx(1.5)
-    arguments = ["--sides", "24", "40", "--bundle", str(toy_bundle("volume_autoencoder")), "--repeats", "1"]
+    points = [(x, 3 * x**1.5) for x in (1, 2, 8, 30)]
+    assert scaling.slope(points) == pytest.approx(1.5)
+    assert scaling.slope([(0.5, 0), *points]) == pytest.approx(1.5)  # no memory beyond that of the start
+    assert math.isnan(scaling.slope(points[:1]))
+    arguments = [
+        "--sizes",
+        "24x24x24",
+        "32x40x48",
+        "--bundle",
+        str(toy_bundle("volume_autoencoder")),
+        "--repeats",
+        "1",
+    ]
     scaling.main([*arguments, "--most", "40000", "--json", str(out)])
     told, content = capsys.readouterr().out, result(out)
     assert "time grows as voxels **" in told
-    assert [row["voxels"] for row in content["rows"]] == [24**3, 40**3]
+    assert [row["voxels"] for row in content["rows"]] == [24**3, 32 * 40 * 48]
+    assert [row["size"] for row in content["rows"]] == [[24, 24, 24], [32, 40, 48]]
+    assert "| 32x40x48 | 0.06 |" in told
     assert all(row["seconds"] > 0 for row in content["rows"])
     assert set(content["slopes"]) == {"seconds", "processor_seconds", "peak_gib"}
 
