@@ -13,7 +13,7 @@ def write_whole(path: Path, text: str) -> Path:
 
     Args:
         path: the file; missing parents are made.
-        text: its content.
+        text: its content; bytes of file names that are no Unicode stand there as escapes.
 
     Returns:
         The file.
@@ -25,7 +25,7 @@ def write_whole(path: Path, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with partial.open("w", encoding="utf-8", newline="") as stream:
+            with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())

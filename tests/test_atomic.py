@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,21 @@ def test_line_ends_are_left_alone(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["x.csv"]
 
 
-def test_what_was_there_stays_when_it_fails(tmp_path: Path) -> None:
+def test_what_was_there_stays_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_whole(tmp_path / "x.html", "first")
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "\ud800")
+
+    def full(stream: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_whole(path, "second")
     assert path.read_text() == "first"
     assert [p.name for p in tmp_path.iterdir()] == ["x.html"]
+
+
+def test_names_that_are_no_unicode_do_not_stop_it(tmp_path: Path) -> None:
+    assert write_whole(tmp_path / "x.csv", "M\udcfcller").read_text("utf-8") == "M\\udcfcller"
 
 
 def test_a_place_that_cannot_be_is_told(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class FolderLock:
 
 def put_aside(folder: Path, final: Path) -> None:
     """Move an old output into the working folder; `restore` brings it back unless a new one stands there."""
-    (folder / (_OLD + ".name")).write_text(final.name, encoding="utf-8")
+    (folder / (_OLD + ".name")).write_bytes(os.fsencode(final.name))
     final.rename(folder / _OLD)
 
 
@@ -115,7 +115,7 @@ def sweep(parent: Path) -> None:
                     continue
                 name = folder / (_OLD + ".name")
                 if name.is_file():
-                    restore(folder, parent / Path(name.read_text(encoding="utf-8")).name)
+                    restore(folder, parent / Path(os.fsdecode(name.read_bytes())).name)
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:
             continue

@@ -101,7 +101,7 @@ def write_manifest(
     text = json.dumps(clean, indent=2, ensure_ascii=False, default=str) + "\n"
     path = Path(path)
     with publish(path, overwrite) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path
 
 

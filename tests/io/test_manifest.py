@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,12 @@ def test_a_patient_called_like_a_field_does_not_break_it(tmp_path, make_series):
     found = json.loads(path.read_text(encoding="utf-8"))
     assert found["device"] == "cpu"
     assert len(found["inputs"]) == 1
+
+
+def test_a_file_name_that_is_no_unicode(tmp_path):
+    """Latin-1 names from old archives: the record is UTF-8 and gives the very name back."""
+    name = Path(os.fsdecode(b"M\xfcller.nii.gz"))
+    write_manifest(tmp_path / "m.json", refused=[ScanError("broken", path=tmp_path / name)])
+    (refused,) = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["refused"]
+    assert refused["file"] == name.name
+    assert os.fsencode(refused["file"]) == b"M\xfcller.nii.gz"

@@ -182,8 +182,9 @@ def test_what_is_not_finished_is_not_read(tmp_path, series):
     assert [item.path.name for item in found.left_out] == [".out.medrecon-part"]
 
 
-def test_an_old_series_comes_back_when_the_run_died_between_two_renames(tmp_path, series):
-    final = tmp_path / "out"
+@pytest.mark.parametrize("name", [b"out", b"M\xfcller"])
+def test_an_old_series_comes_back_when_the_run_died_between_two_renames(tmp_path, series, name):
+    final = tmp_path / os.fsdecode(name)
     write(series, "dicom", final)
 
     def die() -> None:
