@@ -32,6 +32,7 @@ def plan(scans: Path, scan: Path, output: Path, minutes: float) -> dict[str, lis
         "writing": ["writing.py"],
         "whole_path": ["whole_path.py", str(scan)],
         "cohort": ["cohort.py"],
+        "soak": ["soak.py"],
         "baselines": ["baselines.py", str(scans)],
         "subset_vs_single": ["subset_vs_single.py", str(scans)],
         "training_data": ["training_data.py", str(scans)],

@@ -1,6 +1,6 @@
 """A long run of medrecon cohort: whether memory and open files stay as they are.
 
-    python benchmarks/soak.py          # ten minutes on two cores
+    python benchmarks/soak.py          # five minutes on two cores
 
 Small studies, and large ones spread evenly among them, go through two workers. Each worker's memory after
 each study stands in the run's table; its open files, and what it holds at work, are looked at every half

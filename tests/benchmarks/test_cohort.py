@@ -30,6 +30,28 @@ def test_nothing_is_lost_or_doubled(
     assert content["killed_run"]["kept"] == content["killed_run"]["done_when_killed"]
 
 
+@pytest.mark.slow
+def test_a_long_run_is_watched(benchmark: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    out = tmp_path / "soak.json"
+    toy = ["--small", "8", "--size", "32", "32", "16", "--large", "2", "--large-size", "96", "96", "48"]
+    benchmark("soak").main([*toy, "--json", str(out)])
+    found = json.loads(out.read_text("utf-8"))
+    assert (found["exit_code"], found["studies"], found["right"], found["lost"]) == (0, 10, 10, 0)
+    assert min(found["open_files"]) > 2
+    for kind in ("mib_at_work", "mib_after_small", "mib_after_large"):
+        assert min(found[kind]) > 50, "a worker that holds torch"
+
+
+def test_growth_and_open_files_are_seen(benchmark: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    soak = benchmark("soak")
+    lives = {1: [(0.0, 10, 600.0), (10.0, 14, 900.0)], 2: [(5.0, 11, 650.4), (9.0, 10, 640.0)]}
+    assert soak.halves(lives) == {"open_files": [11, 14], "mib_at_work": [650, 900]}
+    table = tmp_path / "results.csv"
+    rows = [f"s{n:04d}{'_large' * (n % 3 == 0)}.nii,done,{500 + n}" for n in range(12)]
+    table.write_text("\n".join(["source,status,memory_mib", *rows, "s9999.nii,failed,"]) + "\n", "utf-8")
+    assert soak.after_studies(table) == {"mib_after_small": [505, 511], "mib_after_large": [503, 509]}
+
+
 def test_what_is_lost_or_doubled_is_counted(benchmark: Callable[[str], ModuleType], tmp_path: Path) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
     source.mkdir()
