@@ -164,8 +164,8 @@ def _costs(start: tuple[float, float]) -> dict[str, Any]:
 def _share_heap() -> None:
     """Have all threads of this process use one heap, where the C library can.
 
-    With a heap each, as glibc has it, what the threads of each study leave behind adds up: 70 MiB in 520
-    studies, against 9.
+    With a heap each, as glibc has it, what the threads of each study leave behind adds up: in a run of 520
+    studies a worker held 45 MiB more in its second half than in its first, and with one heap none.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
