@@ -9,9 +9,10 @@ import pytest
 
 import medrecon.atlas
 import medrecon.cohort
+import medrecon.io
 
 
-@pytest.mark.parametrize("package", [medrecon.atlas, medrecon.cohort])
+@pytest.mark.parametrize("package", [medrecon.atlas, medrecon.cohort, medrecon.io])
 def test_every_name_is_found_and_no_other(package: object) -> None:
     for name in package.__all__:
         assert getattr(package, name).__name__ == name
@@ -19,7 +20,8 @@ def test_every_name_is_found_and_no_other(package: object) -> None:
         package.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("package", ["medrecon.atlas", "medrecon.cohort"])
+@pytest.mark.parametrize("package", ["medrecon.atlas", "medrecon.cohort", "medrecon.io"])
 def test_nothing_heavy_comes_with_the_package(package: str) -> None:
-    code = f"import sys, {package}; sys.exit('torch' in sys.modules or 'parsl' in sys.modules)"
+    heavy = {"torch", "monai", "parsl", "pydicom.sr"}
+    code = f"import sys, {package}; sys.exit(bool({heavy!r} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,14 +1,12 @@
 """Scans in and out: find, check, read; write derived DICOM series and NIfTI files.
 
-What needs MONAI (readers, writers, transforms) is imported when it is first used: listing the scans of a
-folder takes a fraction of a second, importing MONAI takes seconds.
+What needs MONAI (readers, writers, transforms) or the tables of coded concepts is imported when it is first
+used: listing the scans of a folder takes a fraction of a second, importing MONAI takes seconds.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medrecon.io.derivation import Derivation
-from medrecon.io.dicom.parametric_map import write_error_map
 from medrecon.io.features import FeatureFile
 from medrecon.io.features_facts import FeatureFacts, LayerFacts
 from medrecon.io.find import find_one, find_scans
@@ -19,8 +17,10 @@ from medrecon.io.plan import plan_outputs
 from medrecon.io.publish import publish
 from medrecon.io.read import ScanWarning, read_scan
 from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError
+from medrecon.lazy import lazily
 
 if TYPE_CHECKING:
+    from medrecon.io.dicom.parametric_map import write_error_map
     from medrecon.io.dicom.writer import DicomSeriesWriter
     from medrecon.io.nifti.writer import NiftiWriter
     from medrecon.io.reader import ScanReader
@@ -31,6 +31,7 @@ _LATER = {
     "NiftiWriter": "nifti.writer",
     "SaveReconstructiond": "save",
     "ScanReader": "reader",
+    "write_error_map": "dicom.parametric_map",
 }
 
 __all__ = [
@@ -60,9 +61,4 @@ __all__ = [
     "write_manifest",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """The names that need MONAI (PEP 562)."""
-    if name in _LATER:
-        return getattr(import_module(f"medrecon.io.{_LATER[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, _LATER)
