@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import HERE, markdown
+from plots import draw
 
 
 def plan(scans: Path, scan: Path, output: Path, minutes: float) -> dict[str, list[str]]:
@@ -80,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in done:
         text = (args.output / f"{name}.txt").read_text("utf-8").strip()
         parts.append(f"## {name}\n\n{text}")
+    pictures = [f"![{path.stem}]({path.name})" for path in draw(args.output)]
+    parts[2:2] = pictures
     (args.output / "summary.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(f"\n{parts[1]}\n\nwritten: {args.output / 'summary.md'}")
     if any(done[name]["exit_code"] for name in args.only or plans):
