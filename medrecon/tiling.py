@@ -234,16 +234,16 @@ class VolumeInferer(_ResultsInferer):
 
 @contextlib.contextmanager
 def _followed(network: Any, tell: Callable[[int, int], None]) -> Iterator[None]:
-    """Within: an inversion that tells how far it is (`progress`) tells it here."""
+    """Within: an inversion that tells how far it is (`rows_done`) tells it here."""
     inversion: Any = getattr(network, "inversion", None)
-    if not hasattr(inversion, "progress"):
+    if not hasattr(inversion, "rows_done"):
         yield
         return
-    inversion.progress = tell
+    inversion.rows_done = tell
     try:
         yield
     finally:
-        inversion.progress = None
+        inversion.rows_done = None
 
 
 class SliceInferer(_ResultsInferer):

@@ -300,7 +300,7 @@ def test_large_tiles_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> N
     assert done == sorted(done)
     assert (done[0], done[-1]) == (0, 100)
     assert len(set(done)) > 30, "a row of blocks is a step"
-    assert network.inversion.progress is None
+    assert network.inversion.rows_done is None
 
 
 @pytest.mark.parametrize("slices", [300, 512, 1000, 2000])

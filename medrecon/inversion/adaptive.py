@@ -64,7 +64,7 @@ class AdaptiveDecoder(nn.Module):
             raise ValueError("AdaptiveDecoder wants levels of one stride, each with a channel for each voxel")
         if len(widths) != 2:
             raise ValueError(f"AdaptiveDecoder wants two widths, got {tuple(widths)}")
-        self.progress: Callable[[int, int], None] | None = None  # told (rows of blocks done, of)
+        self.rows_done: Callable[[int, int], None] | None = None  # told (rows of blocks done, of)
         self.names = [layer.name for layer in layers]
         self.linear = {layer.name for layer in layers if layer.values_per_voxel >= enough}
         self.spatial_dims, self.size = dims, size
@@ -121,8 +121,8 @@ class AdaptiveDecoder(nn.Module):
             for part, guesses in guessed:
                 voxels = slice(part.start * self.size, part.stop * self.size)
                 image[:, :, voxels] = self._synthesised(_merged(levels, part), guesses)
-                if self.progress is not None:
-                    self.progress(part.stop, grid[1])
+                if self.rows_done is not None:
+                    self.rows_done(part.stop, grid[1])
         inside: tuple[Any, ...] = (..., *(slice(n) for n in shape))
         return image[inside]
 
