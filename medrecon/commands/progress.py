@@ -14,8 +14,23 @@ Tick = Callable[[int, int], None]
 @contextlib.contextmanager
 def progress_bar(session: Session, label: str) -> Iterator[Tick | None]:
     """A bar that is moved by calling what this yields with (done, of); None where no bar is wanted."""
+    with phase_bar(session, label) as begin:
+        yield begin(label)
+
+
+@contextlib.contextmanager
+def phase_bar(session: Session, first: str) -> Iterator[Callable[[str], Tick | None]]:
+    """One bar for work of several phases.
+
+    Args:
+        session: whose streams are used.
+        first: what the first phase is called.
+
+    Yields:
+        To be called with the next phase's name; gives what moves the bar, None where no bar is wanted.
+    """
     if not session.shows_progress:
-        yield None
+        yield lambda words: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,12 +42,18 @@ def progress_bar(session: Session, label: str) -> Iterator[Tick | None]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(label, total=None)
+        task = progress.add_task(first, total=None)
 
         def tick(done: int, of: int) -> None:
             progress.update(task, completed=done, total=of)
 
-        yield tick
+        def begin(words: str) -> Tick:
+            nonlocal task
+            progress.remove_task(task)
+            task = progress.add_task(words, total=None)
+            return tick
+
+        yield begin
 
 
 @contextlib.contextmanager

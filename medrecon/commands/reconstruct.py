@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medrecon.commands.faults import one_line
 from medrecon.commands.options import Reading
-from medrecon.commands.progress import Tick, progress_bar
+from medrecon.commands.progress import Tick, phase_bar
 from medrecon.commands.scans import exit_code, find_asked, label_of, left_out_data, say_notes, tell_each
 from medrecon.commands.session import Outcome, Session
 from medrecon.commands.tables import table
@@ -65,16 +65,20 @@ def reconstruct_scans(
 
     labels = {scan.key: label_of(number, found) for number, scan in enumerate(found.scans, start=1)}
 
-    def watching(scan: Scan) -> contextlib.AbstractContextManager[Tick | None]:
+    @contextlib.contextmanager
+    def watching(scan: Scan, begin: Callable[[str], Tick | None]) -> Iterator[Tick | None]:
         if check_tiling:
+            begin(f"{labels[scan.key]}: comparing tiles with one piece")
             checks[scan.key] = _checked(pipeline, scan)
-        return progress_bar(session, labels[scan.key])
+        yield begin(labels[scan.key])
+        begin(f"{labels[scan.key]}: writing")
 
     def outcomes() -> Iterator[tuple[Scan, Record | Exception]]:
-        for scan, outcome in pipeline.run_each(found.scans, watching):
-            for note in outcome.notes if isinstance(outcome, Record) else ():
-                session.say(f"note: {note}")
-            yield scan, outcome
+        with phase_bar(session, "reading") as begin:
+            for scan, outcome in pipeline.run_each(found.scans, lambda scan: watching(scan, begin)):
+                for note in outcome.notes if isinstance(outcome, Record) else ():
+                    session.say(f"note: {note}")
+                yield scan, outcome
 
     records, failures = tell_each(session, found, outcomes())
     written = None

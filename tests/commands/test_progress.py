@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import pytest
 
-from medrecon.commands.progress import long_work, progress_bar
+from medrecon.commands.progress import long_work, phase_bar, progress_bar
 from medrecon.commands.session import Session
 
 
@@ -40,7 +41,22 @@ def test_a_person_who_watches_gets_a_bar(
     with progress_bar(Session(), "scan") as tick:
         assert tick is not None
         tick(1, 2)
+    with phase_bar(Session(), "reading") as begin:
+        time.sleep(0.2)
+        tick = begin("working")
+        assert tick is not None
+        tick(1, 2)
+        time.sleep(0.2)
+        begin("writing")
+        time.sleep(0.2)
     assert said == ["words"]
-    assert capsys.readouterr().err
+    shown = capsys.readouterr().err
+    _, of_phases = shown.split("reading", 1)
+    work, writing = of_phases.split("writing", 1)
+    assert work.index("working") > 0
+    assert "1/2" in work
+    assert "/2" not in writing, "how far the last phase was"
     with progress_bar(Session(quiet=True), "scan") as tick:
         assert tick is None
+    with phase_bar(Session(quiet=True), "reading") as begin:
+        assert begin("working") is None

@@ -216,3 +216,21 @@ def test_derived_series_of_real_scans(shared_dir, tmp_path):
             assert entity_faults([*source, *final.iterdir()]) <= entity_faults(source), folder
             done += 1
     assert done >= 7
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_the_source_is_read_again_only_where_it_is_padded(tmp_path, make_series, monkeypatch, padded):
+    def change(image, index):
+        image.SpecificCharacterSet = "ISO_IR 192"
+        if padded:
+            image.add_new("PixelPaddingValue", "SS", -2000)
+
+    make_series(tmp_path / "in", change=change)
+    scan = find_one(tmp_path / "in")
+    volume, read = read_scan(scan), []
+    monkeypatch.setattr("medrecon.io.dicom.writer.read_scan", lambda scan: (read.append(scan), volume)[1])
+    writer = DicomSeriesWriter()
+    writer.set_data_array(volume, channel_dim=None)
+    writer.set_scan(scan)
+    writer.write(tmp_path / "out")
+    assert len(read) == padded

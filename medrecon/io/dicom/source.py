@@ -104,7 +104,7 @@ def source_slices(scan: Scan) -> list[SourceSlice]:
 
 def is_padded(scan: Scan) -> bool:
     """Whether the source says which value its padded pixels have."""
-    return bool(_read(scan.files[0], ["PixelPaddingValue"]))
+    return "PixelPaddingValue" in _read(scan.files[0], ["PixelPaddingValue"])
 
 
 def _identity(header: Dataset) -> tuple[str, str]:
