@@ -21,7 +21,7 @@ from machine import describe
 from scoring import control, load, score
 from short_training import psnr_of, train
 
-from medrecon.bundle import Bundle, layers_of
+from medrecon.bundle.config import Bundle, layers_of
 
 
 def network_defs(bundle: str, level: str) -> dict[str, dict[str, Any] | None]:

@@ -11,10 +11,10 @@ import torch
 from scoring import Volume, reconstruct
 
 from medrecon.atlas.probe import QUANTISED, Probe, variant
+from medrecon.contract import Features
 from medrecon.evaluation.codecs import CodecMeter, Curve, codecs
 from medrecon.evaluation.rate import FeatureCode
-from medrecon.ranges import intensity_map
-from medrecon.types import Features
+from medrecon.intensity_range import intensity_range
 
 CODECS = ("JPEG 2000", "HTJ2K")
 
@@ -55,7 +55,7 @@ def header_bits(slice_shape: tuple[int, int]) -> dict[str, float]:
 
 def codec_meter(volume: Volume, most_slices: int) -> CodecMeter:
     """The codecs' curves of a scan, over the range of its PSNR; the slices are those along its third axis."""
-    data_range = intensity_map(volume.values, volume.units)
+    data_range = intensity_range(volume.values, volume.units)
     return CodecMeter(volume.values, volume.units, data_range, most_slices)
 
 

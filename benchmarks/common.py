@@ -89,8 +89,8 @@ def pick_scans(
     Raises:
         SystemExit: a pattern matches nothing.
     """
-    from medrecon.choices import with_hu
     from medrecon.io import find_scans
+    from medrecon.io.choices import with_hu
 
     found = find_scans(folder)
     names = [scan.path.name for scan in found.scans]

@@ -32,11 +32,11 @@ from machine import describe
 from monai.data import MetaTensor
 from scoring import Volume, load
 
-from medrecon.bundle import Bundle
+from medrecon.bundle.config import Bundle
 from medrecon.evaluation import fidelity, normalised_error
+from medrecon.intensity_range import intensity_range
 from medrecon.inversion import ImageOptimiser
 from medrecon.inversion.upsample import fit_size
-from medrecon.ranges import intensity_map
 from medrecon.reconstructor import parse_layers
 from medrecon.transforms import ScanIntensity
 
@@ -82,7 +82,7 @@ class Crop:
 
 def crops(volume: Volume, size: int, count: int, dims: int) -> list[Crop]:
     """Evenly spaced slices of the middle half of a scan, or its middle block for a 3D network."""
-    low, high = intensity_map(volume.values, volume.units)
+    low, high = intensity_range(volume.values, volume.units)
     scaled: Any = ScanIntensity()(
         MetaTensor(torch.from_numpy(volume.values)[None], meta={"units": volume.units})
     )

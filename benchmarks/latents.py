@@ -35,13 +35,13 @@ from monai.data import list_data_collate
 
 from medrecon.errors import MedreconError
 from medrecon.evaluation.fidelity import fidelity
+from medrecon.features import FeatureDecoder, FeatureEncoder
+from medrecon.features.file import FeatureFile
+from medrecon.features.metadata import DTYPES
+from medrecon.features.model import open_decoder
+from medrecon.intensity_range import intensity_range
 from medrecon.io import Scan, read_scan
-from medrecon.io.features import FeatureFile
-from medrecon.io.features_facts import DTYPES
 from medrecon.io.meta import remember
-from medrecon.latents import FeatureDecoder, FeatureEncoder
-from medrecon.latents.model import open_decoder
-from medrecon.ranges import intensity_map
 
 Row = dict[str, Any]
 
@@ -81,7 +81,7 @@ class Bench:
     def measure(self, scan: Scan, layer: str, folder: Path) -> list[Row]:
         """A row for each type of stored numbers."""
         source = read_scan(scan)
-        low, high = intensity_map(source, scan.units)
+        low, high = intensity_range(source, scan.units)
         reference, seconds = self.reconstruct(scan, layer)
         rows = []
         for dtype in DTYPES:

@@ -14,17 +14,17 @@ from networks import autoencoderkl
 from scoring import Volume, as_stored, floored, load, reconstruct
 from torch import nn
 
-from medrecon.allocation import OVERHEAD
-from medrecon.choices import with_hu
-from medrecon.dct import from_blocks, synthesise, to_blocks
+from medrecon.blocks.allocation import OVERHEAD
+from medrecon.blocks.dct import from_blocks, synthesise, to_blocks
+from medrecon.contract import Features
 from medrecon.encoders import fit_weights, read_weights
 from medrecon.encoders.conv import pad_to_multiple
 from medrecon.errors import MedreconError
+from medrecon.intensity_range import intensity_range
 from medrecon.inversion.adaptive import AdaptiveDecoder
-from medrecon.ranges import intensity_map
+from medrecon.io.choices import with_hu
 from medrecon.reconstructor import Reconstructor, has_native_bfloat16
-from medrecon.training import training_items
-from medrecon.types import Features
+from medrecon.training.data import training_items
 
 KLT_SIZE = {2: 16, 3: 8}
 _BLOCKS = 16384  # of each training scan, that a KLT is fitted on
@@ -85,7 +85,7 @@ def training_images(
         if scan.format != "dicom" and matches(scan.path.name, hu):
             scan = with_hu(scan)
         volume = load(scan)
-        low, high = intensity_map(volume.values, volume.units)
+        low, high = intensity_range(volume.values, volume.units)
         scaled = (volume.values.astype(np.float32) - low) / (high - low)
         names.append(volume.name)
         images.append(scaled.clip(0) if volume.units == "HU" else scaled)

@@ -59,7 +59,7 @@ from scoring import (
 from worst import Place, draw, find_worst
 
 from medrecon.errors import MedreconError
-from medrecon.ranges import intensity_map
+from medrecon.intensity_range import intensity_range
 from medrecon.reconstructor import INPUT
 
 Row = dict[str, Any]
@@ -141,7 +141,7 @@ def flags(rows: Sequence[Row]) -> list[str]:
 
 def noise_of(volume: Volume, rates: dict[str, float]) -> Row:
     """A scan's noise, and the bound that it sets for each rate."""
-    low, high = intensity_map(volume.values, volume.units)
+    low, high = intensity_range(volume.values, volume.units)
     values = np.clip(volume.values, low, high) if volume.units == "HU" else volume.values
     noise = estimate_noise(values)
     bounds = {name: noise.bound(high - low, rate) for name, rate in rates.items() if rate < 1}

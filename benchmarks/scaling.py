@@ -37,10 +37,10 @@ def one(size: Sequence[int], bundle: str, layers: str, repeats: int, most: int |
     """One size, in this process: seconds (the best), peak memory in GiB, tiles."""
     import torch
 
-    from medrecon.bundle import Bundle
-    from medrecon.cuts import arithmetic, largest_tile
-    from medrecon.tiling import SliceInferer, VolumeInferer, affordable_voxels, bytes_per_voxel
-    from medrecon.workflow import channels_last
+    from medrecon.blocks.tiles import arithmetic, largest_tile
+    from medrecon.bundle.config import Bundle
+    from medrecon.bundle.workflow import channels_last
+    from medrecon.inference.tiling import SliceInferer, VolumeInferer, affordable_voxels, bytes_per_voxel
 
     network: Any = channels_last(Bundle.open(bundle).architecture()).eval()
     volume = network.encoder.spatial_dims == 3

@@ -12,13 +12,13 @@ import torch
 from common import short_name
 from monai.data import MetaTensor
 
-from medrecon.bundle import Bundle
+from medrecon.bundle.config import Bundle
+from medrecon.contract import LayerInfo
 from medrecon.evaluation import Fidelity, dct_code, fidelity
 from medrecon.evaluation.msssim import MultiScaleSSIM
 from medrecon.io import Scan, read_scan
 from medrecon.reconstructor import INPUT, parse_layers
 from medrecon.transforms import ScanIntensity
-from medrecon.types import LayerInfo
 
 _AT_ONCE = 1 << 28  # voxels of results held at a time
 

@@ -18,8 +18,8 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 from scoring import Volume, reconstruct, score
 
-from medrecon.bundle import Bundle, find_bundle
-from medrecon.checkpoints import keep_checkpoints
+from medrecon.bundle.config import Bundle, find_bundle
+from medrecon.training.checkpoints import keep_checkpoints
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
     python benchmarks/stages.py SCAN OUTPUT --layers level4 --bundle volume_autoencoder
 
-The steps are those of `medrecon.pipeline.Pipeline.run`, with the bundle's own objects.
+The steps are those of `medrecon.inference.pipeline.Pipeline.run`, with the bundle's own objects.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def run(source: Path, output: Path, layers: str, bundle: str, patch: int) -> dic
     from monai.data import MetaTensor
     from throughput import count_flops
 
+    from medrecon.inference.pipeline import Pipeline
     from medrecon.io import find_one
     from medrecon.io.reader import remember
-    from medrecon.pipeline import Pipeline
 
     lap("import")
     scan = find_one(source)

@@ -24,7 +24,7 @@ from machine import describe
 from scoring import control, load, open_network, score
 from short_training import psnr_of, results_of, train
 
-from medrecon.bundle import Bundle, layers_of
+from medrecon.bundle.config import Bundle, layers_of
 
 
 def main(argv: Sequence[str] | None = None) -> None:

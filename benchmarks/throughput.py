@@ -21,9 +21,9 @@ from machine import LABELS, best_time, ceilings, describe
 from networks import autoencoderkl
 from torch.utils.flop_counter import FlopCounterMode
 
-from medrecon.bundle import Bundle
+from medrecon.bundle.config import Bundle
+from medrecon.bundle.workflow import channels_last
 from medrecon.reconstructor import has_native_bfloat16
-from medrecon.workflow import channels_last
 
 PEER = "AutoencoderKL"
 Row = dict[str, Any]

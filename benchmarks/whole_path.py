@@ -65,7 +65,7 @@ def machine_of(folder: Path, seconds: float) -> dict[str, Any]:
 
 def float32_copy(bundle: str, folder: Path) -> Path:
     """The same bundle, told not to use bfloat16."""
-    from medrecon.bundle import find_bundle
+    from medrecon.bundle.config import find_bundle
 
     root = find_bundle(bundle)
     copy = folder / root.name

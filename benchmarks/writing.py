@@ -24,8 +24,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from medrecon.io import Derivation, DicomSeriesWriter, NiftiWriter, Scan, find_one
-from medrecon.io.dicom.derived import derived_file
-from medrecon.io.dicom.source import source_slices
+from medrecon.io.dicom.writing.instance import derived_file
+from medrecon.io.dicom.writing.source import source_slices
 
 LEVEL3 = Derivation("benchmark", "0", "ab" * 32, "level3", lossy=True, values_per_voxel=1 / 16)
 

@@ -3,4 +3,4 @@
 Importing the package loads nothing heavy: torch, MONAI and the readers are imported by the submodules.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

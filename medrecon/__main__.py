@@ -1,6 +1,6 @@
 """`python -m medrecon` is the command `medrecon`."""
 
-from medrecon.cli import main
+from medrecon.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -59,3 +61,24 @@ class OutOfMemoryError(MedreconError):
     """The work does not fit the memory there is."""
 
     exit_code = 6
+
+
+def causes_of(error: BaseException) -> list[BaseException]:
+    """The exception and what it was raised from, outermost first."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__
+    return chain
+
+
+def known_cause(error: BaseException) -> MedreconError | None:
+    """The error of ours that an exception is, or was raised from; None if there is none."""
+    return next((link for link in causes_of(error) if isinstance(link, MedreconError)), None)
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: `: did you mean 'a' or 'b'?`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    return f": did you mean {' or '.join(repr(name) for name in close)}?" if close else ""

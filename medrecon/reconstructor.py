@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from medrecon.contract import LayerInfo
 from medrecon.errors import ModelError
-from medrecon.types import LayerInfo
 
 INPUT = "input"
 """The name of the control without a network: the image itself."""

@@ -21,7 +21,9 @@ LONGEST = 300
 
 ROOMS = ("io", "transforms", "encoders", "inversion", "losses")
 NETS = ("medrecon.encoders", "medrecon.inversion", "medrecon.reconstructor", "monai.networks", "torch.nn")
-ENGINE = ("medrecon.bundle", "medrecon.pipeline", "medrecon.training", "medrecon.workflow", "medrecon.tiling")
+ENGINE = ("medrecon.bundle", "medrecon.inference", "medrecon.training", "medrecon.features")
+ABOVE = ("medrecon.atlas", "medrecon.cohort", "medrecon.cli")
+MOST_ENTRIES = 25
 HEAVY = (
     "torch",
     "monai",
@@ -44,27 +46,41 @@ def siblings(room: str) -> tuple[str, ...]:
 # what lives where -> what it never imports, at the top of a file or inside a function
 NEVER: dict[str, tuple[str, ...]] = {
     "errors": ("medrecon", *HEAVY),
-    "types": ("medrecon",),
-    "ranges": ("medrecon", "torch", "monai"),
+    "contract": ("medrecon.reconstructor", "monai", *ENGINE, *ABOVE),
+    "intensity_range": ("medrecon", "torch", "monai"),
     "io": (*siblings("io"), "torch.nn", "monai.networks", "monai.losses", "medrecon.evaluation", *ENGINE),
     "transforms": (*siblings("transforms"), "torch.nn", "monai.networks", "medrecon.evaluation", *ENGINE),
+    "blocks": (*(f"medrecon.{room}" for room in ROOMS), "medrecon.reconstructor", *ENGINE),
     "encoders": (*siblings("encoders"), "medrecon.reconstructor", *ENGINE),
     "inversion": (*siblings("inversion"), "medrecon.reconstructor", *ENGINE),
     "losses": (*siblings("losses"), "medrecon.reconstructor", *ENGINE),
-    "reconstructor": ("medrecon.encoders", "medrecon.inversion", "medrecon.io", *ENGINE),
-    "tiling": ("medrecon.io", "medrecon.encoders", "medrecon.inversion", "medrecon.losses"),
-    "evaluation": (*NETS, "medrecon.io", *ENGINE),
-    "report": (*NETS, "medrecon.losses", *ENGINE),
     "phantoms": (*NETS, "medrecon.losses", *ENGINE),
+    "reconstructor": ("medrecon.encoders", "medrecon.inversion", "medrecon.io", *ENGINE),
+    "bundle": ("medrecon.inversion", "medrecon.losses", "medrecon.inference", "medrecon.training", *ABOVE),
+    "compute": ("medrecon.bundle", "medrecon.io", *NETS, *ABOVE),
+    "inference": (
+        "medrecon.encoders",
+        "medrecon.inversion",
+        "medrecon.losses",
+        "medrecon.training",
+        "medrecon.features",
+        "medrecon.evaluation",
+        *ABOVE,
+    ),
+    "training": ("medrecon.inference", "medrecon.features", *ABOVE),
+    "features": ("medrecon.losses", "medrecon.training", "medrecon.evaluation", *ABOVE),
+    "evaluation": (*NETS, "medrecon.losses", *ENGINE, *ABOVE),
+    "report": (*NETS, "medrecon.losses", *ENGINE, *ABOVE),
+    "atlas": ("medrecon.losses", "medrecon.training", "medrecon.cohort", "medrecon.cli"),
     "pacs": ("medrecon.losses",),
-    "cohort": ("medrecon.losses",),
+    "cohort": ("medrecon.losses", "medrecon.training", "medrecon.cli"),
 }
 
 # what is imported by nobody but these
-ONLY_FROM = {"medrecon.cli": ("__main__",), "medrecon.commands": ("cli", "commands"), "medrecon.__main__": ()}
+ONLY_FROM = {"medrecon.cli": ("__main__", "cli"), "medrecon.__main__": ()}
 
 # the command line is there to speak; the library is not
-SPEAKS = ("medrecon.cli", "medrecon.commands")
+SPEAKS = ("medrecon.cli",)
 
 
 @dataclass(frozen=True)
@@ -193,13 +209,19 @@ def test_files_are_short_and_neither_print_nor_assert() -> None:
     assert slips(PACKAGE) == []
 
 
+def test_the_folder_can_be_read_at_a_glance() -> None:
+    beside = {"__pycache__", "bundles", "sample_data"}
+    there = [path.name for path in PACKAGE.iterdir() if path.name not in beside]
+    assert len(there) <= MOST_ENTRIES, sorted(there)
+
+
 def test_the_table_speaks_of_what_there_is() -> None:
     there = {each.room for each in imports(PACKAGE)} | {p.stem for p in PACKAGE.iterdir()}
     planned = {"pacs"}
     assert set(NEVER) - planned <= there
 
 
-@pytest.mark.parametrize("module", ["medrecon", "medrecon.errors", "medrecon.cli"])
+@pytest.mark.parametrize("module", ["medrecon", "medrecon.errors", "medrecon.cli.app"])
 def test_nothing_heavy_is_imported_at_start(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -229,8 +251,8 @@ def plant(folder: Path, files: dict[str, str]) -> Path:
         ("encoders/a.py", "def f():\n    import medrecon.losses", "imports medrecon.losses"),
         ("io/a.py", "from torch import nn", "imports torch.nn"),
         ("io/a.py", "import torch.nn.functional as F", "imports torch.nn.functional"),
-        ("io/a.py", "from medrecon.cli import main", "for ('__main__',) alone"),
-        ("bundle.py", "from medrecon.commands.demo import demo", "for ('cli', 'commands') alone"),
+        ("io/a.py", "from medrecon.cli.app import main", "for ('__main__', 'cli') alone"),
+        ("bundle.py", "from medrecon.cli.demo import demo", "medrecon.cli"),
         ("errors.py", "import numpy", "imports numpy"),
         ("report/a.py", "import medrecon.encoders.conv", "imports medrecon.encoders.conv"),
     ],
@@ -246,7 +268,7 @@ def test_what_is_allowed_is_left_alone(tmp_path: Path) -> None:
     files = {
         "encoders/a.py": "import torch.nn as nn\nimport medrecon.encoders.b\nimport medrecon.errors\n",
         "io/a.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import medrecon.encoders\n",
-        "__main__.py": "from medrecon.cli import main\n",
+        "__main__.py": "from medrecon.cli.app import main\n",
         "new_room/a.py": "from medrecon.io.scan import Scan\nimport medrecon.encoders\n",
     }
     package = plant(tmp_path, files)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import medrecon.errors as errors
-from medrecon.commands.faults import INTERRUPTED, PARTIAL
+from medrecon.cli.faults import INTERRUPTED, PARTIAL
 from medrecon.io.scan import ScanError
 
 ROOT = Path(__file__).resolve().parents[1]

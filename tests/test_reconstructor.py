@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders import ConvEncoder
 from medrecon.errors import ModelError
 from medrecon.inversion import PyramidDecoder
 from medrecon.reconstructor import Reconstructor, has_native_bfloat16, parse_layers
-from medrecon.types import Features, LayerInfo
 
 
 def build(dims: int = 2, mixed_precision: bool | None = False) -> Reconstructor:

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.io import Derivation, Scan, find_scans
-from medrecon.types import Features, LayerInfo
 
 
 class Pool(nn.Module):

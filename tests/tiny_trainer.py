@@ -9,7 +9,7 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from medrecon.training import image_is_target
+from medrecon.training.data import image_is_target
 
 
 def trainer_of(

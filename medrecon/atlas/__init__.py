@@ -6,24 +6,25 @@ go through `write_summary`, two runs through `compare_atlases`. They are importe
 
 from typing import TYPE_CHECKING
 
-from medrecon.lazy import lazily
+import lazy_loader
 
 if TYPE_CHECKING:
-    from medrecon.atlas.cohort import write_summary
     from medrecon.atlas.compare import compare_atlases
-    from medrecon.atlas.engine import Engine
     from medrecon.atlas.measuring import measure
+    from medrecon.atlas.network import Engine
     from medrecon.atlas.output import read_scores, write_atlas
+    from medrecon.atlas.summary import write_summary
 
-_PLACES = {
-    "Engine": "engine",
-    "compare_atlases": "compare",
-    "measure": "measuring",
-    "read_scores": "output",
-    "write_atlas": "output",
-    "write_summary": "cohort",
-}
 
 __all__ = ["Engine", "compare_atlases", "measure", "read_scores", "write_atlas", "write_summary"]
 
-__getattr__ = lazily(__name__, _PLACES)
+__getattr__, _, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "compare": ["compare_atlases"],
+        "measuring": ["measure"],
+        "network": ["Engine"],
+        "output": ["read_scores", "write_atlas"],
+        "summary": ["write_summary"],
+    },
+)

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medrecon.atlas.cohort import SUMMARY
 from medrecon.atlas.output import finite, read_scores, rows_of, write_csv, write_json
+from medrecon.atlas.summary import SUMMARY
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import ScanScores
 from medrecon.evaluation.statistics import CONFIDENCE, RESAMPLES, summarise
-from medrecon.io.publish import publish
+from medrecon.io.files.publish import publish
 
 COMPARED = (
     "psnr",

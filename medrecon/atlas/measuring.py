@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medrecon.atlas.engine import Box, Engine, Raw
+from medrecon.atlas.network import Box, Engine, Raw
 from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED
 from medrecon.evaluation.codecs import CodecMeter, curve_words
 from medrecon.evaluation.controls import dct_code
-from medrecon.evaluation.error import normalised_error
 from medrecon.evaluation.fidelity import Fidelity, fidelity
 from medrecon.evaluation.msssim import MultiScaleSSIM
 from medrecon.evaluation.regions import BODY, Regions, body_mask, region_words
+from medrecon.evaluation.relative_error import normalised_error
 from medrecon.evaluation.scores import AtlasVolumes, Control, LayerScore, ScanScores
 from medrecon.evaluation.spectrum import SpectrumMeter
 from medrecon.evaluation.uncertainty import (
@@ -27,9 +27,9 @@ from medrecon.evaluation.uncertainty import (
     invented,
     local_detail,
 )
-from medrecon.io.names import scan_label
+from medrecon.intensity_range import intensity_range
+from medrecon.io.files.names import scan_label
 from medrecon.io.scan import Scan
-from medrecon.ranges import intensity_map
 from medrecon.reconstructor import parse_layers
 
 SOFT_TISSUE = (-160.0, 240.0)
@@ -110,7 +110,7 @@ def measure(
 
 
 def _fix(engine: Engine, scan: Scan, raw: Raw, mask: np.ndarray | None) -> _Fixed:
-    low, high = intensity_map(raw.source, scan.units)
+    low, high = intensity_range(raw.source, scan.units)
     body = body_mask(raw.source, scan.units)
     box = raw.box
     mean = np.broadcast_to(np.float32(box.source.mean(dtype=np.float64)), box.source.shape)

@@ -14,7 +14,7 @@ from typing import Any
 
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores, from_json, to_json
-from medrecon.io.publish import check_free, publish
+from medrecon.io.files.publish import check_free, publish
 from medrecon.io.scan import ScanError
 
 METRICS, TABLE, PAGE, SCENE = "metrics.json", "metrics.csv", "report.html", "review.mrb"

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.evaluation.rate import FeatureCode, SparseLayer
-from medrecon.pieces import unwrapped
+from medrecon.inference.pieces import unwrapped
 from medrecon.reconstructor import parse_layers
-from medrecon.types import Features, LayerInfo
 
 SHUFFLED, RANDOM, QUANTISED, PLAIN = "shuffled features", "random weights", "8 bits", ""
 _SEED = 20240229

@@ -7,23 +7,23 @@ nothing that an earlier run said, decides what a later run skips. They are impor
 
 from typing import TYPE_CHECKING
 
-from medrecon.lazy import lazily
+import lazy_loader
 
 if TYPE_CHECKING:
-    from medrecon.cohort.plan import Study, plan_studies
     from medrecon.cohort.run import Summary, run_cohort
     from medrecon.cohort.settings import Settings
+    from medrecon.cohort.studies import Study, plan_studies
     from medrecon.cohort.work import run_study
 
-_PLACES = {
-    "Settings": "settings",
-    "Study": "plan",
-    "Summary": "run",
-    "plan_studies": "plan",
-    "run_cohort": "run",
-    "run_study": "work",
-}
 
 __all__ = ["Settings", "Study", "Summary", "plan_studies", "run_cohort", "run_study"]
 
-__getattr__ = lazily(__name__, _PLACES)
+__getattr__, _, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "run": ["Summary", "run_cohort"],
+        "settings": ["Settings"],
+        "studies": ["Study", "plan_studies"],
+        "work": ["run_study"],
+    },
+)

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from medrecon import __version__
-from medrecon.clusters import Place, check_cluster
-from medrecon.cohort.engine import Engine, require_parsl
-from medrecon.cohort.ledger import STATE, Ledger
-from medrecon.cohort.plan import Plan, Study
+from medrecon.cohort.executor import Engine, require_parsl
+from medrecon.cohort.heartbeat import Lease
 from medrecon.cohort.progress import Tally
-from medrecon.cohort.pulse import Lease
+from medrecon.cohort.records import STATE, Ledger
 from medrecon.cohort.settings import Settings, examine, fingerprint
+from medrecon.cohort.studies import Plan, Study
 from medrecon.cohort.table import write_table
 from medrecon.cohort.work import DONE, Explain, Job
+from medrecon.compute.clusters import Place, check_cluster
 from medrecon.errors import OutputError
-from medrecon.io.publish import publish
+from medrecon.io.files.publish import publish
 
 ABOUT = "cohort.json"
 """What the results of an output folder have in common."""

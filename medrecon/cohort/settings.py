@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medrecon.io.outputs import hash_file
+from medrecon.io.files.outputs import hash_file
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def examine(settings: Settings) -> Settings:
         ModelError: the bundle is missing or broken, its weights do not fit, or a layer is unknown.
         UsageError: a result is asked for twice.
     """
-    from medrecon.bundle import Bundle, bundle_names, layers_of
-    from medrecon.choices import check_results, parse_results
+    from medrecon.bundle.config import Bundle, bundle_names, layers_of
+    from medrecon.bundle.results import check_results, parse_results
 
     weights = settings.encoder_weights and settings.encoder_weights.expanduser().resolve()
     settings = replace(settings, encoder_weights=weights)
@@ -69,7 +69,7 @@ def examine(settings: Settings) -> Settings:
 
 def fingerprint(settings: Settings) -> str:
     """What decides the results: options and model, not the device nor how many workers there are."""
-    from medrecon.bundle import find_bundle
+    from medrecon.bundle.config import find_bundle
 
     root = find_bundle(settings.bundle)
     files = sorted(p for part in ("configs", "models") for p in (root / part).rglob("*") if p.is_file())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.atlas.output import can_write_parquet, write_csv, write_parquet
-from medrecon.io.publish import publish
+from medrecon.io.files.publish import publish
 
 TABLE, PARQUET = "results.csv", "results.parquet"
 

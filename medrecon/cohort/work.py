@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 import psutil
 
-from medrecon.cohort.ledger import Ledger, source_stamp
-from medrecon.cohort.plan import Study
-from medrecon.cohort.pulse import Lease, Pulse
+from medrecon.cohort.heartbeat import Lease, Pulse
+from medrecon.cohort.records import Ledger, source_stamp
 from medrecon.cohort.settings import Settings
+from medrecon.cohort.studies import Study
 from medrecon.errors import MedreconError, OutOfMemoryError
 
 DONE, PARTIAL, FAILED = "done", "partial", "failed"
@@ -35,7 +35,7 @@ _kept: dict[str, Any] = {}
 
 
 class Told(Protocol):
-    """An error as the user gets it: `medrecon.commands.faults.Fault`."""
+    """An error as the user gets it: `medrecon.cli.faults.Fault`."""
 
     @property
     def message(self) -> str: ...  # noqa: D102
@@ -180,10 +180,10 @@ def _give_back() -> None:
 def _make(study: Study, job: Job, made: Path, explain: Explain) -> dict[str, Any]:
     """All scans of a study into a folder; those that fail do not stop the others."""
     settings = job.settings
-    from medrecon.choices import refuse_mixed, with_hu
+    from medrecon.inference.pipeline import Pipeline
     from medrecon.io import find_scans
-    from medrecon.io.names import result_names
-    from medrecon.pipeline import Pipeline
+    from medrecon.io.choices import refuse_mixed, with_hu
+    from medrecon.io.files.names import result_names
 
     found = find_scans(study.path, **settings.options)
     if not settings.all_series:

@@ -1,5 +1,6 @@
 """Networks that turn an image into features: `layers()` says which, `forward(image, names)` computes them."""
 
+from medrecon.blocks.weights import fingerprint, fit_weights, read_weights
 from medrecon.encoders.adaptive import AdaptiveEncoder
 from medrecon.encoders.build import build_encoder
 from medrecon.encoders.cached import CachedEncoder
@@ -12,7 +13,6 @@ from medrecon.encoders.plain import PlainEncoder
 from medrecon.encoders.resnet import ResNetEncoder
 from medrecon.encoders.tap import TappedEncoder
 from medrecon.encoders.vgg import VGGEncoder
-from medrecon.encoders.weights import fingerprint, fit_weights, read_weights
 
 __all__ = [
     "AdaptiveEncoder",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medrecon.errors import ModelError
-from medrecon.ranges import HU_WINDOW
+from medrecon.intensity_range import HU_WINDOW
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of red, green, blue in [0, 1]: torchvision's and most of timm's weights."""
@@ -20,7 +20,7 @@ CAFFE = ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 25
 
 
 class Hounsfield(nn.Module):
-    """[0, 1] back to HU: 0 is -1024 HU, 1 is 3071 HU (`medrecon.ranges.HU_WINDOW`)."""
+    """[0, 1] back to HU: 0 is -1024 HU, 1 is 3071 HU (`medrecon.intensity_range.HU_WINDOW`)."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C, *spatial) in HU."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medrecon.allocation import (
+from medrecon.blocks.allocation import (
     MOST_BLOCKS,
     OVERHEAD,
     choose,
@@ -20,11 +20,11 @@ from medrecon.allocation import (
     price_of,
     spread,
 )
-from medrecon.cuts import slabs
-from medrecon.dct import analyse, block_basis, low_frequencies
+from medrecon.blocks.dct import analyse, block_basis, low_frequencies
+from medrecon.blocks.tiles import slabs
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.conv import pad_to_multiple
 from medrecon.encoders.naming import resolve_layers
-from medrecon.types import Features, LayerInfo
 
 _SIZES = {2: 16, 3: 8}
 _JITTER = 1.0

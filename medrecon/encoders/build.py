@@ -13,12 +13,12 @@ from typing import Any
 
 from torch import nn
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.adapt import IMAGENET, ChannelMeanStd, intensity_map
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.tap import TappedEncoder
 from medrecon.errors import MedreconError, ModelError
-from medrecon.types import Features, LayerInfo
 
 SHORT_NAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "vgg16": ("medrecon.encoders.vgg.VGGEncoder", {"depth": 16}),

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.frozen import Frozen
 from medrecon.encoders.naming import resolve_layers
-from medrecon.types import Features, LayerInfo
 
 
 class CachedEncoder(Frozen):

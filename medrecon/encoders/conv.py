@@ -8,10 +8,10 @@ import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
 
-from medrecon.blocks import CentredBlocks, ResidualBlock
-from medrecon.dct import analyse, block_basis
+from medrecon.blocks.convolutions import CentredBlocks, ResidualBlock
+from medrecon.blocks.dct import analyse, block_basis
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.naming import resolve_layers
-from medrecon.types import Features, LayerInfo
 
 
 class ConvEncoder(nn.Module):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from medrecon.blocks.weights import fit_weights, read_weights
+from medrecon.contract import LayerInfo
 from medrecon.encoders.staged import StagedEncoder, z_score
-from medrecon.encoders.weights import fit_weights, read_weights
-from medrecon.types import LayerInfo
 
 CHANNELS = (16, 32, 64, 128)
 

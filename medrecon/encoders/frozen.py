@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from medrecon.types import Features, LayerInfo
+from medrecon.contract import Features, LayerInfo
 
 
 class Frozen(nn.Module):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
+from medrecon.contract import LayerInfo
 from medrecon.encoders.residual import Plan, ResidualEncoder
 from medrecon.encoders.staged import z_score
 from medrecon.errors import ModelError
-from medrecon.types import LayerInfo
 
 ZERO_SHORTCUT = {10: False, 18: True, 34: True, 50: False}
 """Depths, and whether their shortcuts are of type A: the table in MedicalNet's README."""

@@ -11,10 +11,10 @@ from monai.bundle import ConfigParser
 from monai.inferers import SlidingWindowInferer
 from torch import nn
 
+from medrecon.blocks.weights import fit_weights, read_weights
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.preprocessing import Preprocessing, steps_of
 from medrecon.encoders.tap import TappedEncoder
-from medrecon.encoders.weights import fit_weights, read_weights
 from medrecon.errors import MedreconError, ModelError
 
 logger = logging.getLogger(__name__)

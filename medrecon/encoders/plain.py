@@ -9,10 +9,10 @@ from monai.networks.blocks import Convolution
 from monai.networks.layers import Pool
 from torch import nn
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.conv import pad_to_multiple
 from medrecon.encoders.naming import resolve_layers
 from medrecon.errors import ModelError
-from medrecon.types import Features, LayerInfo
 
 
 class PlainEncoder(nn.Module):

@@ -11,10 +11,10 @@ from monai.networks.layers.factories import Conv, Norm, Pool
 from torch import nn
 from torch.nn import functional
 
+from medrecon.blocks.weights import fit_weights, read_weights
+from medrecon.contract import LayerInfo
 from medrecon.encoders.staged import StagedEncoder
-from medrecon.encoders.weights import fit_weights, read_weights
 from medrecon.errors import ModelError
-from medrecon.types import LayerInfo
 
 DEPTHS: dict[int, tuple[bool, tuple[int, int, int, int]]] = {
     10: (False, (1, 1, 1, 1)),

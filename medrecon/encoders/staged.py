@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import nn
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.frozen import Frozen
 from medrecon.encoders.naming import resolve_layers
 from medrecon.errors import ModelError
-from medrecon.types import Features, LayerInfo
 
 
 class StagedEncoder(ABC, Frozen):

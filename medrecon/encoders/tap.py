@@ -14,6 +14,8 @@ from monai.data import MetaTensor
 from torch import nn
 from torch.nn import functional
 
+from medrecon.blocks.weights import fit_weights, read_weights
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.adapt import Statistic, intensity_map
 from medrecon.encoders.dryrun import Runner, seeded
 from medrecon.encoders.fields import measure_fields
@@ -22,9 +24,7 @@ from medrecon.encoders.layout import Shape
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.probe import Survey, survey
 from medrecon.encoders.watch import watch
-from medrecon.encoders.weights import fit_weights, read_weights
 from medrecon.errors import ModelError
-from medrecon.types import Features, LayerInfo
 
 
 class TappedEncoder(Frozen):

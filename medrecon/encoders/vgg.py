@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from medrecon.blocks.weights import fit_weights, read_weights
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.conv import pad_to_multiple
 from medrecon.encoders.frozen import Frozen
 from medrecon.encoders.naming import resolve_layers
-from medrecon.encoders.weights import fit_weights, read_weights
 from medrecon.errors import ModelError
-from medrecon.types import Features, LayerInfo
 
 BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """Convolutions in each of the five blocks: configurations D and E of the paper."""

@@ -7,15 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from medrecon.evaluation.controls import dct_code, mean_image
-from medrecon.evaluation.error import normalised_error
 from medrecon.evaluation.fidelity import Fidelity, fidelity
 from medrecon.evaluation.geometry import compare_geometry
 from medrecon.evaluation.msssim import ms_ssim
+from medrecon.evaluation.relative_error import normalised_error
 from medrecon.evaluation.ssim import SSIM
 from medrecon.evaluation.table import FidelityTable
 
 if TYPE_CHECKING:
-    from medrecon.evaluation.score import ScoreReconstructiond
+    from medrecon.evaluation.transform import ScoreReconstructiond
 
 __all__ = [
     "SSIM",
@@ -34,5 +34,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """The name that needs MONAI (PEP 562)."""
     if name == "ScoreReconstructiond":
-        return import_module("medrecon.evaluation.score").ScoreReconstructiond
+        return import_module("medrecon.evaluation.transform").ScoreReconstructiond
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

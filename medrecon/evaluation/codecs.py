@@ -12,7 +12,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from medrecon.ranges import intensity_map
+from medrecon.intensity_range import intensity_range
 
 Curve = tuple[tuple[float, float], ...]
 """(bits per voxel, PSNR in dB) by rising rate."""
@@ -79,7 +79,7 @@ class CodecMeter:
         self._clip = units == "HU"
         self._planes = [self._clipped(source[:, :, k]) for k in self.slices]
         if units == "HU":
-            bottom, top = intensity_map(source, units)
+            bottom, top = intensity_range(source, units)
         else:
             bottom = min(float(p.min()) for p in self._planes)
             top = max(float(p.max()) for p in self._planes)

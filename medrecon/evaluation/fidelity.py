@@ -12,7 +12,7 @@ import numpy as np
 from medrecon.errors import UsageError
 from medrecon.evaluation.msssim import MultiScaleSSIM
 from medrecon.evaluation.ssim import SSIM
-from medrecon.ranges import intensity_map
+from medrecon.intensity_range import intensity_range
 
 _SLAB = 1 << 22  # voxels compared in one go
 
@@ -64,7 +64,7 @@ def fidelity(
     """Compare a reconstruction with its source, voxel by voxel on the same grid.
 
     PSNR and SSIM need a range, and it is the one that networks see as [0, 1]
-    (`medrecon.ranges.intensity_map`): for HU -1024 to 3071, 4095 in all, with both volumes clipped to it; for
+    (`medrecon.intensity_range`): for HU -1024 to 3071, 4095 in all, with both volumes clipped to it; for
     other units the source's 0.5 to 99.5 percentile (a dominant background left out), with nothing clipped. HU
     below -1024 count as -1024 in every figure: that is padding outside the field of view, not density.
 
@@ -88,7 +88,7 @@ def fidelity(
             f"cannot compare volumes of shape {source.shape} and {recon.shape}",
             remedy="give a source and a reconstruction on the same grid, (X, Y, Z)",
         )
-    low, high = intensity_map(source, units) if data_range is None else data_range
+    low, high = intensity_range(source, units) if data_range is None else data_range
     if not low < high:
         raise ValueError(f"data_range {low, high}: the low end must be below the high end")
     step = [*([1.0] * source.ndim if spacing is None else spacing), 1.0][:3]

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import RegionError
-from medrecon.ranges import intensity_map
+from medrecon.intensity_range import intensity_range
 
 TISSUES: dict[str, tuple[float, float]] = {
     "lung": (-950.0, -500.0),
@@ -45,7 +45,7 @@ def body_mask(volume: np.ndarray, units: str) -> np.ndarray:
     if units == "HU":
         level = _BODY_HU
     else:
-        low, high = intensity_map(volume, units)
+        low, high = intensity_range(volume, units)
         level = low + _BODY_SHARE * (high - low)
     coarse = np.ascontiguousarray(volume[::2, ::2] > level)
     labels, count = ndimage.label(coarse)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medrecon.atomic import write_whole
 from medrecon.errors import OutputError
+from medrecon.io.files.atomic import write_whole
 
 COLUMNS = (
     "scan",

@@ -12,12 +12,12 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional
 
-from medrecon.blocks import CentredBlocks, ResidualBlock
-from medrecon.cuts import slabs
-from medrecon.dct import block_basis, from_parts, sub_blocks, synthesise, to_parts
+from medrecon.blocks.convolutions import CentredBlocks, ResidualBlock
+from medrecon.blocks.dct import block_basis, from_parts, sub_blocks, synthesise, to_parts
+from medrecon.blocks.tiles import slabs
+from medrecon.contract import Features, LayerInfo
 from medrecon.inversion.given import levels_given
 from medrecon.inversion.rolling import Rolling, RollingBlocks, Rows
-from medrecon.types import Features, LayerInfo
 
 _AT_ONCE = 4096
 """Blocks that are put together at a time."""

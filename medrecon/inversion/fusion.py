@@ -11,12 +11,12 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional
 
-from medrecon.blocks import ACTIVATIONS, ResidualBlock
+from medrecon.blocks.convolutions import ACTIVATIONS, ResidualBlock
+from medrecon.contract import Features, LayerInfo
 from medrecon.errors import ModelError
 from medrecon.inversion.linear import LinearInverse
 from medrecon.inversion.single import stages
 from medrecon.inversion.upsample import Shuffle, fit_size, unshuffle, upsampler
-from medrecon.types import Features, LayerInfo
 
 Stride = tuple[int, ...]
 

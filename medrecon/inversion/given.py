@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from medrecon.contract import Features
 from medrecon.errors import ModelError
-from medrecon.types import Features
 
 
 def levels_given(features: Features, names: Sequence[str]) -> list[str]:

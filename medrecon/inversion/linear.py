@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from medrecon.contract import LayerInfo
 from medrecon.errors import ModelError
 from medrecon.inversion.upsample import fit_size, shuffle, unshuffle
-from medrecon.types import LayerInfo
 
 MOST_INPUTS = 2500
 """Above this many numbers for each position only the position itself is seen, not its neighbours."""

@@ -11,11 +11,11 @@ import torch
 from monai.networks.utils import eval_mode
 from torch import nn
 
+from medrecon.contract import Features
 from medrecon.errors import ModelError, UsageError
 from medrecon.inversion.minimise import OPTIMISERS, Budget, Minimum, minimise
 from medrecon.inversion.parameterisation import Parameterisation, parameterisation
 from medrecon.inversion.priors import outside, total_variation
-from medrecon.types import Features
 
 GREY = 0.25
 """Where an image starts that no decoder has made: between air and soft tissue, as much as it matters."""

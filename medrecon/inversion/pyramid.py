@@ -10,10 +10,10 @@ import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
 
-from medrecon.blocks import CentredBlocks, ResidualBlock
-from medrecon.dct import block_basis, synthesise
+from medrecon.blocks.convolutions import CentredBlocks, ResidualBlock
+from medrecon.blocks.dct import block_basis, synthesise
+from medrecon.contract import Features, LayerInfo
 from medrecon.inversion.given import levels_given
-from medrecon.types import Features, LayerInfo
 
 
 class PyramidDecoder(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medrecon.blocks import ResidualBlock
+from medrecon.blocks.convolutions import ResidualBlock
 
 _CONV: dict[int, Any] = {4: functional.conv2d, 5: functional.conv3d}
 

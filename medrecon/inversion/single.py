@@ -10,8 +10,8 @@ from monai.networks.blocks import Convolution
 from torch import nn
 from torch.nn import functional
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.errors import ModelError
-from medrecon.types import Features, LayerInfo
 
 
 class SingleLayerDecoder(ABC, nn.Module):

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medrecon.io.dicom.header import Header, NotDicom, read_header
-from medrecon.io.dicom.kinds import left_out_reason
-from medrecon.io.dicom.series import identity
+from medrecon.io.dicom.reading.header import Header, NotDicom, read_header
+from medrecon.io.dicom.reading.kinds import left_out_reason
+from medrecon.io.dicom.reading.series import identity
+from medrecon.io.files.walk import walk
 from medrecon.io.scan import LeftOut, ScanError
-from medrecon.io.walk import walk
 
 VOLUME_NAME = re.compile(r"\.(nii|nii\.gz|hdr|hdr\.gz|nrrd|nhdr|mha|mhd)$")
 

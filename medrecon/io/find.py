@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.io.collect import Broken, Heap, collect, unreadable
-from medrecon.io.dicom.header import Header
-from medrecon.io.dicom.series import describe, identity, series_scan
-from medrecon.io.dicom.volumes import drop_copies
+from medrecon.io.dicom.reading.header import Header
+from medrecon.io.dicom.reading.series import describe, identity, series_scan
+from medrecon.io.dicom.reading.volumes import drop_copies
+from medrecon.io.itk.volume import text_scan
 from medrecon.io.nifti.volume import nifti_scan
 from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError, scan_key
-from medrecon.io.text.volume import text_scan
 
 OTHER_VOLUME = "slice of another volume of the series"
 Source = str | os.PathLike[str] | Sequence["str | os.PathLike[str]"]

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.io.derivation import Derivation
-from medrecon.io.names import scan_label, secrets
-from medrecon.io.outputs import Written, hash_file
-from medrecon.io.publish import publish
+from medrecon.io.files.names import scan_label, secrets
+from medrecon.io.files.outputs import Written, hash_file
+from medrecon.io.files.publish import publish
 from medrecon.io.scan import LeftOut, Scan, ScanError
 
 SCHEMA = "medrecon.manifest/1"

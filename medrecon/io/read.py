@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from medrecon.io.dicom.pixels import read_frames
-from medrecon.io.dicom.tilt import resample
+from medrecon.io.dicom.reading.pixels import read_frames
+from medrecon.io.dicom.reading.tilt import resample
+from medrecon.io.itk.volume import read_text
 from medrecon.io.nifti.volume import read_nifti
 from medrecon.io.scan import Scan, ScanError
-from medrecon.io.text.volume import read_text
 from medrecon.io.voxels import is_constant
 
 

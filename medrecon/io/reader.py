@@ -11,9 +11,9 @@ from monai.data import ImageReader
 
 from medrecon.io.find import find_one
 from medrecon.io.meta import remember, scan_at, scan_meta, scan_of
+from medrecon.io.notices import notice
 from medrecon.io.read import ScanWarning, load
 from medrecon.io.scan import Scan, ScanError
-from medrecon.notices import notice
 
 __all__ = ["ScanReader", "remember", "scan_meta", "scan_of"]
 

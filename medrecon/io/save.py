@@ -12,10 +12,10 @@ from monai.transforms import MapTransform
 
 from medrecon.errors import OutputError
 from medrecon.io.derivation import Derivation
-from medrecon.io.dicom.writer import DicomSeriesWriter
-from medrecon.io.nifti.writer import NiftiWriter
-from medrecon.io.outputs import Written
-from medrecon.io.plan import NIFTI_ENDINGS
+from medrecon.io.dicom.writing.writer import DicomSeriesWriter
+from medrecon.io.files.destinations import NIFTI_ENDINGS
+from medrecon.io.files.outputs import Written
+from medrecon.io.nifti.writing import NiftiWriter
 from medrecon.io.read import read_scan
 from medrecon.io.reader import scan_of
 from medrecon.io.scan import Scan

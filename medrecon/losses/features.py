@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import nn
 
+from medrecon.contract import LayerInfo
 from medrecon.errors import ModelError
 from medrecon.losses.slices import slice_batches
-from medrecon.types import LayerInfo
 
 
 class FeatureLoss(ABC, nn.Module):

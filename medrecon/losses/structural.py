@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medrecon.scales import exponents, halvings
+from medrecon.evaluation.scales import exponents, halvings
 
 
 class SSIMLoss(nn.Module):
@@ -73,7 +73,7 @@ class MSSSIMLoss(SSIMLoss):
 
     The measure is `medrecon.evaluation.ms_ssim`'s, mean over the batch: MONAI's `MultiScaleSSIMMetric` where
     each axis has 176 voxels or more. Smaller and thinner images get fewer halvings (see
-    `medrecon.scales.halvings`), down to one scale, where it is `SSIMLoss`: a patch of 64 voxels a side has
+    `evaluation.scales.halvings`), down to one scale, where it is `SSIMLoss`: a patch of 64 voxels a side has
     three. A smaller `win_size` gives more.
 
     MONAI cuts a scale's mean off at 0, where its root has an infinite gradient; here it goes on below `eps`

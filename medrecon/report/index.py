@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from medrecon import __version__
-from medrecon.atomic import write_whole
 from medrecon.evaluation.scores import LayerScore, ScanScores
+from medrecon.io.files.atomic import write_whole
 from medrecon.report import charts
 from medrecon.report.html import render, style_sheet
 from medrecon.report.palette import themed
@@ -50,7 +50,7 @@ def write_index(
         path: the .html file.
         scans: scores of each scan, and the path of its page, relative to this one.
         aggregate: one row for each layer and measure: "layer", "measure", "units", "scans", "patients",
-            "mean", "low", "high", "median", "smallest", "largest" (`medrecon.atlas.cohort.summary_rows`).
+            "mean", "low", "high", "median", "smallest", "largest" (`medrecon.atlas.summary.summary_rows`).
         outliers: "scan", "layer" and "measures" of what stands out.
         failed: "scan" (or "path") and "error" of what could not be measured.
 

@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 
 from medrecon.errors import UsageError
 from medrecon.evaluation import fidelity
-from medrecon.ranges import HU_WINDOW, intensity_map
+from medrecon.intensity_range import HU_WINDOW, intensity_range
 from medrecon.report.planes import Plane, View, make_view
 from medrecon.report.style import ERROR_MAP, FAINT, INK, bare_axes, new_figure, save
 
@@ -71,7 +71,7 @@ def layers_figure(
             f"cannot draw {', '.join(results) or 'no results'} beside a source of shape {source.shape}",
             remedy="give at least one reconstruction, each (X, Y, Z) on the source's grid",
         )
-    low, high = intensity_map(source, units)
+    low, high = intensity_range(source, units)
     body = -500.0 if units == "HU" else low + 0.08 * (high - low)
     view = make_view(source, spacing, affine, at, body)
     psnr = psnr or {name: fidelity(source, v, units=units).psnr for name, v in results.items()}

@@ -11,9 +11,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from medrecon import __version__
-from medrecon.atomic import write_whole
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import AtlasVolumes, ScanScores
+from medrecon.io.files.atomic import write_whole
 from medrecon.report import charts, rows, words
 from medrecon.report.html import asset, render, style_sheet
 from medrecon.report.layers import layers_figure

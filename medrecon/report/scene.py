@@ -11,7 +11,7 @@ import numpy as np
 
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import AtlasVolumes, ScanScores
-from medrecon.io.publish import publish
+from medrecon.io.files.publish import publish
 from medrecon.report.scene_views import COLUMNS, Shown, add_views
 from medrecon.report.scene_writer import SceneWriter
 

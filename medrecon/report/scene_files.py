@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 from matplotlib.colors import Colormap
 
-from medrecon.io.blocks import turned
+from medrecon.io.axes import turned
 
 try:
     from isal import igzip

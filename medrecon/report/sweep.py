@@ -38,7 +38,7 @@ def sweep_figure(
     overfits. The two differ in level because they are different scans. A pale line joins the Pareto front.
 
     Args:
-        rows: of `medrecon.sweep.table`; those without a finite PSNR are left out.
+        rows: of `medrecon.training.sweep.table`; those without a finite PSNR are left out.
         path: a .png or .svg file; both are written for a path without suffix.
         title: what was swept.
         image: what the time of inference is for: "slice" or "block".

@@ -14,7 +14,7 @@ from matplotlib.colors import Colormap
 from PIL import Image
 
 from medrecon.evaluation.scores import AtlasVolumes, ScanScores
-from medrecon.ranges import HU_WINDOW, intensity_map
+from medrecon.intensity_range import HU_WINDOW, intensity_range
 from medrecon.report.layers import colour_limit
 from medrecon.report.planes import Plane, View, make_view
 from medrecon.report.style import ERROR_MAP
@@ -59,7 +59,7 @@ def body_threshold(source: np.ndarray, units: str) -> float:
     """The value above which a voxel is part of the body, not of the air around it."""
     if units == "HU":
         return -500.0
-    low, high = intensity_map(source, units)
+    low, high = intensity_range(source, units)
     return low + 0.08 * (high - low)
 
 

@@ -6,7 +6,14 @@ from medrecon.transforms.intensity import (
     PERCENTILES,
     ScanIntensity,
     ScanIntensityd,
-    intensity_map,
+    intensity_range,
 )
 
-__all__ = ["HU_WINDOW", "PERCENTILES", "RandCoarseCropd", "ScanIntensity", "ScanIntensityd", "intensity_map"]
+__all__ = [
+    "HU_WINDOW",
+    "PERCENTILES",
+    "RandCoarseCropd",
+    "ScanIntensity",
+    "ScanIntensityd",
+    "intensity_range",
+]

@@ -12,7 +12,7 @@ from monai.data import MetaTensor, get_track_meta
 from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import TraceKeys, convert_to_tensor
 
-from medrecon.ranges import HU_WINDOW, PERCENTILES, intensity_map
+from medrecon.intensity_range import HU_WINDOW, PERCENTILES, intensity_range
 from medrecon.transforms.padding import pack_below, restore_below
 
 _NARROW = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.uint16, torch.float16, torch.bfloat16)
@@ -31,7 +31,7 @@ class ScanIntensity(InvertibleTransform):
 
     Args:
         window: for HU: the values that become 0 and 1.
-        percentiles: for other units: the percentiles that become 0 and 1, see `intensity_map`.
+        percentiles: for other units: the percentiles that become 0 and 1, see `intensity_range`.
         units: overrules the image's own `meta["units"]`, for files that cannot say (a CT in a NIfTI file).
         in_place: let `inverse` overwrite what it is given, where that has the right type: a volume less.
     """
@@ -59,7 +59,7 @@ class ScanIntensity(InvertibleTransform):
         if units is None:
             units = str(image.meta.get("units", "")) if isinstance(image, MetaTensor) else ""
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
-        low, high = intensity_map(plain.detach().cpu().numpy(), units, self.window, self.percentiles)
+        low, high = intensity_range(plain.detach().cpu().numpy(), units, self.window, self.percentiles)
         narrow = plain.dtype in _NARROW or plain.dtype == torch.float32
         scaled = plain.to(torch.float32 if narrow else torch.float64, copy=True)
         trace: dict[str, Any] = {"low": low, "high": high, "wide": not narrow}

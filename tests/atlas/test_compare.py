@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from medrecon.atlas.cohort import summary_rows
 from medrecon.atlas.compare import compare_atlases, write_comparison
 from medrecon.atlas.output import read_scores, rows_of
+from medrecon.atlas.summary import summary_rows
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import ScanScores
 

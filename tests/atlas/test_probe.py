@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, random_encoder, variant
+from medrecon.contract import LayerInfo
 from medrecon.encoders import AdaptiveEncoder, ConvEncoder
+from medrecon.inference.pieces import statistics_of
+from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.inversion import AdaptiveDecoder, PyramidDecoder
-from medrecon.pieces import statistics_of
 from medrecon.reconstructor import Reconstructor
-from medrecon.tiling import SliceInferer, VolumeInferer
-from medrecon.types import LayerInfo
 
 
 class Copy(nn.Module):

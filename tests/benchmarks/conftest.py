@@ -31,7 +31,7 @@ def toy_bundle(tmp_path: Path) -> Callable[[str], Path]:
     """A shipped bundle with a network of a few channels, untrained: `toy_bundle("slice_autoencoder")`."""
 
     def make(name: str) -> Path:
-        from medrecon.bundle import Bundle
+        from medrecon.bundle.config import Bundle
 
         folder = tmp_path / "bundles" / name
         (folder / "configs").mkdir(parents=True)

@@ -45,7 +45,7 @@ def whole_path(
         capfd.readouterr()
         start = time.perf_counter()
         if parts[0] == "-m":
-            from medrecon.cli import app
+            from medrecon.cli.app import app
 
             app(parts[2:], standalone_mode=False)
         else:
@@ -103,7 +103,7 @@ def test_a_network_that_is_not_installed_is_said_in_one_line(
 def test_the_float32_run_uses_the_same_weights_in_float32(
     benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    from medrecon.bundle import Bundle
+    from medrecon.bundle.config import Bundle
 
     source = toy_bundle("volume_autoencoder")
     place = source / "configs" / "metadata.json"

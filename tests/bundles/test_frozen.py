@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from medrecon.encoders import DeepbetEncoder, VGGEncoder, fingerprint
 from medrecon.errors import ModelError
 from medrecon.evaluation import compare_geometry, fidelity
+from medrecon.inference.pipeline import Pipeline
 from medrecon.io import find_one, find_scans, read_scan
-from medrecon.pipeline import Pipeline
 
 NAMES = ["frozen_encoder_inversion", "brain_encoder_inversion"]
 ENCODERS = {"frozen_encoder_inversion": VGGEncoder, "brain_encoder_inversion": DeepbetEncoder}

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from medrecon.bundle.workflow import load_network
 from medrecon.evaluation import compare_geometry, fidelity
 from medrecon.io import Scan, find_one, find_scans, read_scan
-from medrecon.workflow import load_network
 
 NAMES = ["volume_autoencoder", "slice_autoencoder"]
 LAYERS = ["level3", "level2+level4", "input"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from medrecon.cli import main
+from medrecon.cli.app import main
 
 from .test_kill import different
 

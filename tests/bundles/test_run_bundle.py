@@ -13,12 +13,12 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from medrecon.bundle import Bundle, find_bundle, layers_of
+from medrecon.bundle.config import Bundle, find_bundle, layers_of
 from medrecon.errors import ModelError
+from medrecon.inference.pipeline import Pipeline
+from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.io import find_one, find_scans, read_scan
-from medrecon.pipeline import Pipeline
-from medrecon.run_bundle import keep_bundle, run_configs, usable_results
-from medrecon.tiling import SliceInferer, VolumeInferer
+from medrecon.training.run_bundle import keep_bundle, run_configs, usable_results
 
 NAMES = ["volume_autoencoder", "slice_autoencoder"]
 bundles = pytest.mark.parametrize("name", NAMES)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from medrecon.bundle import Bundle
-from medrecon.cli import main
+from medrecon.bundle.config import Bundle
+from medrecon.cli.app import main
 from medrecon.errors import OutputError
-from medrecon.sweep.budget import Budget
-from medrecon.sweep.knobs import Variant, plan_variants
-from medrecon.sweep.train import Trainer
+from medrecon.training.sweep.budget import Budget
+from medrecon.training.sweep.train import Trainer
+from medrecon.training.sweep.variants import Variant, plan_variants
 
 NAME = "slice_autoencoder"
 FIXED = {"batch_size": 1, "patch_size": [16, 16], "iterations_per_epoch": 4}

@@ -11,8 +11,8 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
+from medrecon.bundle.workflow import load_network
 from medrecon.errors import ModelError
-from medrecon.workflow import load_network
 
 from .trainings import ADVERSARIAL
 

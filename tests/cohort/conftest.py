@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from medrecon.cohort.ledger import Ledger
-from medrecon.cohort.plan import Study, plan_studies
-from medrecon.cohort.pulse import Lease
+from medrecon.cohort.heartbeat import Lease
+from medrecon.cohort.records import Ledger
 from medrecon.cohort.settings import Settings, examine, fingerprint
+from medrecon.cohort.studies import Study, plan_studies
 from medrecon.cohort.work import Job
 
 TESTS = Path(__file__).resolve().parents[1]

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medrecon.cli.faults import fault_of
 from medrecon.cohort import work
-from medrecon.cohort.plan import Study
-from medrecon.cohort.pulse import Lease, Pulse
+from medrecon.cohort.heartbeat import Lease, Pulse
 from medrecon.cohort.settings import Settings
+from medrecon.cohort.studies import Study
 from medrecon.cohort.work import Job, MemoryRanOut, run_study, share_cores
-from medrecon.commands.faults import fault_of
 from medrecon.errors import OutputError
 
 Make = Callable[..., np.ndarray]

@@ -7,7 +7,7 @@ import torch
 
 from medrecon.encoders import AdaptiveEncoder
 from medrecon.errors import ModelError
-from medrecon.pieces import slices_first
+from medrecon.inference.pieces import slices_first
 
 RATES = {"level1": 1, "level2": 1 / 2, "level3": 3 / 16, "level4": 1 / 16, "level5": 1 / 64}
 SHAPES = {2: (133, 90), 3: (40, 53, 38)}

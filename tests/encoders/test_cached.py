@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 
 from medrecon.encoders import AdaptiveEncoder, CachedEncoder, FrozenEncoder, PlainEncoder, fingerprint
-from medrecon.pieces import statistics_of
+from medrecon.inference.pieces import statistics_of
 
 
 def build(most_bytes: float = 1e9) -> tuple[CachedEncoder, FrozenEncoder, list[int]]:

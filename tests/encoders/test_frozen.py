@@ -3,9 +3,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders import FrozenEncoder, PlainEncoder, ResNetEncoder, VGGEncoder
 from medrecon.inversion import PlainDecoder
-from medrecon.types import Features, LayerInfo
 
 
 class WithBatchNorm(nn.Module):

@@ -15,9 +15,9 @@ from torch import nn
 from medrecon.encoders.adapt import ChannelMeanStd, ZScore
 from medrecon.encoders.tap import TappedEncoder
 from medrecon.errors import ModelError
+from medrecon.inference.tiling import VolumeInferer, plan_tiles
 from medrecon.inversion import FusionDecoder, PlainDecoder
 from medrecon.reconstructor import Reconstructor
-from medrecon.tiling import VolumeInferer, plan_tiles
 
 
 def unet(dims: int) -> nn.Module:

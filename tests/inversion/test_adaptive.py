@@ -7,12 +7,12 @@ from itertools import combinations
 import pytest
 import torch
 
-from medrecon.cuts import slabs
+from medrecon.blocks.tiles import slabs
+from medrecon.contract import LayerInfo
 from medrecon.encoders import AdaptiveEncoder
 from medrecon.errors import ModelError
 from medrecon.inversion import AdaptiveDecoder
 from medrecon.reconstructor import Reconstructor
-from medrecon.types import LayerInfo
 
 LEVELS = ["level1", "level2", "level3", "level4", "level5"]
 SUBSETS = ["+".join(group) for size in range(1, 6) for group in combinations(LEVELS, size)]

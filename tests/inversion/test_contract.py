@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.errors import ModelError
 from medrecon.inversion import AdaptiveDecoder, FusionDecoder, PlainDecoder, TransposedDecoder
 from medrecon.inversion.pyramid import PyramidDecoder
 from medrecon.reconstructor import Reconstructor
-from medrecon.types import Features, LayerInfo
 
 
 def pyramid(dims: int) -> list[LayerInfo]:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders import ConvEncoder, FrozenEncoder, PlainEncoder
 from medrecon.errors import ModelError, UsageError
+from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.inversion.minimise import Budget, minimise
 from medrecon.inversion.optimise import ImageOptimiser
 from medrecon.reconstructor import Reconstructor
-from medrecon.tiling import SliceInferer, VolumeInferer
-from medrecon.types import Features, LayerInfo
 
 
 def encoder(dims: int = 2) -> FrozenEncoder:

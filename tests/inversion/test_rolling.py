@@ -9,7 +9,7 @@ import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
 
-from medrecon.blocks import ResidualBlock
+from medrecon.blocks.convolutions import ResidualBlock
 from medrecon.inversion.rolling import Rolling, RollingBlocks, Rows
 
 CUTS = [[9], [1] * 9, [1, 8], [8, 1], [2, 3, 4], [4, 1, 1, 3]]

@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from medrecon.contract import LayerInfo
 from medrecon.encoders import PlainEncoder
 from medrecon.errors import ModelError
 from medrecon.inversion import PlainDecoder, TransposedDecoder
 from medrecon.inversion.single import fit_to, stages
 from medrecon.reconstructor import Reconstructor
-from medrecon.types import LayerInfo
 
 both = pytest.mark.parametrize("decoder_class", [PlainDecoder, TransposedDecoder])
 

@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from medrecon.io import ScanError, find_one, read_scan
-from medrecon.io.dicom.header import WANTED, NotDicom, read_header
+from medrecon.io.dicom.reading.header import WANTED, NotDicom, read_header
 
 Make = Callable[..., np.ndarray]
 SYNTAXES = (

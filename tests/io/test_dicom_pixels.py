@@ -18,8 +18,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from medrecon.io import ScanError, find_one, read_scan
-from medrecon.io.dicom.decode import split_frames, to_stored
-from medrecon.io.dicom.sandbox import run_limited
+from medrecon.io.dicom.reading.codecs import split_frames, to_stored
+from medrecon.io.dicom.reading.sandbox import run_limited
 
 Make = Callable[..., np.ndarray]
 

@@ -228,7 +228,9 @@ def test_the_source_is_read_again_only_where_it_is_padded(tmp_path, make_series,
     make_series(tmp_path / "in", change=change)
     scan = find_one(tmp_path / "in")
     volume, read = read_scan(scan), []
-    monkeypatch.setattr("medrecon.io.dicom.writer.read_scan", lambda scan: (read.append(scan), volume)[1])
+    monkeypatch.setattr(
+        "medrecon.io.dicom.writing.writer.read_scan", lambda scan: (read.append(scan), volume)[1]
+    )
     writer = DicomSeriesWriter()
     writer.set_data_array(volume, channel_dim=None)
     writer.set_scan(scan)

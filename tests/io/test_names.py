@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrecon.io.names import result_names, safe_name, scan_label
+from medrecon.io.files.names import result_names, safe_name, scan_label
 from medrecon.io.scan import Scan
 
 

@@ -174,7 +174,7 @@ def test_the_same_image_gives_the_same_bytes(tmp_path):
 
 
 def test_without_isal_the_file_holds_the_same(tmp_path, monkeypatch):
-    import medrecon.io.nifti.writer as module
+    import medrecon.io.nifti.writing as module
 
     make(tmp_path / "in.nii.gz", "i2")
     source = find_one(tmp_path / "in.nii.gz")

@@ -19,7 +19,7 @@ import pytest
 
 from medrecon.errors import OutputError
 from medrecon.io import DicomSeriesWriter, NiftiWriter, find_one, find_scans, publish, read_scan
-from medrecon.io.lock import FolderLock, put_aside, working_folder
+from medrecon.io.files.lock import FolderLock, put_aside, working_folder
 from medrecon.io.scan import ScanError
 
 FORK = multiprocessing.get_context("fork")
@@ -101,7 +101,9 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_series_replaces_a_series(tmp_path, series, monkeypatch, exchange):
     if not exchange:
-        module = importlib.import_module("medrecon.io.publish")  # the package has the function of that name
+        module = importlib.import_module(
+            "medrecon.io.files.publish"
+        )  # the package has the function of that name
         monkeypatch.setattr(module, "_exchange", lambda one, other: False)
     write(series, "dicom", tmp_path / "out")
     (tmp_path / "out" / "IM00012.dcm").rename(tmp_path / "out" / "IM99999.dcm")
@@ -327,8 +329,8 @@ def test_a_disk_that_lies_is_noticed(tmp_path, series, monkeypatch):
         file.write_bytes(bytes(data))
         return bytes(data)
 
-    import medrecon.io.dicom.writer as dicom
-    import medrecon.io.nifti.writer as nifti
+    import medrecon.io.dicom.writing.writer as dicom
+    import medrecon.io.nifti.writing as nifti
 
     check_file = nifti._check
     monkeypatch.setattr(dicom, "_read_back", spoil)

@@ -7,6 +7,7 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
+from medrecon.contract import Features, LayerInfo
 from medrecon.encoders import (
     DeepbetEncoder,
     FrozenEncoder,
@@ -17,7 +18,6 @@ from medrecon.encoders import (
 )
 from medrecon.errors import ModelError
 from medrecon.losses import FeatureConsistencyLoss, PerceptualLoss
-from medrecon.types import Features, LayerInfo
 
 both = pytest.mark.parametrize("loss_class", [PerceptualLoss, FeatureConsistencyLoss])
 

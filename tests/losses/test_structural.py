@@ -7,8 +7,8 @@ from monai.metrics import MultiScaleSSIMMetric
 from skimage.metrics import structural_similarity
 
 from medrecon.evaluation import ms_ssim
+from medrecon.evaluation.scales import EXPONENTS, exponents
 from medrecon.losses import MSSSIMLoss, SpectralLoss, SSIMLoss
-from medrecon.scales import EXPONENTS, exponents
 
 
 def pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from medrecon.errors import OutputError
-from medrecon.io.blocks import turned
+from medrecon.io.axes import turned
 from medrecon.io.scan import Scan, ScanError
 
 _WHOLE = (np.uint8, np.int16, np.uint16, np.int32)

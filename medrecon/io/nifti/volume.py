@@ -12,10 +12,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from medrecon.io.inflate import FREE_BYTES, MAX_RATIO
+from medrecon.io.files.inflate import FREE_BYTES, MAX_RATIO
+from medrecon.io.files.stamp import Stamp, check_unchanged, stamp_of
 from medrecon.io.nifti.header import EXPORT, NiftiHeader, parse
 from medrecon.io.scan import ReadOptions, Scan, ScanError, scan_key
-from medrecon.io.stamp import Stamp, check_unchanged, stamp_of
 from medrecon.io.voxels import check_finite, is_constant, pick_volume, rescale
 
 open_gzip: Any

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medrecon.cli import main
+from medrecon.cli.app import main
 from medrecon.report.page import write_page
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import html5lib
 import pytest
 
-from medrecon.atlas.cohort import write_summary
+from medrecon.atlas.summary import write_summary
 from medrecon.errors import OutputError
 from medrecon.evaluation.scores import ScanScores
 from medrecon.report.index import write_index

@@ -1,0 +1,266 @@
+"""A bundle's own components joined so that what each layer keeps stays in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import decollate_batch, list_data_collate
+
+from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
+from medrecon.bundle.config import Bundle, layers_of
+from medrecon.bundle.results import check_results, parse_results
+from medrecon.compute.devices import pick_device
+from medrecon.contract import LayerInfo
+from medrecon.errors import UsageError
+from medrecon.inference.pieces import statistics_of
+from medrecon.io import SaveReconstructiond, read_scan
+from medrecon.io.notices import listening
+from medrecon.io.reader import remember
+from medrecon.io.scan import Scan
+from medrecon.reconstructor import INPUT, parse_layers
+
+MOST_VOXELS = 1 << 25
+"""Largest tile: with the volumes that an atlas keeps, 512x512x300 stays below 8 GiB."""
+
+BOX_VOXELS = 1 << 22
+"""Voxels of the slices in the middle of a scan on which the controls are measured."""
+
+_AT_ONCE = 4  # results of one pass over the tiles, each a float32 volume until it is brought home
+
+
+@dataclass
+class Box:
+    """The slices in the middle of a scan, as the network sees them, in source units.
+
+    Attributes:
+        planes: (first, last) along the third axis; None where it is the whole scan.
+        source: (X, Y, Z), float32.
+        variants: (result, kind) -> the same shape, see `medrecon.atlas.probe`.
+        bits_per_voxel: result -> rate of its features.
+        consistency: result -> re-encoded distance.
+        data_range: (low, high) of the network's input, source units.
+    """
+
+    planes: tuple[int, int] | None
+    source: np.ndarray
+    data_range: tuple[float, float]
+    variants: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    bits_per_voxel: dict[str, float] = field(default_factory=dict)
+    consistency: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass
+class Raw:
+    """What a network makes of one scan, before anything is measured.
+
+    Attributes:
+        source: (X, Y, Z) as stored, source units.
+        results: result -> reconstruction on the same grid; whole numbers where the source holds them.
+        identity: the source through all transforms and no network.
+        box: the controls.
+        network_voxels: voxels of the grid that the network works on.
+        seconds: wall time of reading, and of the network by "volumes" and "controls".
+        notes: what was noticed while reading, one line each.
+    """
+
+    source: np.ndarray
+    results: dict[str, np.ndarray]
+    identity: np.ndarray
+    box: Box
+    network_voxels: int
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+
+
+class Engine:
+    """Runs a bundle over scans that are known already; writes nothing.
+
+    Args:
+        bundle: name of a bundle that comes with medrecon, or a bundle's folder.
+        scans: what will be run.
+        layers: results, as text or list; None takes each of the network's layers.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        encoder_weights: weights of a frozen encoder, for bundles that come without them.
+        output: a path that does not exist: only its name is used, by the bundle's own plan.
+
+    Raises:
+        ModelError: the bundle or a layer cannot be used.
+        UsageError: the options do not make sense.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path,
+        scans: Sequence[Scan],
+        *,
+        output: Path,
+        layers: str | Sequence[str] | None = None,
+        device: str = "auto",
+        encoder_weights: Path | None = None,
+    ) -> None:
+        self.device = pick_device(device)
+        weights = {} if encoder_weights is None else {"encoder_weights": encoder_weights}
+        opened = Bundle.open(bundle, weights)
+        opened.require("network", "preprocessing", "inferer", "postprocessing")
+        known = [layer.name for layer in layers_of(opened)]
+        self.results = parse_results(known if layers is None else layers)
+        if INPUT in self.results:
+            raise UsageError(
+                "'input' is no layer of an atlas", remedy="leave it out: it stands beside each as 'identity'"
+            )
+        check_results(self.results, known, where=opened.root)
+        settings: dict[str, Any] = {
+            "dataset_dir": scans[0].path,
+            "output_dir": output,
+            "layers": self.results,
+            "device": str(self.device),
+            "output_format": "nifti",
+            "overwrite": False,
+            "scans": tuple(scans),
+            **weights,
+        }
+        self.bundle = Bundle.open(opened.root, settings)
+        self.network: Any = self.bundle.build("network").to(self.device).eval()
+        self.infos: dict[str, LayerInfo] = {layer.name: layer for layer in self.network.layers()}
+        self._preprocessing = self.bundle.build("preprocessing")
+        self._inferer = self.bundle.build("inferer")
+        postprocessing = self.bundle.build("postprocessing")
+        steps = list(getattr(postprocessing, "transforms", [postprocessing]))
+        self._saver = next((step for step in steps if isinstance(step, SaveReconstructiond)), None)
+        self._home = [step for step in steps if not isinstance(step, SaveReconstructiond)]
+        if getattr(self._inferer, "most_voxels", 0) is None:
+            from medrecon.inference.tiling import affordable_voxels
+
+            self._inferer.most_voxels = min(MOST_VOXELS, affordable_voxels(self.device))
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Model, version and hash of the weights."""
+        derivations: Mapping[str, Any] = {} if self._saver is None else self._saver.derivation
+        sha256 = next((d.weights_sha256 for d in derivations.values()), "")
+        return {
+            "model": self.bundle.name,
+            "model_version": self.bundle.version,
+            "weights_sha256": sha256,
+            "device": str(self.device),
+        }
+
+    def run(self, scan: Scan, progress: Callable[[int, int], None] | None = None) -> Raw:
+        """Read one scan, reconstruct every result, and run the controls.
+
+        Raises:
+            ScanError: the scan turns out to be unreadable.
+            ModelError: the network cannot take this scan.
+        """
+        remember(scan)
+        begin = time.perf_counter()
+        with torch.inference_mode():
+            source = np.ascontiguousarray(read_scan(scan))
+            with listening() as notes:
+                item = self._preprocessing({"image": scan})
+            image = list_data_collate([item])
+            identity = self._bring_home(image, image["image"].clone(), source)[0]
+            start = time.perf_counter()
+            results: dict[str, np.ndarray] = {}
+            for first in range(0, len(self.results), _AT_ONCE):
+                names = self.results[first : first + _AT_ONCE]
+                pred = self._infer(image["image"], names, self.network, progress)
+                home = self._bring_home(image, pred, source)
+                results.update(zip(names, home, strict=True))
+                del pred, home
+            between = time.perf_counter()
+            box = self._controls(image["image"], progress)
+        seconds = {
+            "reading": start - begin,
+            "volumes": between - start,
+            "controls": time.perf_counter() - between,
+        }
+        voxels = image["image"][0, 0].numel()
+        return Raw(source, results, identity, box, voxels, seconds, tuple(dict.fromkeys(notes)))
+
+    def _infer(
+        self, image: torch.Tensor, names: Sequence[str], network: Any, progress: Any = None
+    ) -> torch.Tensor:
+        self._inferer.progress = progress
+        self._inferer.results = list(names)
+        found: torch.Tensor = self._inferer(image.to(self.device), network)
+        return found
+
+    def _bring_home(self, batch: dict[str, Any], pred: torch.Tensor, source: np.ndarray) -> list[np.ndarray]:
+        """(1, R, *grid of the network) -> R volumes on the source's grid, in its units and its precision."""
+        made = []
+        for channel in range(pred.shape[1]):
+            one = {"image": batch["image"], "pred": pred[:, channel : channel + 1]}
+            (item,) = decollate_batch(one)
+            for step in self._home:
+                item = step(item)
+            values = item["pred"][0].detach().cpu().numpy()
+            made.append(as_stored(values, source))
+        return made
+
+    def _controls(self, image: torch.Tensor, progress: Any) -> Box:
+        low, high = _range_of(image)
+        plain = image.as_tensor() if hasattr(image, "as_tensor") else image
+        depth, plane = plain.shape[-1], plain.shape[-3] * plain.shape[-2]
+        count = max(16, BOX_VOXELS // plane // 16 * 16)
+        start = (depth - count) // 2 // 16 * 16
+        whole = count >= depth
+        seen = plain if whole else plain[..., start : start + count].contiguous()
+        probe = Probe(self.network).to(self.device).eval()
+        kinds = [PLAIN, QUANTISED, SHUFFLED, *([RANDOM] if probe.other is not None else [])]
+        width = high - low
+        box = Box(None if whole else (start, start + count - 1), _units(seen[0, 0], low, width), (low, high))
+        with statistics_of(self.network, plain, self.device):  # the slices are a part of the scan
+            probe.ranging = True
+            self._infer(seen, self.results, probe)
+            probe.ranging = False
+            for first in range(0, len(self.results), _AT_ONCE):
+                names = self.results[first : first + _AT_ONCE]
+                asked = [(name, kind) for name in names for kind in kinds]
+                made = self._infer(seen, [variant(*pair) for pair in asked], probe, progress)[0]
+                for (name, kind), values in zip(asked, made, strict=True):
+                    if kind != RANDOM or name not in probe.same:
+                        box.variants[name, kind] = _units(values, low, width)
+                for name in names:
+                    box.bits_per_voxel[name] = sum(
+                        probe.code.bits_per_value(layer) * self.infos[layer].tensor_rate
+                        for layer in parse_layers(name)
+                    )
+                    box.consistency[name] = probe.consistency.of(name)
+                probe.code.forget()
+        return box
+
+
+def as_stored(values: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """A result in the precision of its source: whole numbers for whole numbers, else float32.
+
+    Raises:
+        ValueError: it holds NaN or infinity.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError("the network's result holds NaN or infinity")
+    if source.dtype.kind not in "iu":
+        return np.ascontiguousarray(values, dtype=np.float32)
+    kind: type[np.signedinteger[Any]] = np.int16 if np.can_cast(source.dtype, np.int16) else np.int32
+    info = np.iinfo(kind)
+    return np.clip(np.rint(values), info.min, info.max).astype(kind)
+
+
+def _units(values: torch.Tensor, low: float, width: float) -> np.ndarray:
+    return np.asarray(values.float().cpu().numpy() * np.float32(width) + np.float32(low))
+
+
+def _range_of(image: Any) -> tuple[float, float]:
+    """The source values that the network sees as 0 and 1."""
+    steps = image.applied_operations
+    for step in reversed(steps[0] if steps and isinstance(steps[0], list) else steps):
+        extra = step.get("extra_info", {})
+        if isinstance(extra, dict) and "low" in extra and "high" in extra:
+            return float(extra["low"]), float(extra["high"])
+    return 0.0, 1.0

@@ -1,0 +1,79 @@
+"""Building blocks that the own encoder and the decoders share: no statistics over the window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from monai.networks.layers.factories import Conv, Pool
+from torch import nn
+from torch.nn import functional
+
+from medrecon.blocks.dct import analyse, block_basis
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": torch.relu_,
+    "leaky_relu": functional.leaky_relu_,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+}
+
+
+class ResidualBlock(nn.Module):
+    """x + mix(act(conv(x))): one spatial convolution, so that the receptive field grows by one position.
+
+    Raises:
+        KeyError: an activation that is not in `ACTIVATIONS`.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        channels: int,
+        kernel_size: int = 3,
+        bias: bool = False,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        conv = Conv[Conv.CONV, spatial_dims]
+        self.conv = conv(channels, channels, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.mix = conv(channels, channels, 1, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, *S) -> (B, C, *S)."""
+        return self.joined(self.conv(x), x)
+
+    def joined(self, convolved: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """What comes after the convolution of `x`, which is overwritten."""
+        made: torch.Tensor = self.mix(self.activation(convolved))
+        return made.add_(x)
+
+
+class CentredBlocks(nn.Module):
+    """An image as blocks of 4 voxels along each axis without its absolute intensity.
+
+    All 4 ** dims orthonormal coefficients of each block, the mean of the block taken relative to the blocks
+    around it: adding a constant to the image changes nothing, and zero padding means "goes on as it is".
+    """
+
+    SIZE = 4
+
+    def __init__(self, spatial_dims: int) -> None:
+        super().__init__()
+        basis = block_basis(self.SIZE, spatial_dims, self.SIZE**spatial_dims)
+        self.basis: torch.Tensor
+        self.register_buffer("basis", basis, persistent=False)
+        self.pool = Pool[Pool.AVG, spatial_dims](3, stride=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 1, *S) -> (B, 4 ** dims, *S / 4)."""
+        coefficients = analyse(image, self.basis, self.SIZE)
+        return torch.cat([self.centred(coefficients[:, :1]), coefficients[:, 1:]], dim=1)
+
+    def centred(self, mean: torch.Tensor) -> torch.Tensor:
+        """(B, 1, *positions) less the mean over a position and its neighbours, of those that there are."""
+        sides = [1] * 2 * (mean.ndim - 2)  # torch's own padding wants three positions or more along each axis
+        there = functional.pad(torch.ones_like(mean), sides)
+        around: torch.Tensor = self.pool(functional.pad(mean, sides)) / self.pool(there)
+        return mean - around

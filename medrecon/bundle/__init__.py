@@ -1,0 +1,1 @@
+"""MONAI bundles: found, read, wired once; and what their configurations call."""

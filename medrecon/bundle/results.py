@@ -1,0 +1,70 @@
+"""The results that a user asks of a bundle, checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medrecon.errors import ModelError, UsageError, near
+from medrecon.reconstructor import INPUT, parse_layers
+
+
+def parse_results(layers: str | Sequence[str]) -> list[str]:
+    """The results that a user asks for: "level3+level4,level2" -> ["level3+level4", "level2"].
+
+    A comma separates results, a plus joins layers into one result.
+
+    Raises:
+        ModelError: an empty name, a layer twice in one result, "input" joined with a layer.
+        UsageError: a result asked for twice.
+    """
+    asked = layers.split(",") if isinstance(layers, str) else list(layers)
+    results = ["+".join(parse_layers(result)) for result in asked]
+    if len(set(results)) < len(results):
+        raise UsageError(f"--layers {','.join(results)} repeats a result", remedy="name each result once")
+    return results
+
+
+def check_results(results: Sequence[str], known: Sequence[str], *, where: Path) -> None:
+    """Refuse results that name a layer the network does not have.
+
+    Raises:
+        ModelError: an unknown layer; the message names the near ones.
+    """
+    for name in (name for result in results for name in parse_layers(result)):
+        if name != INPUT and name not in known:
+            raise ModelError(
+                f"no layer '{name}'" + near(name, [*known, INPUT]),
+                path=where,
+                remedy=f"use {', '.join(known)} or {INPUT}",
+            )
+
+
+def encoder_setting(config: Any, file: Path | None, root: Path) -> dict[str, Any]:
+    """What a bundle's train.yaml must be told of `--encoder-weights`.
+
+    Args:
+        config: the configuration.
+        file: the weights that were named.
+        root: the bundle.
+
+    Raises:
+        ModelError: the bundle needs weights, and none were named.
+        UsageError: weights were named, and the bundle takes none.
+    """
+    if file is None:
+        if "encoder_weights" in config and config["encoder_weights"] is None:
+            raise ModelError(
+                "the bundle does not hold the weights of the network that it looks into",
+                path=root,
+                remedy="name their file with --encoder-weights",
+            )
+        return {}
+    if "encoder_weights" not in config:
+        raise UsageError(
+            "the bundle trains its own encoder: it takes no --encoder-weights",
+            path=root,
+            remedy="leave it out",
+        )
+    return {"encoder_weights": file.absolute()}

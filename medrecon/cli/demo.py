@@ -1,0 +1,160 @@
+"""The verb `demo`: the sample scans from each layer, beside two controls, measured and drawn."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medrecon.bundle.config import Bundle, layers_of
+from medrecon.cli.progress import progress_bar
+from medrecon.cli.session import Outcome, Session
+from medrecon.cli.tables import table
+from medrecon.errors import ModelError, OutputError
+from medrecon.evaluation import dct_code, fidelity
+from medrecon.inference.pipeline import Pipeline
+from medrecon.io import find_one, find_scans, read_scan
+from medrecon.io.files.names import safe_name
+from medrecon.io.files.publish import publish
+from medrecon.reconstructor import INPUT
+from medrecon.report import layers_figure
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medrecon.io.scan import Scan
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_PLACES = (_PACKAGE / "sample_data", _PACKAGE.parent / "sample_data")
+CONTROL = "linear DCT"
+"""The name of the control that keeps the lowest frequencies and has learned nothing."""
+
+_HU_FLOOR = -1024
+"""HU below this is padding outside the field of view; networks and controls get it raised to this."""
+
+
+def sample_folder() -> Path:
+    """The folder of sample scans, in the installed package or in the checkout.
+
+    Raises:
+        ModelError: it is not there.
+    """
+    for place in _PLACES:
+        if place.is_dir():
+            return place
+    raise ModelError("the sample scans are missing", path=_PLACES[0], remedy="install medrecon again")
+
+
+def run_demo(session: Session, output: Path, *, bundle: str, device: str, overwrite: bool) -> Outcome:
+    """Reconstruct each sample scan from each layer and from two controls, measure, draw, and write it all.
+
+    Args:
+        session: where words go.
+        output: a folder; gets one folder for each scan, a picture of each, and demo.json.
+        bundle: name or folder.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        overwrite: replace the results of a run before.
+
+    Raises:
+        ModelError: the bundle cannot be used.
+        OutputError: the results cannot be written, or are there already.
+    """
+    start = time.perf_counter()
+    summary = output / "demo.json"
+    if summary.exists() and not overwrite:
+        raise OutputError("exists already", path=summary, remedy="add --overwrite, or name another folder")
+    layers = {layer.name: layer.values_per_voxel for layer in layers_of(Bundle.open(bundle))}
+    kept = {INPUT: 1.0, **layers, CONTROL: min(layers.values())}
+    rows: list[dict[str, Any]] = []
+    pictures: list[Path] = []
+    found = find_scans(sample_folder())
+    if found.refused:
+        raise found.refused[0]
+    for scan in found.scans:
+        name = safe_name(scan.path.name.split(".")[0])
+        values = read_scan(scan)
+        images: dict[str, np.ndarray] = {}
+        for result, rate in kept.items():
+            session.say(f"{name}: {result}")
+            before = time.perf_counter()
+            if result == CONTROL:
+                images[result] = _control(values, scan.units, rate)
+            else:
+                target = output / name / (result if scan.format == "dicom" else f"{result}.nii.gz")
+                pipeline = Pipeline.from_bundle(
+                    bundle, scans=[scan], output=target, layers=result, device=device, overwrite=overwrite
+                )
+                images[result] = _reconstruct(session, pipeline, scan, f"{name} {result}")
+            seconds = round(time.perf_counter() - before, 2)
+            measured = fidelity(values, images[result], units=scan.units, spacing=scan.spacing).to_dict()
+            rows.append(
+                {"scan": name, "result": result, "values_per_voxel": rate, "seconds": seconds, **measured}
+            )
+        pictures.append(_draw(scan, values, images, kept, output / f"{name}.png", overwrite))
+    data = {
+        "bundle": bundle,
+        "results": rows,
+        "pictures": [str(path) for path in pictures],
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    with publish(summary, overwrite=overwrite) as hidden:
+        hidden.write_text(json.dumps(data, indent=2) + "\n")
+    return Outcome({**data, "summary": str(summary)}, lambda console: _show(console, data, output))
+
+
+def _reconstruct(session: Session, pipeline: Pipeline, scan: Scan, label: str) -> np.ndarray:
+    """The one result of a pipeline, written and read again."""
+    with progress_bar(session, label) as tick:
+        record = pipeline.run(scan, progress=tick)
+    (target,) = record.outputs.values()
+    return read_scan(find_one(target))
+
+
+def _control(values: np.ndarray, units: str, rate: float) -> np.ndarray:
+    """The linear control at the rate of the deepest layer, given what a network gets."""
+    return dct_code(np.maximum(values, _HU_FLOOR) if units == "HU" else values, rate)
+
+
+def _draw(
+    scan: Scan,
+    values: np.ndarray,
+    images: dict[str, np.ndarray],
+    kept: dict[str, float],
+    picture: Path,
+    overwrite: bool,
+) -> Path:
+    """A picture of the source, the results and their errors; the identity control would only be black."""
+    shown = {result: image for result, image in images.items() if result != INPUT}
+    with publish(picture, overwrite=overwrite) as hidden:
+        drawn = hidden.with_suffix(".png")
+        layers_figure(
+            values, shown, scan.spacing, scan.units, drawn, affine=scan.affine, values_per_voxel=kept
+        )
+        drawn.rename(hidden)
+    return picture
+
+
+def _show(console: Console, data: dict[str, Any], output: Path) -> None:
+    columns = ("scan", "result", "values/voxel", "PSNR (dB)", "SSIM", "MAE", "seconds")
+    rows = [
+        (
+            row["scan"],
+            row["result"],
+            f"{row['values_per_voxel']:.4g}",
+            "inf" if row["psnr"] is None else f"{row['psnr']:.2f}",
+            f"{row['ssim']:.4f}",
+            f"{row['mae']:.3g} {row['units']}".strip(),
+            f"{row['seconds']:.1f}",
+        )
+        for row in data["results"]
+    ]
+    console.print(table(columns, rows, right=columns[2:]))
+    console.print("input: no network, the control of everything else. linear DCT: the lowest frequencies of")
+    console.print("16x16x16 blocks, as many values as the deepest layer keeps, no training.")
+    console.print(f"\n{data['seconds']:.0f} s in all. Look at:")
+    for picture in data["pictures"]:
+        console.print(f"  {picture}")
+    console.print(f"  {output}: the derived series and volumes, for 3D Slicer or any DICOM viewer")

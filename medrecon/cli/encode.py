@@ -1,0 +1,120 @@
+"""The verb `encode`: scan after scan; one that fails does not stop the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medrecon.cli.options import Reading
+from medrecon.cli.progress import progress_bar
+from medrecon.cli.scans import exit_code, find_asked, left_out_data, one_by_one, say_notes
+from medrecon.cli.session import Outcome, Session
+from medrecon.cli.tables import table
+from medrecon.features import Encoded, FeatureEncoder
+from medrecon.features.destinations import plan_features, readable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medrecon.features.metadata import LayerFacts
+    from medrecon.io.scan import Scan
+
+
+def encode_scans(
+    session: Session,
+    source: Path,
+    output: Path,
+    *,
+    layers: str | None,
+    dtype: str,
+    bundle: str,
+    encoder_weights: Path | None,
+    device: str,
+    overwrite: bool,
+    measure: bool,
+    reading: Reading,
+) -> Outcome:
+    """Find the scans, encode each, and tell what became of them.
+
+    `reading` says how scans are found, the others go to `medrecon.features.FeatureEncoder`.
+
+    Raises:
+        ScanError: nothing can be read, or the one scan cannot.
+        ModelError: the bundle, its weights or a layer cannot be used.
+        OutputError: nothing can be written.
+        UsageError: the options do not make sense.
+    """
+    found = find_asked(source, reading)
+    targets = plan_features(found.scans, output, overwrite=overwrite)
+    encoder = FeatureEncoder.from_bundle(
+        bundle, layers, dtype, device=device, encoder_weights=encoder_weights, measure=measure
+    )
+    say_notes(session, found)
+
+    def one(scan: Scan, label: str) -> Encoded:
+        names = ", ".join(layer.name for layer in encoder.layers)
+        size = encoder.size(scan)
+        about = "" if size is None else f": about {readable(size)}"
+        session.say(f"{scan.path.name}: {names} as {dtype}{about}")
+        with progress_bar(session, label) as tick:
+            done = encoder.run(scan, targets[scan.key], overwrite=overwrite, progress=tick)
+        for note in done.notes:
+            session.say(f"note: {note}")
+        return done
+
+    records, failures = one_by_one(session, found, one)
+    data = {
+        "bundle": encoder.model.name,
+        "version": encoder.model.bundle.version,
+        "encoder_fingerprint": encoder.model.fingerprint,
+        "device": str(encoder.model.device),
+        "results": [_record_data(record) for record in records],
+        "failed": [fault.data() for fault in failures],
+        "left_out": left_out_data(found),
+    }
+
+    def show(console: Console) -> None:
+        rows = [_row(record, layer) for record in records for layer in record.facts.layers]
+        if rows:
+            head = ("scan", "layer", "values per voxel", "relative error", "costs dB")
+            console.print(table(head, rows, right=head[2:]))
+            files = [(r.path, readable(r.size), f"{r.seconds:.1f}") for r in records]
+            console.print(table(("written to", "size", "seconds"), files, right=("size", "seconds")))
+        if failures:
+            console.print(table(("failed", "why"), [(fault.path, fault.message) for fault in failures]))
+
+    return Outcome(data, show, exit_code(bool(records), failures))
+
+
+def _row(record: Encoded, layer: LayerFacts) -> tuple[Any, ...]:
+    exact = record.facts.dtype == "float32"
+    cost = "0" if exact else None if layer.cost is None else f"{layer.cost:.3f}"
+    error = "0" if exact else f"{layer.relative_error:.2g}"
+    return record.scan.path, layer.name, f"{layer.values_per_voxel:.4g}", error, cost
+
+
+def _record_data(record: Encoded) -> dict[str, Any]:
+    return {
+        "scan": record.scan.key,
+        "path": str(record.scan.path),
+        "output": str(record.path),
+        "bytes": record.size,
+        "dtype": record.facts.dtype,
+        "layers": [
+            {
+                "name": layer.name,
+                "shape": list(layer.shape),
+                "stride": list(layer.stride),
+                "values_per_voxel": layer.values_per_voxel,
+                "relative_error": layer.relative_error,
+                "psnr": layer.psnr,
+                "psnr_float32": layer.psnr_float32,
+                "psnr_cost": layer.cost,
+                "psnr_voxels": layer.psnr_voxels,
+            }
+            for layer in record.facts.layers
+        ],
+        "notes": [*record.scan.notes, *record.notes],
+        "seconds": round(record.seconds, 3),
+        "network_seconds": round(record.network_seconds, 3),
+    }

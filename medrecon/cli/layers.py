@@ -1,0 +1,142 @@
+"""The verb `layers`: what can be tapped of a bundle's network, or of any other."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medrecon.cli.session import Outcome
+from medrecon.cli.tables import table
+from medrecon.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medrecon.contract import LayerInfo
+
+_BYTES = 4  # float32
+
+
+def list_bundle(bundle: str) -> Outcome:
+    """The layers that a bundle's network declares.
+
+    Raises:
+        ModelError: no such bundle, or it cannot be built.
+    """
+    from medrecon.bundle.config import Bundle, layers_of
+
+    opened = Bundle.open(bundle)
+    rows = [_row(layer) for layer in layers_of(opened)]
+
+    def show(console: Console) -> None:
+        numbers = ("channels", "stride", "values per voxel", "receptive field")
+        console.print(table(("layer", *numbers), [_cells(row) for row in rows], right=numbers))
+        console.print("A result may join layers (level2+level4); 'input' uses none.")
+
+    return Outcome({"bundle": opened.name, "version": opened.version, "layers": rows}, show)
+
+
+def list_encoder(
+    encoder: str,
+    *,
+    weights: Path | None,
+    arguments: str | None,
+    layers: str | None,
+    size: str | None,
+    fields: bool,
+) -> Outcome:
+    """Every layer of a network that can be tapped, and what each would hold of an image.
+
+    Args:
+        encoder: as for `medrecon.encoders.build_encoder`.
+        weights: its weights.
+        arguments: its arguments, as JSON.
+        layers: only these: names or patterns, separated by commas.
+        size: of the image, such as "96,96,96"; the network's own or a usual one when None.
+        fields: measure receptive fields, which takes seconds.
+
+    Raises:
+        ModelError: it cannot be built or tapped.
+        UsageError: the size does not suit it.
+    """
+    from medrecon.encoders import build_encoder
+
+    chosen = None if layers is None else [name.strip() for name in layers.split(",")]
+    built: Any = build_encoder(encoder, weights=weights, arguments=arguments, layers=chosen)
+    infos: list[LayerInfo] = built.measure() if fields and hasattr(built, "measure") else built.layers()
+    dims = len(infos[0].stride)
+    window = getattr(built, "window", None)
+    shape = parse_size(size, dims) if size else tuple(window or ((256, 256) if dims == 2 else (96,) * 3))
+    rows = [{**_row(info), **_held(info, shape)} for info in infos]
+    refused = [{"name": name, "reason": reason} for name, reason in getattr(built, "refused", {}).items()]
+    notes = list(getattr(built, "notes", ()))
+    data = {
+        "encoder": encoder,
+        "size": list(shape),
+        "window": None if window is None else list(window),
+        "layers": rows,
+        "not_tappable": refused,
+        "geometry": [type(step).__name__ for step in getattr(built, "geometry", ())],
+        "notes": notes,
+    }
+
+    def show(console: Console) -> None:
+        numbers = ("channels", "stride", "values per voxel", "receptive field", "shape", "bytes")
+        cells = [(*_cells(row, fields), _times(row["shape"]), f"{row['bytes']:,}") for row in rows]
+        console.print(table(("layer", *numbers), cells, right=numbers))
+        console.print(
+            f"{len(rows)} layers of {encoder} for an image of {_times(shape)}"
+            + ("" if window is None else f"; it is given windows of {_times(window)}")
+        )
+        if refused:
+            listed = [(row["name"], row["reason"]) for row in refused]
+            console.print(table(("not tappable", "why"), listed))
+        for note in notes:
+            console.print(f"note: {note}")
+
+    return Outcome(data, show)
+
+
+def parse_size(text: str, dims: int) -> tuple[int, ...]:
+    """The sides of an image: "96,96,64", "96x96x64", or one for all of them.
+
+    Raises:
+        UsageError: no whole numbers above 0, or another number of axes.
+    """
+    try:
+        sides = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        sides = ()
+    if len(sides) == 1:
+        sides = sides * dims
+    if len(sides) != dims or min(sides) < 1:
+        example = ",".join(["96"] * dims)
+        raise UsageError(f"--size {text} is no size of a {dims}D image", remedy=f"write it as {example}")
+    return sides
+
+
+def _row(layer: LayerInfo) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "channels": layer.channels,
+        "stride": list(layer.stride),
+        "values_per_voxel": layer.values_per_voxel,
+        "receptive_field": None if layer.receptive_field is None else list(layer.receptive_field),
+    }
+
+
+def _held(layer: LayerInfo, size: tuple[int, ...]) -> dict[str, Any]:
+    positions = [math.ceil(n / s) for n, s in zip(size, layer.stride, strict=True)]
+    shape = [layer.channels, *positions]
+    return {"shape": shape, "bytes": math.prod(shape) * _BYTES}
+
+
+def _cells(row: dict[str, Any], measured: bool = True) -> tuple[str, ...]:
+    unknown = "whole image" if measured else "not measured"
+    field = _times(row["receptive_field"]) if row["receptive_field"] else unknown
+    return row["name"], str(row["channels"]), _times(row["stride"]), f"{row['values_per_voxel']:.4g}", field
+
+
+def _times(sides: Any) -> str:
+    return "x".join(str(side) for side in sides)

@@ -1,0 +1,194 @@
+"""The work of the verb `invert`: a network to look into, and the images that it sees something in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from medrecon import __version__
+from medrecon.blocks.weights import digest
+from medrecon.bundle.config import Bundle
+from medrecon.bundle.workflow import rates_of
+from medrecon.errors import UsageError
+from medrecon.inference.tiling import SliceInferer, VolumeInferer
+from medrecon.inversion import ImageOptimiser
+from medrecon.inversion.optimise import Outcome
+from medrecon.io import Derivation, Scan, read_scan
+from medrecon.reconstructor import Reconstructor
+from medrecon.transforms import ScanIntensity
+
+Tick = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user says of the optimisation; see `ImageOptimiser`. None takes its default."""
+
+    steps: int
+    parameterisation: str
+    seed: int
+    optimiser: str | None = None
+    tv: float | None = None
+    tolerance: float | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that are not None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network to look into, with an `ImageOptimiser` behind it.
+
+    Attributes:
+        network: both.
+        name: what the encoder is called, and where each image begins.
+        settings: of the optimisation.
+        weights: the encoder's file, if one was named.
+    """
+
+    network: Reconstructor
+    name: str
+    settings: Settings
+    weights: Path | None = None
+
+    @property
+    def inversion(self) -> ImageOptimiser:
+        """The optimisation."""
+        inversion: Any = self.network.inversion
+        return inversion
+
+    def derivations(self, results: Sequence[str], chosen: range, count: int) -> dict[str, Derivation]:
+        """The provenance of each result; whatever changes the voxels changes the UIDs that are made of it.
+
+        Args:
+            results: "relu3_3", "relu2_2+relu4_3".
+            chosen: the slices that were inverted.
+            count: how many the scan has.
+        """
+        how = " ".join(f"{name} {value}" for name, value in self.inversion.settings().items())
+        where = "" if len(chosen) == count else f", slices {chosen.start} to {chosen.stop - 1}"
+        rates = rates_of(self.network, results)
+        sha256 = "" if self.weights is None else digest(self.weights)
+        return {
+            result: Derivation(
+                model=f"{self.name}, optimised ({how}){where}",
+                version=__version__,
+                weights_sha256=sha256,
+                layers=result,
+                lossy=True,
+                values_per_voxel=rates[result],
+            )
+            for result in results
+        }
+
+
+def open_model(
+    encoder: str | None,
+    weights: Path | None,
+    arguments: str | None,
+    start: str | None,
+    settings: Settings,
+    device: torch.device,
+) -> Model:
+    """Build the encoder, or take a bundle's with the decoder to begin with.
+
+    Raises:
+        UsageError: both or none of them is named.
+        ModelError: one of them cannot be used.
+    """
+    if (encoder is None) == (start is None):
+        raise UsageError(
+            "which network? --encoder names one, --start a bundle with an encoder and a decoder",
+            remedy="give one of the two",
+        )
+    decoder = None
+    if start is not None:
+        overrides: dict[str, Any] = {"device": device}
+        if weights is not None:
+            overrides["encoder_weights"] = weights
+        bundle = Bundle.open(start, overrides)
+        built = bundle.build("network")
+        looked_into, decoder = built.encoder, built.inversion
+        name = f"{bundle.name} {bundle.version}".strip() + " from its decoder's image"
+    else:
+        from medrecon.encoders.build import build_encoder
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)  # of random weights, where none are given
+            looked_into = build_encoder(str(encoder), weights=weights, arguments=arguments)
+        name = f"{encoder} from grey"
+    looked_into = looked_into.to(device).eval()
+    inversion = ImageOptimiser(looked_into, start=decoder, **settings.given()).to(device)
+    return Model(Reconstructor(looked_into, inversion, mixed_precision=False), name, settings, weights)
+
+
+def optimise_slices(
+    model: Model, scan: Scan, chosen: range, results: Sequence[str], device: torch.device, tick: Tick | None
+) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    """Invert slices of a scan: one after the other, or as one volume where the network is 3D.
+
+    The intensity map is that of the whole scan, as for every other verb.
+
+    Returns:
+        Result -> (X, Y, len(chosen)) in the scan's units; and how the optimisation of each ended.
+
+    Raises:
+        ScanError: the scan cannot be read.
+        ModelError: the network cannot take it.
+    """
+    intensity = ScanIntensity()
+    values = torch.from_numpy(np.ascontiguousarray(read_scan(scan)))
+    scaled: Any = intensity(MetaTensor(values[None], meta={"units": scan.units}))
+    cut = slice(chosen.start, chosen.stop)
+    part = scaled.as_tensor()[None, ..., cut].float().to(device)
+    flat = len(model.network.layers()[0].stride) == 2
+    passes = len(chosen) if flat else 1
+    watch = _Watch(model.inversion, tick, passes * len(results) * model.settings.steps)
+    images, rows = {}, []
+    for result in results:
+        # One slice at a time: each is optimised by itself, and its features are all that must be held.
+        inferer = SliceInferer([result], most_voxels=1) if flat else VolumeInferer([result])
+        pred = torch.zeros_like(scaled.as_tensor())
+        with torch.inference_mode():
+            pred[..., cut] = inferer(part, model.network)[0]
+        back: Any = intensity.inverse(MetaTensor(pred).copy_meta_from(scaled))
+        images[result] = back.as_tensor()[0, ..., cut].numpy()
+        rows.append(watch.row(result))
+    return images, rows
+
+
+class _Watch:
+    """Gathers how each image ended, and moves one bar over all of them."""
+
+    def __init__(self, inversion: ImageOptimiser, tick: Tick | None, total: int) -> None:
+        self.inversion, self.tick, self.total = inversion, tick, total
+        self.before = 0
+        self.outcomes: list[Outcome] = []
+        inversion.progress = self
+
+    def __call__(self, done: int, of: int) -> None:
+        if self.tick is not None:
+            self.tick(self.before + done, self.total)
+        if done == of:
+            self.before += of
+            self.outcomes += self.inversion.outcomes
+
+    def row(self, result: str) -> dict[str, Any]:
+        """The means since the last row."""
+        ended, self.outcomes = self.outcomes, []
+        return {
+            "result": result,
+            "images": len(ended),
+            "steps": round(sum(each.steps for each in ended) / len(ended)),
+            "distance": sum(each.distance for each in ended) / len(ended),
+            "seconds": round(sum(each.seconds for each in ended), 3),
+            "converged": all(each.converged for each in ended),
+            "diverged": any(each.diverged for each in ended),
+        }

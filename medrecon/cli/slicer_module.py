@@ -1,0 +1,221 @@
+"""The module by which 3D Slicer runs medrecon: its description, and the files to put in a folder of modules.
+
+Slicer's command line modules are described in XML (SlicerExecutionModel, ModuleDescription.xsd and
+ModuleDescriptionParser.cxx). A folder of modules may hold executables that answer `--xml`, or a `.py` file
+beside its `.xml` (qSlicerCLIExecutableModuleFactory.cxx). Here it is the latter: Slicer runs every executable
+of such a folder, so the one with all of an environment's programs must not become one; and what Slicer starts
+inherits the settings of Slicer's Python, which break any other Python: the `.py` file takes them away.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from medrecon import __version__
+from medrecon.cli.faults import one_line
+from medrecon.cli.session import Outcome
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NAME = "MedreconReconstruct"
+_TITLE = "Feature Reconstruction (medrecon)"
+_ABOUT = (
+    "Shows what a layer of a neural network keeps of a scan: its features are turned back into a volume of "
+    "the same grid and units. Subtract the input to see the error. For research, not for diagnosis."
+)
+
+_Parameter = tuple[str, dict[str, str], tuple[tuple[str, str], ...]]
+_VOLUMES: tuple[_Parameter, ...] = (
+    (
+        "image",
+        {"type": "scalar"},
+        (
+            ("name", "inputVolume"),
+            ("label", "Input Volume"),
+            ("description", "The scan."),
+            ("channel", "input"),
+            ("index", "0"),
+        ),
+    ),
+    (
+        "image",
+        {"type": "scalar", "fileExtensions": ".nii.gz", "reference": "inputVolume"},
+        (
+            ("name", "outputVolume"),
+            ("label", "Output Volume"),
+            ("description", "What the layers keep of it, on the same grid, in the same units."),
+            ("channel", "output"),
+            ("index", "1"),
+        ),
+    ),
+    (
+        "boolean",
+        {},
+        (
+            ("name", "hu"),
+            ("longflag", "--hu"),
+            ("label", "CT (HU)"),
+            (
+                "description",
+                "The values are HU. Slicer hands volumes over without their units, and for HU the network "
+                "takes the window that it was trained with.",
+            ),
+            ("default", "false"),
+        ),
+    ),
+)
+_MODEL: tuple[_Parameter, ...] = (
+    (
+        "string",
+        {},
+        (
+            ("name", "layers"),
+            ("longflag", "--layers"),
+            ("label", "Layers"),
+            (
+                "description",
+                "A layer, or several joined by plus: level1 (fine, keeps much) to level4 (coarse, keeps "
+                "little), level3+level4. 'input' goes round the network.",
+            ),
+            ("default", "level3"),
+        ),
+    ),
+    (
+        "string",
+        {},
+        (
+            ("name", "bundle"),
+            ("longflag", "--bundle"),
+            ("label", "Bundle"),
+            (
+                "description",
+                "volume_autoencoder (3D), slice_autoencoder (2D), or a MONAI bundle's folder. A bundle's "
+                "configuration can run code: name only bundles that you trust.",
+            ),
+            ("default", "volume_autoencoder"),
+        ),
+    ),
+    (
+        "file",
+        {"fileExtensions": ".safetensors,.pt,.pth"},
+        (
+            ("name", "weights"),
+            ("longflag", "--weights"),
+            ("label", "Encoder Weights"),
+            ("description", "Of the encoder, for a bundle over a frozen one that comes without them."),
+            ("channel", "input"),
+        ),
+    ),
+    (
+        "string-enumeration",
+        {},
+        (
+            ("name", "device"),
+            ("longflag", "--device"),
+            ("label", "Device"),
+            ("description", "Where the network runs; auto takes a GPU where there is one."),
+            ("default", "auto"),
+            ("element", "auto"),
+            ("element", "cpu"),
+            ("element", "cuda"),
+        ),
+    ),
+)
+
+_LAUNCHER = '''#!/usr/bin/env python
+"""Runs medrecon, in its own Python, for 3D Slicer. Written by `medrecon slicer --install`."""
+
+import os
+import subprocess
+import sys
+
+PYTHON = {python!r}
+
+FIRST = "APPLAUNCHER_0_"  # under this name Slicer's launcher keeps what the environment was before it
+env = dict(os.environ)
+if "APPLAUNCHER_LEVEL" in env:
+    env = {{name[len(FIRST):]: value for name, value in env.items() if name.startswith(FIRST)}}
+else:  # no launcher on macOS
+    strange = ("PYTHON", "LD_LIBRARY_PATH", "DYLD_", "QT_PLUGIN_PATH", "ITK_AUTOLOAD_PATH")
+    env = {{name: value for name, value in env.items() if not name.startswith(strange)}}
+command = [PYTHON, "-m", "medrecon", "slicer", *sys.argv[1:]]
+if os.name == "posix":
+    try:
+        os.execve(PYTHON, command, env)  # in this process, so that Slicer's Cancel ends it
+    except OSError as error:
+        sys.exit("medrecon: {{}}: {{}}; run medrecon slicer --install again".format(PYTHON, error.strerror))
+sys.exit(subprocess.call(command, env=env))
+'''
+
+
+def description() -> str:
+    """The module in XML, as Slicer asks for it with `--xml`."""
+    root = ElementTree.Element("executable")
+    head = {
+        "category": "Filtering",
+        "title": _TITLE,
+        "description": _ABOUT,
+        "version": __version__,
+        "documentation-url": "",
+        "license": "Apache-2.0",
+        "contributor": "The medrecon developers",
+    }
+    for tag, text in head.items():
+        ElementTree.SubElement(root, tag).text = text
+    for label, about, parameters in (
+        ("Volumes", "The scan and what is made of it.", _VOLUMES),
+        ("Network", "Which layers of which network.", _MODEL),
+    ):
+        group = ElementTree.SubElement(root, "parameters")
+        ElementTree.SubElement(group, "label").text = label
+        ElementTree.SubElement(group, "description").text = about
+        for tag, attributes, children in parameters:
+            parameter = ElementTree.SubElement(group, tag, attributes)
+            for child, text in children:
+                ElementTree.SubElement(parameter, child).text = text
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def show_description() -> Outcome:
+    """Print it, and nothing else."""
+    text = description()
+
+    def show(console: Console) -> None:
+        console.file.write(text)  # as it is: the console would wrap it
+
+    return Outcome({"xml": text}, show)
+
+
+def install(folder: Path) -> Outcome:
+    """Put the module in a folder, which is named to Slicer once.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from medrecon.io.files.publish import publish
+
+    files = {
+        f"{NAME}.xml": description(),
+        f"{NAME}.py": _LAUNCHER.format(python=sys.executable),
+    }
+    for name, text in files.items():
+        with publish(folder / name, overwrite=True) as part:
+            part.write_text(text, encoding="utf-8")
+            part.chmod(0o755 if name.endswith(".py") else 0o644)
+    place = folder.resolve()
+
+    def show(console: Console) -> None:
+        lines = (
+            f"written: {', '.join(str(folder / name) for name in files)}",
+            f"In 3D Slicer: Edit > Application Settings > Modules > Additional module paths: add {place}",
+            f"then restart Slicer and open Modules > Filtering > {_TITLE}.",
+        )
+        for line in lines:
+            console.print(one_line(line))
+
+    return Outcome({"module": NAME, "folder": str(place), "files": sorted(files)}, show)

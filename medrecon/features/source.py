@@ -1,0 +1,151 @@
+"""What a feature file remembers of its source, and the source as far as it can be told from there."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from medrecon.errors import ModelError
+from medrecon.features.file import FeatureFile
+from medrecon.features.metadata import FeatureFacts
+from medrecon.io.find import find_scans
+from medrecon.io.nifti.form import choose_form, source_header
+from medrecon.io.nifti.writing import KEPT
+from medrecon.io.scan import ReadOptions, Scan, ScanError
+
+_OPTIONS = {"form": "nifti_form"}  # where `find_scans` calls a field of ReadOptions by another name
+_FAR = 1e-4
+"""mm by which the grids of a series and of its features may differ: the rounding of decimal strings."""
+
+
+def source_facts(scan: Scan) -> dict[str, Any]:
+    """`FeatureFacts.source` of a scan: no name, no ID, no path, no UID, no description.
+
+    Raises:
+        ScanError: its header cannot be read any more.
+    """
+    return {
+        "key": scan.key,
+        "series_sha256": _hashed(scan.series_uid),
+        "format": scan.format,
+        "volume": scan.volume,
+        "options": scan.options.to_text(),
+        "stored": _stored(scan),
+    }
+
+
+def _hashed(uid: str) -> str:
+    return hashlib.sha256(uid.encode()).hexdigest() if uid else ""
+
+
+def _stored(scan: Scan) -> dict[str, Any]:
+    header = source_header(scan)
+    if header is None:
+        return {"dtype": choose_form(np.zeros(1, np.float32), scan, None).dtype.name}
+    slope, intercept = header.get_slope_inter()
+    return {
+        "dtype": header.get_data_dtype().newbyteorder("=").name,
+        "slope": None if slope is None else float(slope),
+        "intercept": None if intercept is None else float(intercept),
+        "kept": {name: header[name].item() for name in KEPT},
+    }
+
+
+def stand_in(file: FeatureFile) -> tuple[Scan, nib.Nifti1Header]:
+    """A scan that stands for the source of features, and a header that says how it stores its values.
+
+    Raises:
+        ModelError: the file says nothing that a NIfTI file could be made of.
+    """
+    facts, source = file.facts, file.facts.source
+    try:
+        header = _header(source["stored"])
+        scan = Scan(
+            path=file.path,
+            format=source["format"],
+            files=(),
+            shape=facts.shape,
+            affine=facts.affine,
+            modality=facts.modality,
+            units=facts.units,
+            key=str(source["key"]),
+            volume=source["volume"],
+        )
+    except (KeyError, TypeError, ValueError, nib.spatialimages.HeaderDataError) as error:
+        raise ModelError(
+            f"its metadata is broken ({type(error).__name__}: {error})",
+            path=file.path,
+            remedy="get the file again",
+        ) from None
+    return scan, header
+
+
+def _header(stored: dict[str, Any]) -> nib.Nifti1Header:
+    kind = np.dtype(str(stored["dtype"]))
+    if kind.kind not in "iuf":
+        raise ValueError(f"no scan stores {kind.name}")
+    header = nib.Nifti1Header()
+    header.set_data_dtype(kind)
+    header.set_slope_inter(stored.get("slope"), stored.get("intercept"))
+    for name, value in stored.get("kept", {}).items():
+        if name in KEPT:
+            header[name] = value
+    return header
+
+
+def find_source(file: FeatureFile, place: str | Path) -> Scan:
+    """The series that features were made from, found again: read as it was read then.
+
+    Args:
+        file: the features.
+        place: a folder or a file that holds the series, perhaps among others.
+
+    Raises:
+        ScanError: it is not there, is refused now, or has another grid.
+    """
+    facts = file.facts
+    try:
+        options = vars(ReadOptions.from_text(str(facts.source.get("options", ""))))
+        found = find_scans(
+            place, volume=facts.source.get("volume"), **{_OPTIONS.get(k, k): v for k, v in options.items()}
+        )
+    except TypeError as error:
+        raise ModelError(
+            f"its metadata is broken ({error})", path=file.path, remedy="get the file again"
+        ) from None
+    scan = next((scan for scan in found.scans if _is_same(facts, scan)), None)
+    if scan is None and found.refused:
+        raise found.refused[0]
+    scan = scan or found.scans[0]
+    check_source(facts, scan)
+    return scan
+
+
+def check_source(facts: FeatureFacts, scan: Scan) -> None:
+    """Refuse a scan that is not the very series that was encoded, on the same grid.
+
+    Raises:
+        ScanError: it is another one.
+    """
+    if not _is_same(facts, scan):
+        raise ScanError(
+            "is not the series that these features were made from (another SeriesInstanceUID or volume)",
+            path=scan.path,
+            remedy="name that series, or leave --source out to write NIfTI",
+        )
+    if scan.shape != facts.shape or np.abs(scan.affine - facts.affine).max() > _FAR:
+        raise ScanError(
+            f"has another grid than the features: {scan.shape} here, {facts.shape} there, or another place",
+            path=scan.path,
+            remedy="give the whole series as it was encoded, or leave --source out to write NIfTI",
+        )
+
+
+def _is_same(facts: FeatureFacts, scan: Scan) -> bool:
+    known = facts.source.get("series_sha256")
+    same = (_hashed(scan.series_uid), scan.volume) == (known, facts.source.get("volume"))
+    return bool(known) and same

@@ -1,0 +1,257 @@
+"""Encoding and decoding piece by piece: memory for one piece, and no seams between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from medrecon.contract import LayerInfo
+from medrecon.errors import ModelError, OutOfMemoryError
+from medrecon.features.cropping import CHANNELS_LAST, Block, Tile, slice_block, volume_block
+from medrecon.features.metadata import LayerFacts
+from medrecon.inference.pieces import statistics_of
+from medrecon.inference.tiling import (
+    BYTES_PER_VOXEL,
+    MOST_VOXELS,
+    Span,
+    affordable_voxels,
+    plan_tiles,
+)
+
+Read = Callable[..., np.ndarray]
+"""`read(layer, *slices)`: values of a layer, float32."""
+Progress = Callable[[int, int], None] | None
+
+_SLICES = 1 << 22  # pixels of a batch of slices; larger ones are no faster
+_BUFFERS = 12  # bytes for each value of the layers that are kept: the value, and two buffers on the way
+
+
+def grid_of(network: Any) -> int:
+    """Voxels on whose multiples volumes are cut: every stride of the encoder divides it."""
+    return math.lcm(*(step for layer in network.encoder.layers() for step in layer.stride))
+
+
+def encoder_halo(layers: Sequence[LayerInfo]) -> int | None:
+    """Voxels around a block that its features depend on; None where that is the whole image."""
+    sides = [0.0]
+    for layer in layers:
+        if layer.receptive_field is None:
+            return None
+        sides += [(f - s) / 2 for f, s in zip(layer.receptive_field, layer.stride, strict=True)]
+    return math.ceil(max(sides))
+
+
+def cut_volume(shape: Sequence[int], network: Any, halo: int | None, most: int) -> list[Tile]:
+    """Tiles of a volume; one, the whole, where there is no halo."""
+    if halo is None:
+        return [tuple(Span(0, n, 0, n) for n in shape)]
+    return plan_tiles(shape, grid_of(network), halo, most)
+
+
+def check_window(network: Any, shape: Sequence[int]) -> None:
+    """Refuse encoders that slide a window over the image: its features overlap and are no one map.
+
+    Raises:
+        ModelError: the image is not just the window.
+    """
+    window = network.window
+    if window is not None and tuple(window) != tuple(shape[: len(window)]):
+        raise ModelError(
+            f"the encoder slides a window of {'x'.join(map(str, window))} over an image of "
+            f"{'x'.join(map(str, shape))}: its features overlap and cannot be kept as one map",
+            remedy="use medrecon reconstruct, or an encoder that takes any size",
+        )
+
+
+def encode_image(
+    network: Any,
+    image: torch.Tensor,
+    layers: Sequence[LayerInfo],
+    device: torch.device,
+    most: int | None = None,
+    progress: Progress = None,
+) -> Iterator[dict[str, Block]]:
+    """Features of a volume, piece by piece; the first piece is the last of each axis and tells the sizes.
+
+    An encoder that looks at its whole image (statistics, a price) looks at the volume while pieces are taken.
+
+    Args:
+        network: a `Reconstructor`.
+        image: (X, Y, Z) in the network's scale.
+        layers: those to compute.
+        device: where.
+        most: voxels of a piece; by default what the free memory allows.
+        progress: called with (done, of).
+
+    Yields:
+        Layer -> block.
+
+    Raises:
+        ModelError: the network cannot take this image, or gives what cannot be kept.
+        OutOfMemoryError: one piece would not fit.
+    """
+    check_window(network, image.shape)
+    with statistics_of(network, image[None, None], device):
+        yield from _pieces(network, image, layers, device, most, progress)
+
+
+def _pieces(
+    network: Any,
+    image: torch.Tensor,
+    layers: Sequence[LayerInfo],
+    device: torch.device,
+    most: int | None,
+    progress: Progress,
+) -> Iterator[dict[str, Block]]:
+    """What `encode_image` yields."""
+    names = [layer.name for layer in layers]
+    rate = sum(layer.tensor_rate for layer in layers)
+    budget = _free(device) // 2
+    if len(layers[0].stride) == 2:
+        plane = image.shape[0] * image.shape[1]
+        each = max(4 * BYTES_PER_VOXEL, _BUFFERS * rate)
+        count = max(1, (most or min(_SLICES, int(budget / each))) // plane)
+        starts = range(0, image.shape[2], count)
+        for done, start in enumerate(starts):
+            _step(progress, done, len(starts))
+            slices = image[:, :, start : start + count].permute(2, 0, 1)[:, None]
+            features = _encode(network, slices.contiguous(), names, device)
+            stop = start + len(slices)
+            yield {
+                layer.name: slice_block(features[layer.name], layer, image.shape, slice(start, stop))
+                for layer in layers
+            }
+        _step(progress, len(starts), len(starts))
+        return
+    each = max(BYTES_PER_VOXEL, _BUFFERS * rate)
+    halo = encoder_halo(layers)
+    tiles = cut_volume(image.shape, network, halo, most or min(MOST_VOXELS, int(budget / each)))
+    largest = max(math.prod(s.high - s.low for s in tile) for tile in tiles)
+    if largest * _BUFFERS * rate > 2 * budget:
+        raise OutOfMemoryError(
+            f"its layers see the whole image: {largest} voxels with {rate:.3g} values each do not fit memory",
+            remedy="choose deeper layers, or a machine with more memory",
+        )
+    for done, tile in enumerate(reversed(tiles)):
+        _step(progress, done, len(tiles))
+        seen = image[tuple(slice(s.low, s.high) for s in tile)]
+        features = _encode(network, seen[None, None], names, device)
+        yield {layer.name: volume_block(features[layer.name], layer, image.shape, tile) for layer in layers}
+    _step(progress, len(tiles), len(tiles))
+
+
+def decode_image(
+    network: Any,
+    read: Read,
+    layers: Mapping[str, LayerFacts],
+    shape: Sequence[int],
+    device: torch.device,
+    most: int | None = None,
+    progress: Progress = None,
+) -> torch.Tensor:
+    """The volume behind features, in the network's scale.
+
+    Args:
+        network: a `Reconstructor`; its encoder is not used.
+        read: gives the features.
+        layers: those to decode from.
+        shape: (X, Y, Z) of the volume.
+        device: where.
+        most: voxels of a piece; by default what the free memory allows.
+        progress: called with (done, of).
+
+    Returns:
+        (X, Y, Z) float32 on the CPU.
+    """
+    image = torch.empty(tuple(shape))
+    if len(next(iter(layers.values())).stride) == 2:
+        count = max(1, (most or min(_SLICES, affordable_voxels(device) // 4)) // (shape[0] * shape[1]))
+        starts = range(0, shape[2], count)
+        for done, start in enumerate(starts):
+            _step(progress, done, len(starts))
+            stop = min(start + count, shape[2])
+            image[:, :, start:stop] = decode_slices(network, read, layers, shape, slice(start, stop), device)
+        _step(progress, len(starts), len(starts))
+        return image
+    halo = getattr(network.inversion, "reach", None)
+    tiles = cut_volume(shape, network, halo, most or affordable_voxels(device))
+    for done, tile in enumerate(tiles):
+        _step(progress, done, len(tiles))
+        target = tuple(slice(s.start, s.stop) for s in tile)
+        image[target] = decode_tile(network, read, layers, shape, tile, device)
+    _step(progress, len(tiles), len(tiles))
+    return image
+
+
+def decode_tile(
+    network: Any,
+    read: Read,
+    layers: Mapping[str, LayerFacts],
+    shape: Sequence[int],
+    tile: Tile,
+    device: torch.device,
+) -> torch.Tensor:
+    """The kept part of one tile of a volume: (X, Y, Z) float32 on the CPU; arguments as `decode_image`."""
+    given = {}
+    for name, layer in layers.items():
+        places = [
+            slice(span.low // step, count if span.high == size else -(-span.high // step))
+            for span, step, count, size in zip(tile, layer.stride, layer.shape[1:], shape, strict=True)
+        ]
+        given[name] = read(name, slice(0, layer.channels), *places)[None]
+    made = _decode(network, given, layers, [span.high - span.low for span in tile], device)
+    return made[0, 0][tuple(slice(s.start - s.low, s.stop - s.low) for s in tile)].float().cpu()
+
+
+def decode_slices(
+    network: Any,
+    read: Read,
+    layers: Mapping[str, LayerFacts],
+    shape: Sequence[int],
+    which: slice,
+    device: torch.device,
+) -> torch.Tensor:
+    """Some slices of a volume: (X, Y, slices) float32 on the CPU; arguments as `decode_image`."""
+    given = {
+        name: read(name, which, *(slice(0, n) for n in layer.shape[1:])) for name, layer in layers.items()
+    }
+    return _decode(network, given, layers, shape[:2], device)[:, 0].permute(1, 2, 0).float().cpu()
+
+
+def _encode(network: Any, image: torch.Tensor, names: list[str], device: torch.device) -> Any:
+    with torch.inference_mode(), network.precision(device):
+        return network.encoder(image.to(device, torch.float32), names)
+
+
+def _decode(
+    network: Any,
+    given: Mapping[str, np.ndarray],
+    layers: Mapping[str, LayerFacts],
+    shape: Sequence[int],
+    device: torch.device,
+) -> torch.Tensor:
+    """Run the inversion in the arithmetic of `Reconstructor`, on features of the type it would have got."""
+    with torch.inference_mode(), network.precision(device):
+        mixed = torch.is_autocast_enabled(device.type)
+        features = {}
+        for name, values in given.items():
+            dtype = getattr(torch, layers[name].computed_in) if mixed else torch.float32
+            order = CHANNELS_LAST[values.ndim] if layers[name].channels_last else torch.contiguous_format
+            features[name] = torch.from_numpy(values).to(device, dtype, memory_format=order)
+        made: torch.Tensor = network.inversion(features, tuple(shape))
+    return made
+
+
+def _free(device: torch.device) -> int:
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return int(free)
+
+
+def _step(progress: Progress, done: int, of: int) -> None:
+    if progress is not None:
+        progress(done, of)

@@ -1,0 +1,271 @@
+"""The way of one scan through a bundle: read, reconstructed, written back."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from monai.data import MetaTensor
+
+from medrecon.bundle.config import Bundle, layers_of
+from medrecon.bundle.results import check_results, parse_results
+from medrecon.compute.devices import pick_device
+from medrecon.errors import ModelError, UsageError
+from medrecon.inference.prefetch import overlapped
+from medrecon.inference.tiling_check import TilingCheck, check_tiling
+from medrecon.io import SaveReconstructiond, Written, manifest_path, write_manifest
+from medrecon.io.notices import listening
+from medrecon.io.reader import remember
+from medrecon.io.scan import LeftOut, Scan, ScanError
+
+_SETTINGS = ("dataset_dir", "output_dir", "layers", "device", "output_format", "overwrite", "scans")
+_PARTS = ("network_def", "network", "targets", "preprocessing", "inferer", "postprocessing")
+"""What a bundle's inference configuration must have."""
+_READ_BYTES = 8
+"""Memory for each voxel of a scan while it is read: as stored, and in float32."""
+
+Tick = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one scan.
+
+    Attributes:
+        scan: the source.
+        outputs: result -> where it was written.
+        seconds: time from file to file; while several scans are at work their times overlap.
+        network_seconds: the part of it that the network took.
+        notes: what was noticed while reading and writing and must be said, one line each.
+    """
+
+    scan: Scan
+    outputs: dict[str, Path]
+    seconds: float
+    network_seconds: float
+    notes: tuple[str, ...] = ()
+
+
+class Pipeline:
+    """A bundle's own components joined for scans that are known already.
+
+    These are the objects that `python -m monai.bundle run` builds from the same configuration; only the loop
+    over scans is here, so that one failing scan need not stop the rest.
+
+    Args:
+        bundle: an opened bundle, its scans and outputs set.
+        scans: what will be run.
+        results: e.g. ["level3", "level2+level4"].
+        device: where the network runs.
+    """
+
+    def __init__(self, bundle: Bundle, scans: Sequence[Scan], results: Sequence[str], device: torch.device):
+        self.bundle = bundle
+        self.scans = tuple(scans)
+        self.results = list(results)
+        self.device = device
+        self.targets: dict[tuple[str, str], Path] = bundle.build("targets")
+        self.network: torch.nn.Module = bundle.build("network").to(device).eval()
+        self._preprocessing = bundle.build("preprocessing")
+        self._inferer = bundle.build("inferer")
+        self._postprocessing = bundle.build("postprocessing")
+        self._save = _saver_of(self._postprocessing, bundle)
+        self._written: list[Written] = []
+        self._save.manifest = self._written
+        self._notes: list[str] = []
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: str | Path,
+        *,
+        scans: Sequence[Scan],
+        output: str | Path,
+        layers: str | Sequence[str] | None = None,
+        device: str = "auto",
+        output_format: str = "same",
+        overwrite: bool = False,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Pipeline:
+        """Build everything that can fail before the first voxel is read.
+
+        Args:
+            bundle: name of a bundle that comes with medrecon, or a bundle's folder.
+            scans: as `medrecon.io.find_scans` gives them.
+            output: see `medrecon.io.plan_outputs`.
+            layers: results, as text or list; None takes those of the bundle's configuration.
+            device: "auto", "cpu", "cuda" or "cuda:N".
+            output_format: "same", "dicom" or "nifti".
+            overwrite: replace outputs that exist.
+            overrides: further ids of configs/inference.yaml and their values.
+
+        Raises:
+            ModelError: the bundle is missing or broken, its weights do not fit, or a layer is unknown.
+            OutputError: an output exists, or its place cannot be written.
+            UsageError: the options do not make sense.
+        """
+        if not scans:
+            raise UsageError("no scan to work on", remedy="name a scan")
+        chosen = pick_device(device)
+        opened = Bundle.open(bundle)
+        opened.require(*_SETTINGS, *_PARTS)
+        results = parse_results(opened.parser["layers"] if layers is None else layers)
+        known = [layer.name for layer in layers_of(opened)]
+        check_results(results, known, where=opened.root)
+        settings: dict[str, Any] = {
+            "dataset_dir": scans[0].path,
+            "output_dir": Path(output),
+            "layers": results,
+            "device": str(chosen),
+            "output_format": str(output_format),
+            "overwrite": overwrite,
+            "scans": tuple(scans),
+            **(overrides or {}),
+        }
+        return cls(Bundle.open(opened.root, settings), scans, results, chosen)
+
+    def run(self, scan: Scan, progress: Tick | None = None) -> Record:
+        """Read one scan, reconstruct every result, write them.
+
+        Args:
+            scan: one of those that the pipeline was made for.
+            progress: called with (tiles done, tiles in all).
+
+        Raises:
+            ScanError: the scan turns out to be unreadable.
+            OutputError: a result cannot be written; what is written is whole.
+            ModelError: the network cannot take this scan.
+        """
+        return self._write(self._reconstruct(self._read(scan), progress))
+
+    def run_each(
+        self,
+        scans: Sequence[Scan],
+        watching: Callable[[Scan], contextlib.AbstractContextManager[Tick | None]],
+    ) -> Iterator[tuple[Scan, Record | Exception]]:
+        """The same for many scans: the next is read and the last is written while one is reconstructed.
+
+        Args:
+            scans: some of those that the pipeline was made for.
+            watching: entered around each scan's reconstruction; gives its `progress`.
+
+        Yields:
+            Each scan in turn with its record, or with the error that it ended with.
+        """
+
+        def reconstruct(scan: Scan, read: _Stage) -> _Stage:
+            with watching(scan) as tick:
+                return self._reconstruct(read, tick)
+
+        return overlapped(scans, self._read, reconstruct, self._write, _fits_beside)
+
+    def _read(self, scan: Scan) -> _Stage:
+        start = time.perf_counter()
+        remember(scan)
+        with torch.inference_mode(), listening() as heard:
+            item = self._preprocessing({"image": scan})
+        return _Stage(scan, item, time.perf_counter() - start, notes=heard)
+
+    def _reconstruct(self, stage: _Stage, progress: Tick | None) -> _Stage:
+        start = time.perf_counter()
+        self._inferer.progress = progress
+        image = stage.item["image"]
+        with torch.inference_mode(), listening() as heard:
+            made = self._inferer(image.as_tensor()[None].to(self.device), self.network)[0]
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            stage.item["pred"] = MetaTensor(made).copy_meta_from(image)
+        stage.network_seconds = time.perf_counter() - start
+        stage.seconds += stage.network_seconds
+        stage.notes += heard
+        return stage
+
+    def _write(self, stage: _Stage) -> Record:
+        start = time.perf_counter()
+        already = len(self._written)
+        with torch.inference_mode(), listening() as heard:
+            self._postprocessing(stage.item)
+        stage.item.clear()
+        notes = stage.notes + heard
+        notes += [note for written in self._written[already:] for note in written.warnings]
+        self._notes += notes
+        outputs = {result: Path(self.targets[stage.scan.key, result]) for result in self.results}
+        seconds = stage.seconds + time.perf_counter() - start
+        return Record(stage.scan, outputs, seconds, stage.network_seconds, tuple(dict.fromkeys(notes)))
+
+    def check_tiling(self, scan: Scan) -> TilingCheck:
+        """Compare one scan in tiles with the same in one piece; nothing is written.
+
+        Raises:
+            ScanError: the scan is unreadable.
+            ModelError: this bundle's network is not run in tiles.
+        """
+        remember(scan)
+        image = self._preprocessing({"image": scan})["image"]
+        return check_tiling(image[None].as_tensor(), self.network, self._inferer)
+
+    def write_manifest(
+        self, output: str | Path, *, left_out: Sequence[LeftOut] = (), refused: Sequence[ScanError] = ()
+    ) -> Path:
+        """Write the record of what was run so far, without anything that names a patient.
+
+        Args:
+            output: what the user named; the manifest goes in it, or beside it where it is the result itself.
+                One that is there from a run before stays, and this one gets a number.
+            left_out: files that are no part of a scan.
+            refused: scans that are broken.
+
+        Returns:
+            Where it is.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        first = place = manifest_path(output, self.targets.values())
+        number = 2
+        while place.exists():
+            place = first.with_name(f"{first.stem}-{number}.json")
+            number += 1
+        return write_manifest(
+            place,
+            scans=self.scans,
+            outputs=self._written,
+            left_out=left_out,
+            refused=refused,
+            derivation=self._save.derivation,
+            config={"bundle": self.bundle.name, "version": self.bundle.version},
+            device=str(self.device),
+            layers=self.results,
+            warnings=self._notes,
+        )
+
+
+@dataclass
+class _Stage:
+    """A scan on its way: what was read of it, then also what was made of it."""
+
+    scan: Scan
+    item: dict[Any, Any]
+    seconds: float
+    network_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+def _fits_beside(scan: Scan) -> bool:
+    """Whether a scan can be read while another is at work: with a quarter of the free memory."""
+    return math.prod(scan.shape) * _READ_BYTES <= psutil.virtual_memory().available // 4
+
+
+def _saver_of(postprocessing: Any, bundle: Bundle) -> SaveReconstructiond:
+    """The transform that writes, in whatever order the configuration has them."""
+    for transform in getattr(postprocessing, "transforms", [postprocessing]):
+        if isinstance(transform, SaveReconstructiond):
+            return transform
+    raise ModelError("its postprocessing writes nothing", path=bundle.root, remedy="add SaveReconstructiond")

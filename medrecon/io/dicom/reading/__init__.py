@@ -1,0 +1,1 @@
+"""DICOM in: headers checked, slices sorted into volumes, voxels decoded."""

@@ -1,0 +1,132 @@
+"""Where the pixels of each slice are, and what their header says of them (PS3.3 C.7.6.3, C.11.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medrecon.io.dicom.reading.header import MODALITY_LUT, NATIVE, REPAIR, UNDEFINED, Header
+from medrecon.io.scan import ScanError
+
+MAX_SIDE = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One slice's pixels.
+
+    Attributes:
+        path: the file; `size` and `mtime_ns` are what it had when its header was read.
+        syntax: Transfer Syntax UID.
+        order: byte order, "<" or ">".
+        index: which frame of the file, of `count`.
+        offset: start of the pixel value; `length` its declared bytes or `UNDEFINED` (encapsulated).
+        rows: number of rows; `columns` likewise.
+        allocated: Bits Allocated; `stored` Bits Stored; `signed` Pixel Representation.
+        slope: of the rescale, as `intercept`.
+    """
+
+    path: Path
+    size: int
+    mtime_ns: int
+    syntax: str
+    order: str
+    index: int
+    count: int
+    offset: int
+    length: int
+    rows: int
+    columns: int
+    allocated: int
+    stored: int
+    signed: bool
+    slope: float = 1.0
+    intercept: float = 0.0
+
+
+def first_frame(header: Header) -> tuple[Frame, str]:
+    """The pixels of a file as its header describes them, and a note ("" if there is nothing to say).
+
+    Raises:
+        ScanError: attributes missing or absurd, colour, unknown encodings, sizes that do not fit the file.
+    """
+    rows, columns = header.integer("Rows"), header.integer("Columns")
+    if not rows or not columns:
+        raise _refuse(header, "Rows or Columns are missing or zero")
+    samples = header.integer("SamplesPerPixel")
+    colour = header.text("PhotometricInterpretation") or "MONOCHROME2"
+    if samples not in (None, 1) or not colour.startswith("MONOCHROME"):
+        raise ScanError(
+            f"colour image ({colour}, {samples} samples per pixel)",
+            path=header.path,
+            remedy="medrecon reads scans with one value per voxel",
+        )
+    allocated = header.integer("BitsAllocated") or 0
+    stored = header.integer("BitsStored") or allocated
+    high = header.integer("HighBit")
+    if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or high not in (None, stored - 1):
+        raise _refuse(
+            header, f"Bits Allocated {allocated}, Bits Stored {stored}, High Bit {high}: not supported"
+        )
+    sign = header.integer("PixelRepresentation")
+    if sign not in (0, 1):
+        raise _refuse(header, f"Pixel Representation is {'missing' if sign is None else sign}")
+    if MODALITY_LUT in header.seen:
+        raise _refuse(header, "values go through a Modality LUT, which cannot be kept in a derived series")
+    count = header.frames
+    note = _check_size(header, rows, columns, allocated, count)
+    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
+    if slope == 0 or (slope is not None and abs(slope) > 1e12) or abs(intercept or 0) > 1e15:
+        raise _refuse(header, f"Rescale Slope {slope:g}, Intercept {intercept or 0:g}: values would be lost")
+    return (
+        Frame(
+            header.path,
+            header.size,
+            header.mtime_ns,
+            header.syntax,
+            header.order,
+            0,
+            count,
+            header.pixel_offset,
+            header.pixel_length,
+            rows,
+            columns,
+            allocated,
+            stored,
+            bool(sign),
+            1.0 if slope is None else slope,
+            intercept or 0.0,
+        ),
+        note,
+    )
+
+
+def _check_size(header: Header, rows: int, columns: int, allocated: int, count: int) -> str:
+    """Compare what the header promises with what the file holds."""
+    need = rows * columns * count * allocated // 8
+    if max(rows, columns) > MAX_SIDE:
+        raise _refuse(header, f"a matrix of {columns} x {rows} is absurd")
+    if header.syntax not in NATIVE:
+        if header.pixel_length != UNDEFINED:
+            raise _refuse(header, "compressed pixel data without fragments")
+        if header.available < 16 or need > max(1 << 22, 2000 * header.available):
+            raise _refuse(header, f"{header.available} bytes of compressed data for {need} bytes of pixels")
+        return ""
+    if header.pixel_length == UNDEFINED:
+        raise _refuse(header, "uncompressed pixel data of undefined length")
+    if header.available < min(need, header.pixel_length) or header.pixel_length > header.available:
+        raise _refuse(
+            header,
+            f"cut short: {header.available} bytes of pixel data are there, {header.pixel_length} are "
+            f"announced and {need} are needed",
+        )
+    if header.pixel_length < need:
+        raise _refuse(
+            header, f"Pixel Data has {header.pixel_length} bytes, {columns} x {rows} x {count} need {need}"
+        )
+    excess = header.pixel_length - need - need % 2
+    return f"{header.path.name}: {excess} bytes too many in Pixel Data, ignored" if excess > 0 else ""
+
+
+def _refuse(header: Header, message: str) -> ScanError:
+    return ScanError(message, path=header.path, remedy=REPAIR)

@@ -1,0 +1,271 @@
+"""The header of one DICOM file, read without pydicom's objects: fast, and safe against lying lengths.
+
+Only the attributes that finding and checking need are kept, as raw bytes; the place of the pixel data is
+noted and the pixels are not touched (DICOM PS3.5 section 7, PS3.10 section 7).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import struct
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+
+from medrecon.io.dicom.reading.elements import HeaderFault, Window, read_elements
+from medrecon.io.files.inflate import inflate
+from medrecon.io.scan import ScanError
+
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+NATIVE = frozenset((IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN))
+UNDEFINED = 0xFFFFFFFF
+
+WANTED = {
+    "SpecificCharacterSet": 0x00080005,
+    "ImageType": 0x00080008,
+    "SOPClassUID": 0x00080016,
+    "SOPInstanceUID": 0x00080018,
+    "AcquisitionDate": 0x00080022,
+    "AcquisitionDateTime": 0x0008002A,
+    "AcquisitionTime": 0x00080032,
+    "ContentTime": 0x00080033,
+    "Modality": 0x00080060,
+    "StudyDescription": 0x00081030,
+    "SeriesDescription": 0x0008103E,
+    "ComplexImageComponent": 0x00089208,
+    "PatientName": 0x00100010,
+    "PatientID": 0x00100020,
+    "SliceThickness": 0x00180050,
+    "EchoTime": 0x00180081,
+    "InversionTime": 0x00180082,
+    "EchoNumbers": 0x00180086,
+    "SpacingBetweenSlices": 0x00180088,
+    "TriggerTime": 0x00181060,
+    "ImagerPixelSpacing": 0x00181164,
+    "DiffusionBValue": 0x00189087,
+    "DiffusionGradientOrientation": 0x00189089,
+    "StudyInstanceUID": 0x0020000D,
+    "SeriesInstanceUID": 0x0020000E,
+    "SeriesNumber": 0x00200011,
+    "AcquisitionNumber": 0x00200012,
+    "InstanceNumber": 0x00200013,
+    "ImagePositionPatient": 0x00200032,
+    "ImageOrientationPatient": 0x00200037,
+    "FrameOfReferenceUID": 0x00200052,
+    "TemporalPositionIdentifier": 0x00200100,
+    "ImagesInAcquisition": 0x00201002,
+    "SamplesPerPixel": 0x00280002,
+    "PhotometricInterpretation": 0x00280004,
+    "PlanarConfiguration": 0x00280006,
+    "NumberOfFrames": 0x00280008,
+    "Rows": 0x00280010,
+    "Columns": 0x00280011,
+    "PixelSpacing": 0x00280030,
+    "BitsAllocated": 0x00280100,
+    "BitsStored": 0x00280101,
+    "HighBit": 0x00280102,
+    "PixelRepresentation": 0x00280103,
+    "RescaleIntercept": 0x00281052,
+    "RescaleSlope": 0x00281053,
+    "RescaleType": 0x00281054,
+    "Units": 0x00541001,
+}
+NEEDED_TAGS = frozenset(WANTED.values())
+PER_FRAME = 0x52009230
+MODALITY_LUT = 0x00283000
+
+
+class NotDicom(Exception):
+    """The file is no DICOM file."""
+
+
+@dataclass(slots=True)
+class Header:
+    """What one DICOM file says of itself.
+
+    Attributes:
+        path: the file.
+        size: its length in bytes.
+        mtime_ns: when it was changed last: read again at decoding, a changed file is refused.
+        syntax: Transfer Syntax UID.
+        order: "<" or ">".
+        values: tag -> raw value, of the wanted attributes that are there.
+        seen: sequences that matter when they are there at all (functional groups, modality LUT).
+        pixel_tag: 0x7FE00010 (or the float variants), 0 without pixels.
+        pixel_offset: where the pixel value starts (in the inflated stream for the deflated syntax).
+        pixel_length: its declared length, `UNDEFINED` when encapsulated.
+        available: bytes there are from `pixel_offset` to the end.
+        notes: oddities that must be said.
+        fault: why the header could be read only in part; "" for a whole one.
+    """
+
+    path: Path
+    size: int
+    mtime_ns: int
+    syntax: str = EXPLICIT
+    order: str = "<"
+    values: dict[int, bytes] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+    pixel_tag: int = 0
+    pixel_offset: int = 0
+    pixel_length: int = 0
+    available: int = 0
+    notes: tuple[str, ...] = ()
+    fault: str = ""
+
+    def refusal(self) -> ScanError:
+        """The refusal of a header with a fault."""
+        return ScanError(f"broken DICOM header: {self.fault}", path=self.path, remedy=REPAIR)
+
+    def text(self, name: str) -> str:
+        """The attribute as text, stripped; "" when it is missing or empty. Latin-1: ASCII survives."""
+        return self.values.get(WANTED[name], b"").decode("latin-1").strip(" \0\r\n\t")
+
+    def numbers(self, name: str) -> tuple[float, ...] | None:
+        """A decimal-string attribute as numbers; None when missing or empty.
+
+        Raises:
+            ScanError: a value is not a finite number.
+        """
+        raw = self.text(name)
+        if not raw:
+            return None
+        try:
+            found = tuple(float(part) for part in raw.split("\\"))
+        except ValueError:
+            found = (math.nan,)
+        if not all(map(math.isfinite, found)) or "_" in raw:
+            raise ScanError(f"{name} is not a number: {raw[:40]!r}", path=self.path, remedy=REPAIR)
+        return found
+
+    def number(self, name: str) -> float | None:
+        """The first value of a decimal-string attribute; None when missing."""
+        found = self.numbers(name)
+        return None if found is None else found[0]
+
+    def double(self, name: str) -> tuple[float, ...] | None:
+        """A binary double attribute (FD), e.g. DiffusionBValue; None when missing or odd."""
+        raw = self.values.get(WANTED[name], b"")
+        if not raw or len(raw) % 8:
+            return None
+        return struct.unpack(f"{self.order}{len(raw) // 8}d", raw)
+
+    def integer(self, name: str) -> int | None:
+        """A binary integer attribute (US, or UL where a writer used it); None when missing."""
+        raw = self.values.get(WANTED[name], b"")
+        if len(raw) not in (2, 4):
+            return None
+        return int.from_bytes(raw, "little" if self.order == "<" else "big")
+
+    @property
+    def frames(self) -> int:
+        """NumberOfFrames, 1 where it is missing."""
+        value = self.number("NumberOfFrames")
+        if value is None:
+            return 1
+        if value < 1 or value != int(value):
+            raise ScanError(f"Number of Frames is {value:g}", path=self.path, remedy=REPAIR)
+        return int(value)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the pixels are encapsulated."""
+        return self.syntax not in NATIVE
+
+
+REPAIR = "export the series again from the PACS or the scanner"
+
+
+def read_header(path: Path) -> Header:
+    """Read one file's header; a broken one has a `fault` and what could be read before it.
+
+    Raises:
+        NotDicom: it is something else.
+        ScanError: it cannot be opened, or unpacks without end.
+    """
+    try:
+        with FileIO(path) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise NotDicom("not a regular file")
+            header = Header(path, status.st_size, status.st_mtime_ns)
+            try:
+                _parse(Window(stream, status.st_size), header)
+            except HeaderFault as error:
+                header.fault = str(error)
+    except OSError as error:
+        raise ScanError(
+            f"cannot be read ({error.strerror})", path=path, remedy="check the file's rights"
+        ) from None
+    return header
+
+
+def _parse(window: Window, header: Header) -> None:
+    head = window.get(0, min(132, window.size))
+    if head[128:132] == b"DICM":
+        if head[:2] == b"MZ" or head[:4] == b"\x7fELF" or head[:2] == b"#!":
+            header.notes += ("the preamble holds a program's header: ignored",)
+        start = _file_meta(window, header)
+    elif _looks_like_data_set(head):
+        start = 0
+        header.notes += ("no preamble and no file meta information: the encoding was found by looking",)
+        if window.get(0, 1)[0] == 2:
+            start = _file_meta(window, header, 0)
+    else:
+        raise NotDicom("no DICOM file")
+    if header.syntax == DEFLATED:
+        data = inflate(window.get(start, window.size - start), header.path)
+        window, start = Window.of_bytes(data), 0
+    explicit = _is_explicit(window, start, header.syntax != IMPLICIT)
+    header.order = ">" if header.syntax == BIG_ENDIAN else "<"
+    place = read_elements(window, start, explicit, header.order, NEEDED_TAGS, header.values, header.seen)
+    if place is not None:
+        header.pixel_tag, header.pixel_offset, header.pixel_length = place
+        header.available = window.size - header.pixel_offset
+
+
+def _file_meta(window: Window, header: Header, start: int = 132) -> int:
+    """Read group 2 (always explicit little endian); returns where the data set starts."""
+    values: dict[int, bytes] = {}
+    found = read_elements(
+        window, start, True, "<", frozenset((0x00020010,)), values, set(), stop_after_group=2
+    )
+    end = window.size if found is None else found[1]
+    header.syntax = values.get(0x00020010, b"").decode("latin-1").strip(" \0")
+    if not header.syntax:
+        header.syntax = EXPLICIT if _is_explicit(window, end, True) else IMPLICIT
+        header.notes += ("no Transfer Syntax UID: the encoding was found by looking",)
+    return end
+
+
+def _is_explicit(window: Window, start: int, declared: bool) -> bool:
+    """Whether elements carry their VR: the first one shows it, whatever the file meta says."""
+    if start + 6 > window.size:
+        return declared
+    return window.get(start, 6)[4:6].isalpha() and window.get(start, 6)[4:6].isupper()
+
+
+def _looks_like_data_set(head: bytes) -> bool:
+    """Whether a file without preamble starts with group 2 or 8 and an element that makes sense."""
+    if len(head) < 16 or head[:2] not in (b"\x02\0", b"\x08\0") or head[3] > 0:
+        return False
+    if head[4:6].isalpha() and head[4:6].isupper():
+        return True
+    return head[:2] == b"\x08\0" and int.from_bytes(head[4:8], "little") < 1024
+
+
+def inflate_file(path: Path) -> bytes:
+    """The inflated data set of a deflated DICOM file, without its file meta information.
+
+    Raises:
+        ScanError: the stream is broken, cut short, or a decompression bomb.
+    """
+    with FileIO(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        start = _file_meta(Window(stream, size), Header(path, size, 0))
+    return inflate(path.read_bytes()[start:], path)

@@ -1,0 +1,1 @@
+"""DICOM out: a derived series made from the headers of its source."""

@@ -1,0 +1,224 @@
+"""The signed error of a reconstruction as a DICOM Parametric Map (PS3.3 A.75)."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom import Dataset
+from pydicom.sequence import Sequence
+from pydicom.sr.coding import Code
+from pydicom.valuerep import format_number_as_ds
+
+from medrecon.errors import OutputError, UsageError
+from medrecon.io.derivation import Derivation
+from medrecon.io.dicom.writing.provenance import code
+from medrecon.io.dicom.writing.source import SourceSlice, source_slices
+from medrecon.io.files.publish import IMPLEMENTATION_VERSION, publish
+from medrecon.io.scan import Scan
+
+_UNITS = {
+    "HU": Code("[hnsf'U]", "UCUM", "Hounsfield unit"),
+    "BQML": Code("Bq/ml", "UCUM", "Becquerels/milliliter"),
+}
+_NO_UNITS = Code("1", "UCUM", "no units")
+_REGIONS = {
+    "HEAD": ("69536005", "Head"),
+    "BRAIN": ("12738006", "Brain"),
+    "CHEST": ("816094009", "Chest"),
+    "ABDOMEN": ("818981001", "Abdomen"),
+    "PELVIS": ("816092008", "Pelvis"),
+    "HEART": ("80891009", "Heart"),
+    "PROSTATE": ("41216001", "Prostate"),
+    "NECK": ("45048000", "Neck"),
+    "BREAST": ("76752008", "Breast"),
+}
+_WHOLE_BODY = ("38266002", "Entire body")
+
+
+def write_error_map(
+    error: np.ndarray,
+    scan: Scan,
+    path: str | Path,
+    *,
+    derivation: Derivation,
+    series_offset: int = 50,
+    window: float | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write reconstruction minus source, in the source's units, as one float32 Parametric Map.
+
+    Needs highdicom (`pip install medrecon[dicom]`). FrameAnatomySequence is added, without which dcmqi's
+    reader (3D Slicer's way to read Parametric Maps) crashes.
+
+    Args:
+        error: (X, Y, Z) signed error on the source's grid.
+        scan: the DICOM source.
+        path: the file.
+        derivation: how the reconstruction was made.
+        series_offset: added to a hundred times the source's SeriesNumber.
+        window: half-width of the window to show it with, in the error's units; by default the error's 99th
+            percentile.
+        overwrite: replace a file that is there.
+
+    Raises:
+        UsageError: highdicom is not installed, or the source is not CT, MR or PET in DICOM.
+        OutputError: the error does not fit the source, or the file cannot be written.
+    """
+    path = Path(path)
+    if scan.format != "dicom":
+        raise UsageError("a Parametric Map needs a DICOM source", path=scan.path, remedy="write NIfTI")
+    if error.shape != scan.shape or not np.isfinite(error).all():
+        raise OutputError(
+            f"an error map of {error.shape} does not fit {scan.shape}, or is not finite", path=path
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the source's attributes get wrong is kept as it is
+        try:
+            image = _build(error, scan, derivation, series_offset, window)
+        except (ValueError, TypeError, AttributeError) as reason:
+            raise OutputError(
+                f"the source's header cannot carry a Parametric Map ({reason})",
+                path=scan.path,
+                remedy="write NIfTI",
+            ) from reason
+        with publish(path, overwrite) as part:
+            image.save_as(part, enforce_file_format=True)
+            if pydicom.dcmread(part).FloatPixelData != image.FloatPixelData:
+                raise OutputError("does not read back as it was written", path=path, remedy="check the disk")
+    return path
+
+
+def _build(
+    error: np.ndarray, scan: Scan, derivation: Derivation, series_offset: int, window: float | None
+) -> Dataset:
+    try:
+        import highdicom as hd
+    except ImportError as missing:
+        raise UsageError(
+            "Parametric Maps need highdicom", remedy="install it with: pip install 'medrecon[dicom]'"
+        ) from missing
+    slices = source_slices(scan)
+    if not slices[0].uid or not slices[0].header.get("FrameOfReferenceUID"):
+        raise OutputError(
+            "a Parametric Map needs the source's SOP Instance UIDs and Frame of Reference UID",
+            path=scan.path,
+            remedy="write NIfTI",
+        )
+    for source in slices:
+        _complete(source, slices[0].header)
+    values = np.ascontiguousarray(error.transpose(2, 1, 0), dtype=np.float32)
+    width = float(window or np.percentile(np.abs(values[:: max(1, len(values) // 16)]), 99)) or 1.0
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    limits = (float(values.min()), float(values.max()))
+    image = hd.pm.ParametricMap(
+        source_images=[source.header for source in slices],
+        pixel_array=values,
+        series_instance_uid=derivation.uid("error series", scan.series_uid, str(scan.volume)),
+        series_number=int(slices[0].header.get("SeriesNumber") or 0) * 100 + series_offset,
+        sop_instance_uid=derivation.uid("error image", scan.series_uid, str(scan.volume)),
+        instance_number=1,
+        manufacturer="medrecon",
+        manufacturer_model_name=derivation.model[:64],
+        software_versions=derivation.version[:64],
+        device_serial_number=derivation.weights_sha256[:64] or "none",
+        contains_recognizable_visual_features=slices[0].header.get("RecognizableVisualFeatures") == "YES",
+        real_world_value_mappings=[
+            hd.pm.RealWorldValueMapping(
+                lut_label="error",
+                lut_explanation="reconstruction minus source",
+                unit=_UNITS.get(scan.units, _NO_UNITS),
+                value_range=limits if limits[0] < limits[1] else (limits[0], limits[0] + 1.0),
+                slope=1.0,
+                intercept=0.0,
+            )
+        ],
+        voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.0, window_width=2 * width)],
+        content_label="ERROR",
+        content_description=f"Error of {derivation.layers}"[:64],
+        pixel_measures=hd.PixelMeasuresSequence(
+            pixel_spacing=_short(steps[[1, 0]]), slice_thickness=_short(steps[2:])[0]
+        ),
+        plane_orientation=hd.PlaneOrientationSequence(
+            "PATIENT", [float(v) for v in (affine[:3, :2] / steps[:2]).T.ravel()]
+        ),
+        plane_positions=[
+            hd.PlanePositionSequence("PATIENT", _short((affine @ [0, 0, k, 1])[:3]))
+            for k in range(len(values))
+        ],
+    )
+    _order(image, values, affine)
+    return _mend(image, slices[0].header, derivation)
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """Numbers that a decimal string of 16 characters can hold."""
+    return [float(format_number_as_ds(round(float(value), 9) + 0.0)) for value in values]
+
+
+def _order(image: Any, values: np.ndarray, affine: np.ndarray) -> None:
+    """Put the frames in the order of the slices.
+
+    highdicom may turn them round, and dcmqi then pairs positions and pixels the wrong way.
+    """
+    places = np.array([(affine @ [0, 0, k, 1])[:3] for k in range(len(values))])
+    groups = [Dataset()] * len(values)
+    for group in image.PerFrameFunctionalGroupsSequence:
+        place = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
+        index = int(np.argmin(np.linalg.norm(places - place, axis=1)))
+        group.FrameContentSequence[0].DimensionIndexValues = index + 1
+        groups[index] = group
+    image.PerFrameFunctionalGroupsSequence = Sequence(groups)
+    image.FloatPixelData = values.astype("<f4", copy=False).tobytes()
+
+
+def _complete(source: SourceSlice, first: Dataset) -> None:
+    """What highdicom asks of a source image and some scanners leave out or write loosely."""
+    header = source.header
+    header.SOPInstanceUID, header.SOPClassUID = source.uid, source.sop_class
+    header.ImageOrientationPatient = first.ImageOrientationPatient
+    character_set = header.get("SpecificCharacterSet")
+    if not character_set:
+        header.pop("SpecificCharacterSet", None)
+    elif isinstance(character_set, str):
+        header.SpecificCharacterSet = character_set.replace("ISO 2022 IR", "ISO_IR")
+    for keyword in (
+        "PatientID",
+        "PatientName",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyID",
+        "AccessionNumber",
+    ):
+        if keyword not in header:
+            setattr(header, keyword, "")
+    for keyword in ("StudyDate", "StudyTime", "ReferringPhysicianName", "PositionReferenceIndicator"):
+        if keyword not in header:
+            setattr(header, keyword, "")
+
+
+def _mend(image: Any, source: Dataset, derivation: Derivation) -> Dataset:
+    """Add what readers need and highdicom leaves out."""
+    part = str(source.get("BodyPartExamined") or "").upper()
+    value, meaning = _REGIONS.get(part, _WHOLE_BODY)
+    anatomy = Dataset()
+    anatomy.FrameLaterality = "U"
+    anatomy.AnatomicRegionSequence = Sequence([code(value, "SCT", meaning)])
+    image.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = Sequence([anatomy])
+    measures = image.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    if "SpacingBetweenSlices" in measures:
+        measures.SpacingBetweenSlices = abs(measures.SpacingBetweenSlices)
+    image.ContentCreatorName = ""
+    if part:
+        image.BodyPartExamined = part
+    if not image.get("Laterality"):  # FrameLaterality says it
+        image.pop("Laterality", None)
+    image.SeriesDescription = f"medrecon {derivation.layers}: error"[:64]
+    image.DerivationDescription = ("Reconstruction minus source. " + derivation.description)[:1024]
+    image.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
+    image.preamble = b"\0" * 128
+    return image

@@ -1,0 +1,61 @@
+"""What training a decoder over a frozen encoder needs besides `medrecon.training.data`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from medrecon.blocks.weights import fingerprint
+from medrecon.reconstructor import Reconstructor
+
+
+def draw_once(
+    dataset: Dataset[Any], weights: Sequence[float], count: int, seed: int, streams: Sequence[Any] = ()
+) -> list[Any]:
+    """Fixed training patches, drawn now: what is computed for them can be kept (`CachedEncoder`).
+
+    Args:
+        dataset: gives another patch each time.
+        weights: how often each of its items is drawn.
+        count: patches.
+        seed: the same gives the same patches.
+        streams: transforms that draw on their own (`set_random_state`).
+    """
+    for stream in streams:
+        stream.set_random_state(seed=seed)
+    chance = torch.Generator().manual_seed(seed)
+    drawn = torch.multinomial(
+        torch.tensor(weights, dtype=torch.float64), count, replacement=True, generator=chance
+    )
+    return [dataset[int(index)] for index in drawn]
+
+
+def fit_decoder(
+    network: Reconstructor,
+    batches: Iterable[Mapping[str, torch.Tensor]],
+    device: torch.device,
+    count: int = 48,
+) -> None:
+    """Fit what a decoder over a frozen encoder does not train: the scale of features, linear inverses.
+
+    Args:
+        network: its inversion has `names`, `fit` and `remember` (the encoder's fingerprint).
+        batches: training batches with an `image`, of which the first `count` are looked at.
+        device: where the network is.
+        count: batches to look at.
+    """
+    inversion: Any = network.inversion
+    seen = []
+    with torch.inference_mode():
+        # again from the start where there are fewer: an epoch of a short training has too few to fit to
+        passes = itertools.chain.from_iterable(itertools.repeat(batches, count))
+        for batch in itertools.islice(passes, count):
+            image = batch["image"].to(device)
+            with network.precision(image.device):
+                seen.append((network.encoder(image, inversion.names), image))
+        inversion.fit(seen)
+        inversion.remember(fingerprint(network.encoder))

@@ -1,0 +1,181 @@
+"""What a training is: a bundle's configuration files, settings merged after them, and a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medrecon.bundle.config import read_training
+from medrecon.errors import ModelError, OutputError, UsageError, near
+from medrecon.io.files.atomic import write_whole
+from medrecon.io.files.lock import FolderLock, working_folder
+
+SETTINGS = "settings.json"
+LOG = "train.log"
+MULTI = "multi_gpu.yaml"
+_ASKED = ("dataset_dir", "output_dir", "held_out", "resume", "max_epochs")
+"""What a train.yaml must have: `medrecon train` sets the first four and counts up to the last."""
+
+_MAY_CHANGE = ("dataset_dir", "output_dir")
+"""Settings that a run may go on without: folders move."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that can be started.
+
+    Attributes:
+        run: its folder: checkpoints, log, and the bundle that it becomes.
+        files: configuration files, merged in this order.
+        processes: on each machine.
+        nodes: machines.
+        epochs: how many it has.
+    """
+
+    run: Path
+    files: tuple[Path, ...]
+    processes: int
+    nodes: int
+    epochs: int
+
+    @property
+    def log(self) -> Path:
+        """What its processes say."""
+        return self.run / LOG
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended: its folder is a bundle."""
+        return (self.run / "configs" / "metadata.json").is_file()
+
+    @property
+    def epoch(self) -> int:
+        """Up to where it can be gone on from; 0 where there is no checkpoint."""
+        found = self.run.glob("checkpoint_epoch=*.pt")
+        return max((int(path.stem.rsplit("=", 1)[1]) for path in found), default=0)
+
+    def command(self, meeting: str = "--standalone") -> list[str]:
+        """The words that start it on one machine.
+
+        Args:
+            meeting: how the processes of all machines find each other: options of torchrun.
+        """
+        words = [sys.executable, "-W", "ignore"]
+        if self.processes * self.nodes > 1:
+            words += ["-m", "torch.distributed.run", *meeting.split()]
+            words += [f"--nnodes={self.nodes}", f"--nproc-per-node={self.processes}"]
+        files = repr([str(file) for file in self.files])
+        return [*words, "-m", "monai.bundle", "run", "--config_file", files]
+
+
+@contextlib.contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Within: nobody else trains in this folder.
+
+    Raises:
+        OutputError: somebody does, or there is no place for the folder.
+    """
+    try:
+        run.absolute().parent.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(working_folder(run.absolute()), run)
+        lock.acquire()
+    except OSError as error:
+        raise OutputError(
+            f"cannot be written: {error.strerror or error}", path=run, remedy="choose another RUN"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def plan_training(
+    root: Path,
+    run: Path,
+    scans: Path,
+    *,
+    held_out: Sequence[str] = (),
+    overlays: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    processes: int = 1,
+    nodes: int = 1,
+) -> Training:
+    """Check what can be checked without starting, and write the settings into the run's folder.
+
+    Args:
+        root: the bundle.
+        run: made where it is missing. A run that was begun there goes on.
+        scans: folder of scans.
+        held_out: patterns (`*` and `?`) of file or series-folder names that do not take part.
+        overlays: names of files in the bundle's configs, merged after train.yaml in this order.
+        settings: id of the configuration -> value.
+        processes: on each machine.
+        nodes: machines.
+
+    Raises:
+        ModelError: the bundle cannot be trained, or lacks an overlay.
+        UsageError: a setting that the configuration does not have.
+        OutputError: the folder holds a run of other settings, or something else, or cannot be written.
+    """
+    several = [MULTI] if processes * nodes > 1 and MULTI not in overlays else []
+    names = [*overlays, *several]
+    config = read_training(root, names)
+    for key in _ASKED:
+        if key not in config:
+            raise ModelError(
+                f"its train.yaml has no '{key}'", path=root, remedy="start it by python -m monai.bundle run"
+            )
+    given = dict(settings or {})
+    known = list(dict(config.get()))
+    for key in given:
+        if key not in config:
+            raise UsageError(f"--set {key}: the configuration has no such id" + near(key, known), path=root)
+    for text in (str(scans), str(run), *held_out):
+        if text[:1] in "$@%":
+            raise UsageError(
+                f"'{text}' begins with '{text[:1]}', which configurations take for code", remedy="rename it"
+            )
+    made = {
+        **given,
+        "dataset_dir": str(scans.absolute()),
+        "output_dir": str(run.absolute()),
+        "held_out": list(held_out),
+        "resume": True,
+        "overlays": names,
+        "processes": processes * nodes,
+    }
+    _refuse_others(run, made)
+    last = write_whole(run / SETTINGS, json.dumps(made, indent=1) + "\n")
+    files = (*(root / "configs" / name for name in ("train.yaml", *names)), last)
+    epochs = int(given.get("max_epochs", config["max_epochs"]))
+    return Training(run, tuple(file.absolute() for file in files), processes, nodes, epochs)
+
+
+def _refuse_others(run: Path, made: Mapping[str, Any]) -> None:
+    """Refuse a folder that holds another run, or something else."""
+    if run.exists() and not run.is_dir():
+        raise OutputError("is a file, but a folder is needed", path=run, remedy="choose another RUN")
+    file = run / SETTINGS
+    if not file.is_file():
+        if run.is_dir() and any(run.iterdir()):
+            raise OutputError(
+                "is a folder that holds something else", path=run, remedy="choose a new or empty folder"
+            )
+        return
+    try:
+        old, new = dict(json.loads(file.read_text("utf-8"))), dict(json.loads(json.dumps(made)))
+    except (OSError, ValueError, TypeError) as error:
+        raise OutputError("holds a run that cannot be read", path=run, remedy="choose another RUN") from error
+    keys = sorted({*old, *new}.difference(_MAY_CHANGE))
+    changed = [key for key in keys if old.get(key) != new.get(key)]
+    if changed:
+        raise OutputError(
+            f"holds a run with other {' and '.join(changed)}",
+            path=run,
+            remedy="repeat the command as it was, or choose another RUN",
+        )

@@ -1,0 +1,82 @@
+"""The table of a sweep: one row a variant, what is best at each cost, on disk as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medrecon.io import publish
+from medrecon.training.sweep.measure import MEASURES
+
+COSTS = {"parameters": "parameters", "training": "train_seconds", "inference": "inference_seconds"}
+"""Pareto front -> the column that it holds against held-out PSNR."""
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Which points (cost, value) no other beats: none costs less for the same value, or gives more for it.
+
+    Example:
+        >>> pareto([(1, 20.0), (2, 25.0), (3, 24.0), (2, 23.0)])
+        [True, True, False, False]
+    """
+    return [
+        not any(
+            cost <= own_cost and value >= own and (cost < own_cost or value > own) for cost, value in points
+        )
+        for own_cost, own in points
+    ]
+
+
+def mark_fronts(rows: Sequence[dict[str, Any]]) -> None:
+    """Set each row's `pareto`: for parameters, training and inference time, whether it lies on the front."""
+    fronts = {}
+    for name, column in COSTS.items():
+        values = [row["held_out"]["psnr"] for row in rows]
+        points = [
+            (row[column], float("inf") if psnr is None else psnr)
+            for row, psnr in zip(rows, values, strict=True)
+        ]
+        fronts[name] = pareto(points)
+    for index, row in enumerate(rows):
+        row["pareto"] = {name: marks[index] for name, marks in fronts.items()}
+
+
+def write_table(folder: Path, facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Write sweep.json and sweep.csv, each replaced whole.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    texts = {
+        "sweep.json": json.dumps({**facts, "variants": list(rows)}, indent=2, allow_nan=False) + "\n",
+        "sweep.csv": csv_text(rows),
+    }
+    for name, text in texts.items():
+        with publish(folder / name, overwrite=True) as hidden:
+            hidden.write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line a variant; what was not measured is empty."""
+    flat = [_flat(row) for row in rows]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(
+        text, list(dict.fromkeys(key for line in flat for key in line)), lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    line: dict[str, Any] = {"variant": row["variant"], **row["knobs"]}
+    plain = ("parameters", "steps", "train_seconds", "inference_seconds", "gap_db")
+    line |= {key: row[key] for key in plain}
+    for part in ("held_out", "training"):
+        line |= {f"{part}_{measure}": row[part][measure] for measure in MEASURES}
+    return line | {f"pareto_{name}": mark for name, mark in row.get("pareto", {}).items()}

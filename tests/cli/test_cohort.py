@@ -1,0 +1,173 @@
+"""The verb `cohort`: what it refuses before any worker starts, and how it tells what came of a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medrecon.cli import cohort
+from medrecon.cli.app import main
+from medrecon.cli.cohort import Asked, place_of
+from medrecon.cohort.progress import Tally
+from medrecon.cohort.run import Summary
+from medrecon.cohort.studies import Plan
+from medrecon.errors import UsageError
+
+Make = Callable[..., np.ndarray]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tiny_bundle: Path, tmp_path: Path, make_nifti: Make) -> Run:
+    """Runs `medrecon cohort in out --bundle tiny ...`: exit code, stdout, stderr."""
+    make_nifti(tmp_path / "in" / "a.nii.gz")
+
+    def call(*arguments: object, layers: str = "coarse2") -> tuple[int, str, str]:
+        words = [
+            "cohort",
+            tmp_path / "in",
+            tmp_path / "out",
+            "--bundle",
+            tiny_bundle,
+            "-l",
+            layers,
+            "-d",
+            "cpu",
+        ]
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in [*words, *arguments]])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[dict[str, object]]], None]:
+    """Lets the run end with these rows, without workers."""
+
+    def end(rows: list[dict[str, object]]) -> None:
+        def pretend(plan: Plan, output: Path, *_: object, **__: object) -> Summary:
+            tally = Tally(len(rows))
+            for row in rows:
+                tally.add(row)
+            return Summary(tuple(rows), tally, (Path(output) / "results.csv",), 61.0)
+
+        monkeypatch.setattr(cohort, "run_cohort", pretend)
+
+    return end
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--cluster", "slrum"], 2, "did you mean 'slurm'"),
+        (["--nodes", "2"], 2, "need a --cluster"),
+        (["--cluster-option", "partition=x"], 2, "need a --cluster"),
+        (["--cluster", "kubernetes", "--cluster-option", "partition"], 2, "NAME=VALUE"),
+        (["--gpus", "1", "-d", "auto"], 2, "there is none here"),
+        (["--workers", "0"], 2, "--workers"),
+        (["--bundle", "nonesuch"], 4, "no such bundle"),
+        (["--layers", "coarse3"], 4, "no layer 'coarse3'"),
+    ],
+)
+def test_refused_before_anything_starts(
+    run: Run, tmp_path: Path, arguments: list[str], code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    found, out, err = run(*arguments)
+    assert (found, out) == (code, "")
+    assert said in err
+    assert len([line for line in err.splitlines() if line.startswith("medrecon:")]) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_parsl_it_says_how_to_get_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "parsl", None)
+    code, _, err = run()
+    assert code == 2
+    assert "pip install 'medrecon[cohort]'" in err
+
+
+def test_a_folder_of_something_else_is_left_alone(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.docx").write_text("mine")
+    code, _, err = run()
+    assert code == 5
+    assert "holds something else" in err
+    (tmp_path / "out" / "cohort.json").write_text('{"fingerprint": "of other settings"}')
+    code, _, err = run()
+    assert code == 5
+    assert "--overwrite" in err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cohort.json", "thesis.docx"]
+
+
+def test_no_input(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in" / "a.nii.gz").unlink()
+    code, _, err = run("--json")
+    assert code == 3
+    assert "names no study" in err
+
+
+FAILED = {"source": "b", "status": "failed", "exit_code": 3, "reason": "a gap"}
+
+
+def test_all_went_well(run: Run, ended: Callable) -> None:
+    ended([{"source": "a", "status": "done"}, {"source": "b", "status": "done", "kept": True}])
+    code, out, _ = run()
+    assert code == 0
+    assert "2 of 2 studies done (1 of them by an earlier run), 0 failed, in 1:01" in out
+
+
+def test_some_failed(run: Run, ended: Callable) -> None:
+    ended([{"source": "a", "status": "done"}, FAILED])
+    code, out, _ = run()
+    assert code == 8
+    assert "a gap" in out
+    data = json.loads(run("--json")[1])
+    assert (data["studies"], data["done"], data["failed"]) == (2, 1, [FAILED])
+
+
+def test_none_went_well(run: Run, ended: Callable) -> None:
+    ended([FAILED])
+    assert run()[0] == 3
+    ended([{**FAILED, "status": "partial"}])
+    assert run()[0] == 8
+
+
+def test_where_the_workers_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, cores = place_of(Asked(workers=7, cluster="slurm", nodes=3, gpus=4), "auto")
+    assert (place.nodes, place.workers, place.accelerators, cores) == (3, 3, ("0", "1", "2"), 0)
+    assert place_of(Asked(cluster="slurm", nodes=3), "cuda")[0].accelerators == ("0",)
+    assert place_of(Asked(cluster="slurm", nodes=3), "cpu")[0].workers == 1
+    options = ("max_cpu=6", "image=lab/medrecon:1", "address=10.0.0.1", "walltime=1:30:00")
+    place, cores = place_of(Asked(cluster="kubernetes", cluster_options=options), "cpu")
+    assert cores == 6
+    assert place.address == "10.0.0.1"
+    assert place.options == {"max_cpu": 6, "image": "lab/medrecon:1", "walltime": "1:30:00"}
+    with pytest.raises(UsageError, match="GPU of its own"):
+        place_of(Asked(workers=3, cluster="slurm", gpus=2), "cuda")
+    with pytest.raises(UsageError, match="use --device cuda"):
+        place_of(Asked(cluster="slurm"), "cuda:1")
+
+
+def test_local_workers_fit_cores_memory_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cohort, "count_cores", lambda: 64)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("M", (), {"available": 9 << 30}))
+    assert place_of(Asked(), "cpu")[0].workers == 2
+    assert place_of(Asked(workers=5), "cpu")[0].workers == 5
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    place, _ = place_of(Asked(), "auto")
+    assert (place.workers, place.accelerators) == (4, ("0", "1", "2", "3"))
+    assert place_of(Asked(gpus=2), "cuda")[0].accelerators == ("0", "1")
+    assert place_of(Asked(workers=1), "auto")[0].accelerators == ("0",)
+    assert place_of(Asked(), "cuda:2")[0].accelerators == ("2",)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7,8,9")
+    assert place_of(Asked(), "cuda:1")[0].accelerators == ("7",)

@@ -1,0 +1,68 @@
+"""The verb `demo`, with a small bundle on small scans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medrecon.cli.app import main
+from medrecon.cli.demo import _control
+from medrecon.evaluation import dct_code
+
+Make = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def samples(tmp_path: Path, make_ct: Make, make_nifti: Make, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "sample_data"
+    make_ct(folder / "ct_small", (40, 44, 10))
+    make_nifti(folder / "mr_small.nii.gz", (30, 28, 26))
+    (folder / "README.md").write_text("about the samples")
+    monkeypatch.setattr("medrecon.cli.demo._PLACES", (folder,))
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", *map(str, arguments), "--device", "cpu"])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_the_demo(
+    capsys: pytest.CaptureFixture[str], samples: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    output = tmp_path / "out"
+    code, out, err = run(capsys, output, "--bundle", tiny_bundle, "--json")
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    names = ["input", "coarse2", "coarse4", "linear DCT"]
+    assert [row["result"] for row in data["results"]] == names * 2
+    ct = {row["result"]: row for row in data["results"] if row["scan"] == "ct_small"}
+    assert ct["input"]["mae"] == 0
+    assert ct["input"]["psnr"] is None
+    assert ct["coarse2"]["psnr"] > ct["coarse4"]["psnr"] > 10
+    assert ct["coarse4"]["values_per_voxel"] == ct["linear DCT"]["values_per_voxel"] == 1 / 64
+    assert ct["coarse2"]["units"] == "HU"
+    assert json.loads((output / "demo.json").read_text())["results"] == data["results"]
+    for picture in data["pictures"]:
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+    assert len(list((output / "ct_small" / "coarse2").glob("*.dcm"))) == 10
+    assert (output / "mr_small" / "coarse4.nii.gz").is_file()
+
+    assert run(capsys, output, "--bundle", tiny_bundle)[0] == 5
+    code, out, _ = run(capsys, output, "--bundle", tiny_bundle, "--overwrite")
+    assert code == 0
+    assert "linear DCT" in out
+    assert str(output / "ct_small.png") in out
+
+
+def test_the_control_gets_what_a_network_gets() -> None:
+    values = np.full((16, 16, 16), -3024, np.int16)
+    values[4:12] = 50
+    assert np.array_equal(_control(values, "HU", 1 / 16), dct_code(np.maximum(values, -1024), 1 / 16))
+    assert np.array_equal(_control(values, "", 1 / 16), dct_code(values, 1 / 16))

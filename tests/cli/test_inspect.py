@@ -1,0 +1,106 @@
+"""The verbs that only look: `scans` and `compare`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medrecon.cli.app import main
+from medrecon.cli.inspect import orientation
+
+Make = Callable[..., np.ndarray]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_orientation() -> None:
+    assert orientation(np.diag([-1.0, -1, 2, 1])) == "LPS"
+    assert orientation(np.diag([0.5, 1, 2, 1])) == "RAS"
+    turn = np.deg2rad(20)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    assert orientation(affine) == "RAS, oblique 20.0 deg"
+
+
+def test_scans_lists_all_that_is_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, make_ct: Make, make_nifti: Make
+) -> None:
+    make_ct(tmp_path / "a", description="Chest\x1b[31m", seed=1)
+    make_ct(tmp_path / "b", description="gap", seed=2, leave_out=2)
+    make_nifti(tmp_path / "t1.nii.gz")
+    (tmp_path / "notes.txt").write_text("hello")
+    code, out, err = run(capsys, "scans", tmp_path, "--json")
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    assert {tuple(scan["shape"]) for scan in data["scans"]} == {(20, 24, 6), (18, 16, 10)}
+    ct = next(scan for scan in data["scans"] if scan["modality"] == "CT")
+    assert (ct["units"], ct["files"], ct["spacing"]) == ("HU", 6, [0.7, 0.8, 2.5])
+    assert [fault["exit_code"] for fault in data["refused"]] == [3]
+    assert [item["path"] for item in data["left_out"]] == [str(tmp_path / "notes.txt")]
+    code, out, err = run(capsys, "scans", tmp_path)
+    assert (code, err) == (0, "")
+    assert "20x24x6" in out
+    assert "notes.txt" in out
+    assert "\x1b" not in out
+
+
+def test_scans_where_there_is_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, err = run(capsys, "scans", tmp_path / "nowhere")
+    assert (code, out) == (3, "")
+    assert err.count("\n") == 1
+
+
+def test_compare_a_scan_with_itself(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, make_ct: Make
+) -> None:
+    make_ct(tmp_path / "a", (32, 28, 12))
+    code, out, err = run(capsys, "compare", tmp_path / "a", tmp_path / "a", "--json")
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    assert data["identical"] is True
+    assert (data["mae"], data["psnr"], data["units"]) == (0, None, "HU")
+    code, out, _ = run(capsys, "compare", tmp_path / "a", tmp_path / "a")
+    assert code == 0
+    assert "geometry: equal" in out
+
+
+def test_compare_measures_in_hu(capsys: pytest.CaptureFixture[str], tmp_path: Path, make_ct: Make) -> None:
+    first = make_ct(tmp_path / "a", (32, 28, 12), seed=1).astype(float)
+    second = make_ct(tmp_path / "b", (32, 28, 12), seed=2).astype(float)
+    code, out, _ = run(capsys, "compare", tmp_path / "a", tmp_path / "b", "--json")
+    assert code == 0
+    data = json.loads(out)
+    assert data["mae"] == pytest.approx(np.abs(second - first).mean(), rel=1e-6)
+    assert data["psnr"] == pytest.approx(10 * np.log10(4095**2 / ((second - first) ** 2).mean()), abs=1e-3)
+
+
+def test_compare_refuses_another_grid(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, make_ct: Make, make_nifti: Make
+) -> None:
+    make_ct(tmp_path / "a")
+    make_nifti(tmp_path / "b.nii.gz", (20, 24, 6))
+    code, out, err = run(capsys, "compare", tmp_path / "a", tmp_path / "b.nii.gz")
+    assert (code, out) == (3, "")
+    assert "grid" in err
+    assert err.count("\n") == 1
+
+
+def test_compare_takes_values_as_hu(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, make_ct: Make, make_nifti: Make
+) -> None:
+    make_nifti(tmp_path / "a.nii.gz")
+    make_nifti(tmp_path / "b.nii.gz", seed=1)
+    code, out, _ = run(capsys, "compare", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", "--hu", "--json")
+    assert code == 0
+    assert json.loads(out)["data_range"] == [-1024, 3071]
+    make_ct(tmp_path / "ct")
+    assert run(capsys, "compare", tmp_path / "ct", tmp_path / "ct", "--hu")[0] == 0

@@ -1,0 +1,146 @@
+"""The verb `invert`: whole scans and some of their slices, from grey and from a decoder's image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+
+from medrecon.cli.app import main
+from medrecon.io import find_one, read_scan
+
+Make = Callable[..., np.ndarray]
+PLAIN = [
+    *("--encoder", "medrecon.encoders.PlainEncoder"),
+    *("--encoder-arguments", '{"spatial_dims": 2, "channels": [16]}'),
+]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs `medrecon invert ...`: exit code, stdout, stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["invert", *map(str, arguments), "--device", "cpu"])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+def smooth(path: Path, shape: tuple[int, int, int] = (18, 16, 6)) -> np.ndarray:
+    """Write a NIfTI file of wide structures, which even few steps bring back."""
+    x, y, z = np.meshgrid(*(np.linspace(0, 3, n) for n in shape), indexing="ij")
+    values = (400 + 300 * np.sin(x + z) * np.cos(y)).round().astype(np.int16)
+    affine = np.diag([0.9, 0.8, 2.0, 1.0])
+    affine[:3, 3] = (-8, 4, 20)
+    nib.save(nib.Nifti1Image(values, affine), path)
+    return values
+
+
+def test_a_series_becomes_a_series_from_the_decoders_image(
+    run: Callable, tmp_path: Path, make_ct: Make, tiny_bundle: Path
+) -> None:
+    hu = make_ct(tmp_path / "in")
+    target = tmp_path / "out"
+    code, out, err = run(
+        tmp_path / "in", target, "--start", tiny_bundle, "-l", "coarse2", "--steps", 4, "--json"
+    )
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    (result,) = data["results"]
+    assert result["output"] == str(target)
+    assert 0 < result["steps"] <= 4
+    found = read_scan(find_one(target)).astype(float)
+    assert found.shape == hu.shape
+    assert np.abs(found - hu).mean() < 60
+    header = pydicom.dcmread(next(target.glob("*.dcm")), stop_before_pixels=True)
+    assert header.ImageType[0] == "DERIVED"
+    assert "optimised" in header.DerivationDescription
+
+
+def test_several_layers_of_a_network_from_grey(run: Callable, tmp_path: Path) -> None:
+    values = smooth(tmp_path / "a.nii")
+    arguments = [tmp_path / "a.nii", tmp_path / "out", *PLAIN, "--steps", 40, "--slices", "2:4"]
+    code, out, err = run(*arguments, "-l", "level1", "--format", "nifti", "--json")
+    assert (code, err) == (0, "")
+    image = nib.load(tmp_path / "out" / "level1.nii.gz")
+    assert image.shape == (18, 16, 2)
+    expected = np.diag([0.9, 0.8, 2.0, 1.0])
+    expected[:3, 3] = (-8, 4, 24)
+    np.testing.assert_allclose(image.affine, expected, atol=1e-5)
+    error = np.abs(np.asarray(image.dataobj) - values[..., 2:4]).mean()
+    assert error < 0.1 * np.ptp(values)
+    (row,) = json.loads(out)["results"]
+    assert row["images"] == 2
+
+
+@pytest.mark.parametrize(("slices", "kept"), [("1:4", [1, 2, 3]), ("2", [2]), ("-2:", [4, 5])])
+def test_some_slices_of_a_series_become_a_series_at_their_place(
+    run: Callable, tmp_path: Path, make_ct: Make, slices: str, kept: list[int]
+) -> None:
+    make_ct(tmp_path / "in")
+    arguments = ["--slices", slices, *PLAIN, "-l", "level1", "--steps", 2]
+    code, _, err = run(tmp_path / "in", tmp_path / "out", *arguments)
+    assert (code, err) == (0, "")
+    whole, part = find_one(tmp_path / "in"), find_one(tmp_path / "out")
+    assert part.shape == (*whole.shape[:2], len(kept))
+    first = whole.affine @ [0, 0, kept[0], 1]
+    np.testing.assert_allclose(part.affine[:, 3], first, atol=1e-3)
+    sources = {str(pydicom.dcmread(f, stop_before_pixels=True).SOPInstanceUID) for f in whole.files}
+    for file in part.files:
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        assert header.SourceImageSequence[0].ReferencedSOPInstanceUID in sources
+
+
+def test_other_settings_make_another_series(run: Callable, tmp_path: Path, make_ct: Make) -> None:
+    make_ct(tmp_path / "in", (8, 8, 2))
+    uids = []
+    for name, extra in (("a", ()), ("b", ("--tv", 0.5)), ("c", ())):
+        assert run(tmp_path / "in", tmp_path / name, *PLAIN, "-l", "level1", "--steps", 2, *extra)[0] == 0
+        uids.append(find_one(tmp_path / name).series_uid)
+    assert uids[0] == uids[2] != uids[1]
+
+
+def test_the_settings_reach_the_optimisation_and_the_manifest(
+    run: Callable, tmp_path: Path, make_nifti: Make
+) -> None:
+    make_nifti(tmp_path / "a.nii.gz", (8, 8, 3))
+    options = ["--steps", 3, "--optimiser", "adam", "--parameterisation", "pixels", "--tv", 0, "--seed", 5]
+    code, _, err = run(tmp_path / "a.nii.gz", tmp_path / "o.nii.gz", *PLAIN, "-l", "level1", *options)
+    assert (code, err) == (0, "")
+    manifest = json.loads((tmp_path / "o.manifest.json").read_text())
+    config = manifest["config"]
+    assert (config["steps"], config["optimiser"], config["parameterisation"]) == (3, "adam", "pixels")
+    assert (config["tv"], config["seed"], config["slices"]) == (0.0, 5, [0, 3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "which network"),
+        ([*PLAIN, "--start", "volume_autoencoder"], 2, "which network"),
+        ([*PLAIN, "--slices", "4:4"], 2, "holds none of the 3 slices"),
+        ([*PLAIN, "--slices", "3"], 2, "holds none of the 3 slices"),
+        ([*PLAIN, "--slices", "a:b"], 2, "is no range"),
+        ([*PLAIN, "--layers", "level7"], 4, "did you mean 'level1'"),
+        ([*PLAIN, "--layers", "input"], 2, "nothing to invert"),
+        ([*PLAIN, "--steps", "0"], 2, "steps"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(
+    run: Callable, tmp_path: Path, make_nifti: Make, arguments: list[str], code: int, said: str
+) -> None:
+    make_nifti(tmp_path / "a.nii.gz", (8, 8, 3))
+    layers = [] if "--layers" in arguments else ["--layers", "level1"]
+    ended, out, err = run(tmp_path / "a.nii.gz", tmp_path / "o.nii.gz", *layers, *arguments)
+    assert (ended, out) == (code, "")
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "o.nii.gz").exists()
