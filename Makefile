@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# constraints.txt pins what is tested, some of which needs Python 3.11
-PINS := $(shell $(PYTHON) -c "import sys; print('-c constraints.txt' if sys.version_info >= (3, 11) else '')")
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test test-slow lint clean
@@ -32,11 +30,11 @@ lint: $(VENV)/.lint
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
-	$(PIP) -e ".[test]" $(PINS)
+	$(PIP) -e ".[test]" -c constraints.txt
 	touch $@
 
 $(VENV)/.lint: $(READY)
-	$(PIP) -e ".[dev]" $(PINS)
+	$(PIP) -e ".[dev]" -c constraints.txt
 	touch $@
 
 clean:
