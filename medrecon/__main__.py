@@ -1,6 +1,19 @@
-"""`python -m medrecon` is the command `medrecon`."""
+"""The command `medrecon`, also as `python -m medrecon`; neither takes code from the current folder."""
 
-from medrecon.cli.app import main
+from medrecon.compute.safe_path import SAFE, forget_current_folder
+
+forget_current_folder()  # before anything else is imported
+
+
+def main() -> None:
+    """Run the command line and end the process."""
+    import os
+
+    os.environ.update(SAFE)  # for all that this process starts
+    from medrecon.cli.app import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 from medrecon import __version__
 from medrecon.cli.faults import one_line
 from medrecon.cli.session import Outcome
+from medrecon.compute.safe_path import RUN_MODULE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -142,7 +143,7 @@ if "APPLAUNCHER_LEVEL" in env:
 else:  # no launcher on macOS
     strange = ("PYTHON", "LD_LIBRARY_PATH", "DYLD_", "QT_PLUGIN_PATH", "ITK_AUTOLOAD_PATH")
     env = {{name: value for name, value in env.items() if not name.startswith(strange)}}
-command = [PYTHON, "-m", "medrecon", "slicer", *sys.argv[1:]]
+command = [PYTHON, {script!r}, "medrecon", "slicer", *sys.argv[1:]]
 if os.name == "posix":
     try:
         os.execve(PYTHON, command, env)  # in this process, so that Slicer's Cancel ends it
@@ -201,7 +202,7 @@ def install(folder: Path) -> Outcome:
 
     files = {
         f"{NAME}.xml": description(),
-        f"{NAME}.py": _LAUNCHER.format(python=sys.executable),
+        f"{NAME}.py": _LAUNCHER.format(python=sys.executable, script=str(RUN_MODULE)),
     }
     for name, text in files.items():
         with publish(folder / name, overwrite=True) as part:

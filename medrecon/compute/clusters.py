@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from medrecon.compute.safe_path import SAFE, module_command
 from medrecon.errors import UsageError, near
 
 LOCAL = "local"
@@ -26,6 +27,7 @@ _KINDS = {
 """Cluster -> Parsl's provider, and the command that it cannot do without."""
 
 CLUSTERS = tuple(_KINDS)
+_POOL = "parsl.executors.high_throughput.process_worker_pool"
 _WALLTIME = "04:00:00"
 
 
@@ -122,8 +124,11 @@ def provider_of(place: Place) -> Any:
                 f"--cluster-option {name}: {place.cluster} has no such option" + near(name, known),
                 remedy=f"use one of {', '.join(sorted(known))}",
             )
+    given |= place.options
+    safe = "\n".join(f"export {name}={value}" for name, value in SAFE.items())
+    given["worker_init"] = f"{safe}\n{given.get('worker_init', '')}"
     try:
-        return kind(**{**given, **place.options})
+        return kind(**given)
     except (ParslError, TypeError, ValueError, ImportError) as error:
         raise UsageError(
             f"--cluster {place.cluster} cannot be used: {error}", remedy="mend --cluster-option"
@@ -140,7 +145,6 @@ def pool_command(place: Place) -> str:
     It is run as a script, so that nothing in the current folder is taken for a library.
     """
     script = Path(sys.executable).with_name("process_worker_pool.py")
-    if place.cluster == "kubernetes" or not script.is_file():
-        python = "python3" if place.cluster == "kubernetes" else shlex.quote(sys.executable)
-        return f"{python} -m parsl.executors.high_throughput.process_worker_pool"
-    return f"{shlex.quote(sys.executable)} {shlex.quote(str(script))}"
+    if place.cluster == "kubernetes":
+        return f"python3 -m {_POOL}"
+    return shlex.join([sys.executable, str(script)] if script.is_file() else module_command(_POOL))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medrecon.compute.clusters import Place, provider_of
+from medrecon.compute.safe_path import SAFE
 from medrecon.errors import UsageError
 from medrecon.training.launch.job import Training
 
@@ -80,7 +81,7 @@ class Batch:
         one = training.nodes == 1
         words = training.command() if one else training.command("MEETING")
         line = " ".join(shlex.quote(word) for word in words).replace("MEETING", _MEETING)
-        lines = []
+        lines = [f"export {name}={value}" for name, value in SAFE.items()]
         if training.processes > 1:
             share = f"$(( ($(nproc) + {training.processes - 1}) / {training.processes} ))"
             lines.append(f"export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{share}}}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medrecon.bundle.config import read_training
+from medrecon.compute.safe_path import RUN_MODULE, module_command
 from medrecon.errors import ModelError, OutputError, UsageError, near
 from medrecon.io.files.atomic import write_whole
 from medrecon.io.files.lock import FolderLock, working_folder
@@ -65,12 +65,12 @@ class Training:
         Args:
             meeting: how the processes of all machines find each other: options of torchrun.
         """
-        words = [sys.executable, "-W", "ignore"]
-        if self.processes * self.nodes > 1:
-            words += ["-m", "torch.distributed.run", *meeting.split()]
-            words += [f"--nnodes={self.nodes}", f"--nproc-per-node={self.processes}"]
         files = repr([str(file) for file in self.files])
-        return [*words, "-m", "monai.bundle", "run", "--config_file", files]
+        run = ["monai.bundle", "run", "--config_file", files]
+        if self.processes * self.nodes == 1:
+            return [*module_command(run[0]), *run[1:]]
+        shares = [f"--nnodes={self.nodes}", f"--nproc-per-node={self.processes}"]
+        return [*module_command("torch.distributed.run"), *meeting.split(), *shares, str(RUN_MODULE), *run]
 
 
 @contextlib.contextmanager

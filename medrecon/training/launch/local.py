@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from medrecon.compute.safe_path import safe_environment
 from medrecon.training.launch.job import Training
 
 _TICK = 1.0
@@ -53,7 +54,7 @@ class Here:
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
     def _environment(self, training: Training) -> dict[str, str]:
-        made = dict(os.environ)
+        made = safe_environment(os.environ)
         if training.processes > 1:  # torchrun would give each a single thread
             made.setdefault("OMP_NUM_THREADS", str(max(1, self.cores // training.processes)))
         if self.gpus is not None:

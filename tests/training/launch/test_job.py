@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from medrecon.compute.safe_path import RUN_MODULE
 from medrecon.errors import ModelError, OutputError, UsageError
 from medrecon.training.launch.job import Training, held, plan_training
 
@@ -47,8 +48,9 @@ def test_settings_are_a_file_after_all_others(bundle: Path, tmp_path: Path) -> N
 def test_several_processes_are_joined_by_torchrun(bundle: Path, tmp_path: Path) -> None:
     made = plan(bundle, tmp_path / "run", processes=2, nodes=3)
     words = made.command("--rdzv-backend=c10d")
-    assert words[3:8] == [
-        "-m", "torch.distributed.run", "--rdzv-backend=c10d", "--nnodes=3", "--nproc-per-node=2",
+    assert words[3:] == [
+        str(RUN_MODULE), "torch.distributed.run", "--rdzv-backend=c10d", "--nnodes=3", "--nproc-per-node=2",
+        str(RUN_MODULE), "monai.bundle", "run", "--config_file", repr([str(file) for file in made.files]),
     ]  # fmt: skip
     assert [file.name for file in made.files] == ["train.yaml", "multi_gpu.yaml", "settings.json"]
 
