@@ -7,7 +7,7 @@
 import os
 import sys
 
-_HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH - pathlib is not loaded yet
+_HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib is not loaded yet
 
 if __name__ == "__main__":
     sys.path[:] = [place for place in sys.path if place != _HERE]

@@ -36,7 +36,7 @@ def module_command(name: str) -> list[str]:
 
 
 def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The same environment for a child that takes no code from the current folder, nor do its own children."""
+    """The environment for a child that, like its own children, takes no code from the current folder."""
     made = {**environment, **SAFE}
     if "PYTHONPATH" in made:
         made["PYTHONPATH"] = os.pathsep.join(p for p in made["PYTHONPATH"].split(os.pathsep) if p)

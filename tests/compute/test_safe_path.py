@@ -16,10 +16,11 @@ from medrecon.training.launch.job import Training
 from medrecon.training.launch.local import Here
 
 ROOT = Path(__file__).resolve().parents[2]
-PLANTED = (
-    "monai torch numpy typer rich click pydicom nibabel SimpleITK scipy parsl ignite matplotlib jinja2 yaml zmq "
-    "safetensors imagecodecs psutil isal fire highdicom pandas tensorboard itk cv2 cupy"
-).split()
+NAMES = """
+    monai torch numpy typer rich click pydicom nibabel SimpleITK scipy parsl ignite matplotlib jinja2 yaml zmq
+    safetensors imagecodecs psutil isal fire highdicom pandas tensorboard itk cv2 cupy
+"""
+PLANTED = NAMES.split()
 PRINT_PATH = "import json, os, sys; print(json.dumps([os.getcwd(), sys.path]))"
 
 
@@ -91,7 +92,7 @@ def test_a_childs_children_are_as_safe(planted: Path) -> None:
         "-n1",
         "-r1",
         f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{PRINT_PATH}'])",
-    ]  # noqa: E501
+    ]
     done = subprocess.run(
         words, cwd=planted, env=safe_environment({**os.environ, "PYTHONPATH": f":{ROOT}"}),
         capture_output=True, text=True, check=True,
