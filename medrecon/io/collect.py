@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medrecon.io.dicom.reading.header import Header, NotDicom, read_header
+from medrecon.io.dicom.reading.header import Header
 from medrecon.io.dicom.reading.kinds import left_out_reason
+from medrecon.io.dicom.reading.parsing import NotDicom, read_header
 from medrecon.io.dicom.reading.series import identity
 from medrecon.io.files.walk import walk
 from medrecon.io.scan import LeftOut, ScanError

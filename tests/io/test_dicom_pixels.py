@@ -102,6 +102,20 @@ def test_eight_and_thirty_two_bits(tmp_path: Path, make_series: Make) -> None:
         assert values.dtype == dtype
 
 
+@pytest.mark.parametrize(("name", "kind"), [("FloatPixelData", "<f4"), ("DoubleFloatPixelData", "<f8")])
+def test_float_pixel_data_are_no_integers(name: str, kind: str, tmp_path: Path, make_series: Make) -> None:
+    def change(ds: Dataset, index: int) -> None:
+        values = np.frombuffer(ds.PixelData, "<u2").astype(kind) - 992.75
+        del ds.PixelData
+        setattr(ds, name, values.tobytes())
+        ds.BitsAllocated = ds.BitsStored = 8 * values.itemsize
+        ds.HighBit = ds.BitsStored - 1
+
+    make_series(tmp_path / "ct", change=change)
+    with pytest.raises(ScanError, match=r"\.dcm: holds Float Pixel Data"):
+        find_one(tmp_path / "ct")
+
+
 def codec(name: str, image: np.ndarray) -> bytes:
     """One compressed frame; 16-bit images hold 12 bits."""
     if name == "baseline":

@@ -1,41 +1,111 @@
-"""Unpack deflated and gzipped data within limits: a few kilobytes must not become gigabytes."""
+"""Unpack deflated data within limits, a piece at a time: a few kilobytes must not become gigabytes."""
 
 from __future__ import annotations
 
 import zlib
 from pathlib import Path
+from types import TracebackType
 
 from medrecon.io.scan import ScanError
 
-MAX_RATIO = 200
+MAX_RATIO = 100
 FREE_BYTES = 64 << 20
+MAX_REST = 1 << 16
+"""Bytes that may follow the end of the deflated data: padding."""
+PIECE = 1 << 18
 
 
-def inflate(data: bytes, path: Path, bits: int = -15) -> bytes:
-    """Inflate a raw deflate stream (DICOM PS3.5 annex A.5).
+class Inflated:
+    """The inflated bytes of a raw deflate stream (DICOM PS3.5 annex A.5), read in turn; nothing is kept.
+
+    Args:
+        path: the file.
+        start: where the deflated data start; they go to the end of the file.
 
     Raises:
-        ScanError: it is broken, cut short, or grows more than 200-fold beyond 64 MiB.
+        ScanError: from any reading: they are broken, cut short, or grow more than 100-fold beyond 64 MiB.
     """
-    unpacker = zlib.decompressobj(bits)
-    parts, total = [], 0
-    limit = max(FREE_BYTES, MAX_RATIO * len(data))
-    try:
-        while data and not unpacker.eof:
-            part = unpacker.decompress(data, 1 << 20)
-            data = unpacker.unconsumed_tail
-            total += len(part)
-            if total > limit:
+
+    def __init__(self, path: Path, start: int) -> None:
+        self.path, self.start = path, start
+        self.file = path.open("rb")
+        self.limit = max(FREE_BYTES, MAX_RATIO * (path.stat().st_size - start))
+        self._rewind()
+
+    def __enter__(self) -> Inflated:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.file.close()
+
+    def _rewind(self) -> None:
+        self.file.seek(self.start)
+        self.unpacker = zlib.decompressobj(-15)
+        self.waiting = b""  # inflated and not yet asked for
+        self.made = 0
+
+    def _more(self) -> bytes:
+        """The next inflated bytes; none at the end."""
+        while not self.unpacker.eof:
+            packed = self.unpacker.unconsumed_tail or self.file.read(PIECE)
+            try:
+                part = self.unpacker.decompress(packed, 4 * PIECE)
+                if not packed and not part and not self.unpacker.eof:
+                    raise zlib.error("cut short")
+            except zlib.error as error:
                 raise ScanError(
-                    f"deflated data grow beyond {limit >> 20} MiB: refused as a decompression bomb",
-                    path=path,
+                    f"broken deflated data ({error})", path=self.path, remedy="export the series again"
+                ) from None
+            self.made += len(part)
+            if self.made > self.limit:
+                raise ScanError(
+                    f"deflated data grow beyond {self.limit >> 20} MiB: refused as a decompression bomb",
+                    path=self.path,
                     remedy="export the series uncompressed if it is real",
                 )
+            if part:
+                return part
+        return b""
+
+    def read(self, count: int) -> bytes:
+        """The next `count` inflated bytes, fewer at the end."""
+        parts, have = [self.waiting], len(self.waiting)
+        while have < count:
+            part = self._more()
+            if not part:
+                break
             parts.append(part)
-        if not unpacker.eof:
-            raise zlib.error("cut short")
-    except zlib.error as error:
-        raise ScanError(
-            f"broken deflated data ({error})", path=path, remedy="export the series again"
-        ) from None
-    return b"".join(parts)
+            have += len(part)
+        data = b"".join(parts)
+        self.waiting = data[count:]
+        return data[:count]
+
+    def seek(self, position: int) -> int:
+        """Go to an inflated byte; backwards means from the start again."""
+        if position < self.made - len(self.waiting):
+            self._rewind()
+        while self.made < position:
+            self.waiting = self._more()
+            if not self.waiting:
+                break
+        else:
+            self.waiting = self.waiting[len(self.waiting) - (self.made - position) :]
+        return position
+
+    def length(self) -> int:
+        """How many bytes it inflates to; goes to the end.
+
+        Raises:
+            ScanError: as from reading, and if more follows the data than padding.
+        """
+        while self._more():
+            pass
+        size = self.path.stat().st_size
+        rest = size - self.file.tell() + len(self.unpacker.unused_data)
+        if rest > MAX_REST:
+            raise ScanError(
+                f"{rest} bytes follow its deflated data", path=self.path, remedy="export the series again"
+            )
+        return self.made

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from io import FileIO
+from typing import Protocol
 
 UNDEFINED = 0xFFFFFFFF
 CHUNK = 1 << 14
 MAX_DEPTH = 64
 MAX_ELEMENTS = 3_000_000
-MAX_VALUE = 1 << 16
+MAX_VALUE = 1024
+"""Longest value that is kept, in bytes: no attribute that is read here may be longer (PS3.5 table 6.2-1)."""
 
 LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 SHORT = frozenset(
@@ -23,21 +24,24 @@ class HeaderFault(Exception):
     """The elements cannot be walked."""
 
 
+class Stream(Protocol):
+    """What a window reads from."""
+
+    def read(self, count: int, /) -> bytes | None:
+        """The next `count` bytes, fewer at the end."""
+
+    def seek(self, position: int, /) -> int:
+        """Go to a byte."""
+
+
 class Window:
     """A file seen through a buffer that moves forward: no value is read that nobody asked for."""
 
-    def __init__(self, stream: FileIO | None, size: int) -> None:
+    def __init__(self, stream: Stream, size: int) -> None:
         self.stream = stream
         self.size = size
         self.base = 0
-        self.buffer = b"" if stream is None else stream.read(CHUNK) or b""
-
-    @classmethod
-    def of_bytes(cls, data: bytes) -> Window:
-        """A window over bytes that are in memory already."""
-        window = cls(None, len(data))
-        window.buffer = data
-        return window
+        self.buffer = stream.read(CHUNK) or b""
 
     def get(self, position: int, count: int) -> bytes:
         """Exactly `count` bytes from `position`.
@@ -47,7 +51,7 @@ class Window:
         """
         start = position - self.base
         if start < 0 or start + count > len(self.buffer):
-            if position < 0 or position + count > self.size or self.stream is None:
+            if position < 0 or position + count > self.size:
                 raise HeaderFault(f"the file ends at byte {self.size}, inside an element")
             self.base, start = position, 0
             self.stream.seek(position)
@@ -55,6 +59,10 @@ class Window:
             if len(self.buffer) < count:
                 raise HeaderFault(f"the file ends at byte {position + len(self.buffer)}, inside an element")
         return self.buffer[start : start + count]
+
+    def zeros(self, position: int) -> bool:
+        """Whether only zeros follow, as far as 64 bytes show."""
+        return not any(self.get(position, min(64, self.size - position)))
 
 
 def read_elements(
@@ -64,10 +72,13 @@ def read_elements(
     order: str,
     wanted: frozenset[int],
     values: dict[int, bytes],
-    seen: set[int],
+    kinds: dict[int, bytes],
+    seen: dict[int, tuple[int, int]],
     stop_after_group: int = 0,
 ) -> tuple[int, int, int] | None:
     """Walk the top level from `start`, keep wanted values, and stop at the pixel data.
+
+    An element without a VR in an explicit data set is taken as an implicit one, as all toolkits do.
 
     Args:
         window: the file.
@@ -76,14 +87,15 @@ def read_elements(
         order: "<" or ">".
         wanted: tags whose values are kept.
         values: receives tag -> raw value.
-        seen: receives the tags of `NOTED` sequences.
+        kinds: receives tag -> value representation, of the wanted ones that carry it.
+        seen: receives tag -> (offset, length) of the `NOTED` sequences.
         stop_after_group: stop before the first element of another group (file meta information).
 
     Returns:
         (tag, offset, length) of the pixel value; (0, offset, 0) where the group ended; None at the end.
 
     Raises:
-        HeaderFault: lengths that leave the file, unknown VRs, nesting without end.
+        HeaderFault: lengths that leave the file, unknown VRs, a value twice, nesting without end.
     """
     tag_of = struct.Struct(f"{order}HH").unpack
     short_of = struct.Struct(f"{order}H").unpack
@@ -96,78 +108,97 @@ def read_elements(
             return 0, position, 0
         tag = group << 16 | element
         vr = head[4:6]
-        if not explicit:
-            length, offset, vr = long_of(head[4:8])[0], position + 8, b"  "
-        elif vr in SHORT:
+        if explicit and vr in SHORT:
             length, offset = short_of(head[6:8])[0], position + 8
-        elif vr in LONG:
+        elif explicit and vr in LONG:
             length, offset = long_of(head[8:12])[0] if len(head) == 12 else UNDEFINED, position + 12
-        elif tag == 0xFFFCFFFC or not any(window.get(position, min(64, size - position))):
+        elif tag == 0xFFFCFFFC or (not group and window.zeros(position)):
             return None
-        else:
+        elif explicit and not _is_length(vr):
+            if window.zeros(position):
+                return None
             raise HeaderFault(f"unknown value representation {vr!r} at byte {position}")
+        else:
+            length, offset, vr = long_of(head[4:8])[0], position + 8, b""
         if tag in PIXELS:
             return tag, offset, length
-        if tag < last and tag >> 16 <= 8 < last >> 16:
+        if tag < last and group <= 8 < last >> 16:
             raise HeaderFault(f"element ({group:04X},{element:04X}) at byte {position} is out of order")
         last = max(last, tag)
         if tag in NOTED:
-            seen.add(tag)
+            seen[tag] = offset, length
         if length == UNDEFINED:
-            position = _skip_sequence(window, offset, explicit and vr != b"UN", order)
+            position = skip_sequence(window, offset, order)
             continue
         if offset + length > size:
             raise HeaderFault(
                 f"element ({group:04X},{element:04X}) at byte {position} claims {length} bytes, "
                 f"the file has {size - offset} more"
             )
-        if tag in wanted and length <= MAX_VALUE:
-            values[tag] = window.get(offset, length)
+        if tag in wanted:
+            value = window.get(offset, min(length, MAX_VALUE + 1))
+            if values.setdefault(tag, value) != value:
+                raise HeaderFault(f"element ({group:04X},{element:04X}) stands twice, with two values")
+            kinds[tag] = vr
         position = offset + length
     if position < size and any(window.get(position, size - position)):
         raise HeaderFault(f"{size - position} bytes too many at its end: it was cut")
     return None
 
 
-def _skip_sequence(window: Window, start: int, explicit: bool, order: str) -> int:
-    """The byte behind a value of undefined length (PS3.5 section 7.5): items in items, walked flat."""
+def _is_length(field: bytes) -> bool:
+    """Whether the bytes where a VR should be are rather the length of an implicit element."""
+    return not field.isalpha()
+
+
+def skip_sequence(window: Window, start: int, order: str) -> int:
+    """The byte behind a value of undefined length (PS3.5 section 7.5): items in items, walked flat.
+
+    Whether an item's elements carry their VR is seen from its first one: implicit items stand in explicit
+    files, and explicit ones in values of VR UN, whatever the standard says (section 6.2.2).
+
+    Raises:
+        HeaderFault: the file ends inside, nesting or elements without end.
+    """
     tag_of = struct.Struct(f"{order}HH").unpack
     short_of = struct.Struct(f"{order}H").unpack
     long_of = struct.Struct(f"{order}L").unpack
-    stack = [("sequence", explicit)]
-    position = start
+    stack: list[bool | None] = [None]  # of each open item: explicit or not, None before its first element
+    position, size, get = start, window.size, window.get
     for _ in range(MAX_ELEMENTS):
-        head = window.get(position, 8)
+        head = get(position, 8)
         group, element = tag_of(head[:4])
+        vr = head[4:6]
         if group == 0xFFFE:
             length = long_of(head[4:8])[0]
             position += 8
-            if element == 0xE000:
-                if length == UNDEFINED:
-                    stack.append(("item", stack[-1][1]))
-                else:
-                    position += length
-            else:
+            if element in (0xE00D, 0xE0DD):
                 stack.pop()
                 if not stack:
                     return position
+            elif element != 0xE000:
+                raise HeaderFault(f"no item at byte {position - 8}, inside a sequence")
+            elif length == UNDEFINED:
+                stack.append(None)
+            else:
+                position += length
         else:
-            explicit, vr = stack[-1][1], head[4:6]
-            if not explicit:
-                length, offset = long_of(head[4:8])[0], position + 8
-            elif vr in LONG:
-                length, offset = long_of(window.get(position + 8, 4))[0], position + 12
-            elif vr in SHORT:
-                length, offset = short_of(head[6:8])[0], position + 8
+            if stack[-1] is None:
+                stack[-1] = vr in SHORT or vr in LONG
+            if stack[-1] and vr in SHORT:
+                length, position = short_of(head[6:8])[0], position + 8
+            elif stack[-1] and vr in LONG:
+                length, position = long_of(get(position + 8, 4))[0], position + 12
+            elif not group or (stack[-1] and not _is_length(vr)):
+                raise HeaderFault(f"no element at byte {position}, inside a sequence")
             else:
-                raise HeaderFault(f"unknown value representation {vr!r} at byte {position}")
+                length, position = long_of(head[4:8])[0], position + 8
             if length == UNDEFINED:
-                stack.append(("sequence", explicit and vr != b"UN"))
-                position = offset
+                stack.append(None)
             else:
-                position = offset + length
+                position += length
         if len(stack) > MAX_DEPTH:
             raise HeaderFault(f"sequences nested deeper than {MAX_DEPTH} levels")
-        if position > window.size:
-            raise HeaderFault(f"the file ends at byte {window.size}, inside a sequence")
+        if position > size:
+            raise HeaderFault(f"the file ends at byte {size}, inside a sequence")
     raise HeaderFault(f"more than {MAX_ELEMENTS} elements")

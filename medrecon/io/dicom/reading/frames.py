@@ -9,6 +9,7 @@ from medrecon.io.dicom.reading.header import MODALITY_LUT, NATIVE, REPAIR, UNDEF
 from medrecon.io.scan import ScanError
 
 MAX_SIDE = 1 << 15
+PIXEL_DATA = 0x7FE00010
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,12 @@ def first_frame(header: Header) -> tuple[Frame, str]:
             path=header.path,
             remedy="medrecon reads scans with one value per voxel",
         )
+    if header.pixel_tag != PIXEL_DATA and header.pixel_tag:
+        raise ScanError(
+            "holds Float Pixel Data, which no CT, MR or PET image may",
+            path=header.path,
+            remedy="convert it to NIfTI",
+        )
     allocated = header.integer("BitsAllocated") or 0
     stored = header.integer("BitsStored") or allocated
     high = header.integer("HighBit")
@@ -76,8 +83,7 @@ def first_frame(header: Header) -> tuple[Frame, str]:
     count = header.frames
     note = _check_size(header, rows, columns, allocated, count)
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
-    if slope == 0 or (slope is not None and abs(slope) > 1e12) or abs(intercept or 0) > 1e15:
-        raise _refuse(header, f"Rescale Slope {slope:g}, Intercept {intercept or 0:g}: values would be lost")
+    check_rescale(slope, intercept, stored, header.path)
     return (
         Frame(
             header.path,
@@ -99,6 +105,34 @@ def first_frame(header: Header) -> tuple[Frame, str]:
         ),
         note,
     )
+
+
+def check_rescale(
+    slope: float | None, intercept: float | None, stored: int, path: Path, where: str = ""
+) -> None:
+    """Refuse a rescale under which stored values that differ become the same, or no number.
+
+    Where both are whole the results are whole; else floats of 24 bits, or of 53 for more than 16 stored bits.
+
+    Args:
+        slope: Rescale Slope, None where it is missing.
+        intercept: Rescale Intercept, likewise.
+        stored: Bits Stored.
+        path: the file.
+        where: what of the file, for the message: " in frame 3".
+
+    Raises:
+        ScanError: values would be lost.
+    """
+    step, shift = 1.0 if slope is None else abs(slope), abs(intercept or 0.0)
+    whole = step.is_integer() and shift.is_integer()
+    exact = whole or shift <= step * 2 ** (23 if stored <= 16 else 52)
+    if not (1e-30 <= step <= 1e12 and shift <= 1e15 and exact):
+        raise ScanError(
+            f"Rescale Slope {slope}, Rescale Intercept {intercept}{where}: values would be lost",
+            path=path,
+            remedy=REPAIR,
+        )
 
 
 def _check_size(header: Header, rows: int, columns: int, allocated: int, count: int) -> str:

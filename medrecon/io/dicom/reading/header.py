@@ -1,21 +1,15 @@
-"""The header of one DICOM file, read without pydicom's objects: fast, and safe against lying lengths.
+"""The header of one DICOM file: the attributes that finding and checking need, and where its pixels are.
 
-Only the attributes that finding and checking need are kept, as raw bytes; the place of the pixel data is
-noted and the pixels are not touched (DICOM PS3.5 section 7, PS3.10 section 7).
+Only these attributes are kept, as raw bytes (`parsing` reads them, without pydicom's objects).
 """
 
 from __future__ import annotations
 
 import math
-import os
-import stat
 import struct
 from dataclasses import dataclass, field
-from io import FileIO
 from pathlib import Path
 
-from medrecon.io.dicom.reading.elements import HeaderFault, Window, read_elements
-from medrecon.io.files.inflate import inflate
 from medrecon.io.scan import ScanError
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -24,6 +18,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 NATIVE = frozenset((IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN))
 UNDEFINED = 0xFFFFFFFF
+REPAIR = "export the series again from the PACS or the scanner"
 
 WANTED = {
     "SpecificCharacterSet": 0x00080005,
@@ -75,13 +70,8 @@ WANTED = {
     "RescaleType": 0x00281054,
     "Units": 0x00541001,
 }
-NEEDED_TAGS = frozenset(WANTED.values())
 PER_FRAME = 0x52009230
 MODALITY_LUT = 0x00283000
-
-
-class NotDicom(Exception):
-    """The file is no DICOM file."""
 
 
 @dataclass(slots=True)
@@ -93,9 +83,10 @@ class Header:
         size: its length in bytes.
         mtime_ns: when it was changed last: read again at decoding, a changed file is refused.
         syntax: Transfer Syntax UID.
+        media_class: Media Storage SOP Class UID of the file meta information, "" without it.
         order: "<" or ">".
         values: tag -> raw value, of the wanted attributes that are there.
-        seen: sequences that matter when they are there at all (functional groups, modality LUT).
+        seen: (offset, length) of sequences that matter (functional groups, modality LUT).
         pixel_tag: 0x7FE00010 (or the float variants), 0 without pixels.
         pixel_offset: where the pixel value starts (in the inflated stream for the deflated syntax).
         pixel_length: its declared length, `UNDEFINED` when encapsulated.
@@ -108,9 +99,10 @@ class Header:
     size: int
     mtime_ns: int
     syntax: str = EXPLICIT
+    media_class: str = ""
     order: str = "<"
     values: dict[int, bytes] = field(default_factory=dict)
-    seen: set[int] = field(default_factory=set)
+    seen: dict[int, tuple[int, int]] = field(default_factory=dict)
     pixel_tag: int = 0
     pixel_offset: int = 0
     pixel_length: int = 0
@@ -176,96 +168,3 @@ class Header:
     def compressed(self) -> bool:
         """Whether the pixels are encapsulated."""
         return self.syntax not in NATIVE
-
-
-REPAIR = "export the series again from the PACS or the scanner"
-
-
-def read_header(path: Path) -> Header:
-    """Read one file's header; a broken one has a `fault` and what could be read before it.
-
-    Raises:
-        NotDicom: it is something else.
-        ScanError: it cannot be opened, or unpacks without end.
-    """
-    try:
-        with FileIO(path) as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise NotDicom("not a regular file")
-            header = Header(path, status.st_size, status.st_mtime_ns)
-            try:
-                _parse(Window(stream, status.st_size), header)
-            except HeaderFault as error:
-                header.fault = str(error)
-    except OSError as error:
-        raise ScanError(
-            f"cannot be read ({error.strerror})", path=path, remedy="check the file's rights"
-        ) from None
-    return header
-
-
-def _parse(window: Window, header: Header) -> None:
-    head = window.get(0, min(132, window.size))
-    if head[128:132] == b"DICM":
-        if head[:2] == b"MZ" or head[:4] == b"\x7fELF" or head[:2] == b"#!":
-            header.notes += ("the preamble holds a program's header: ignored",)
-        start = _file_meta(window, header)
-    elif _looks_like_data_set(head):
-        start = 0
-        header.notes += ("no preamble and no file meta information: the encoding was found by looking",)
-        if window.get(0, 1)[0] == 2:
-            start = _file_meta(window, header, 0)
-    else:
-        raise NotDicom("no DICOM file")
-    if header.syntax == DEFLATED:
-        data = inflate(window.get(start, window.size - start), header.path)
-        window, start = Window.of_bytes(data), 0
-    explicit = _is_explicit(window, start, header.syntax != IMPLICIT)
-    header.order = ">" if header.syntax == BIG_ENDIAN else "<"
-    place = read_elements(window, start, explicit, header.order, NEEDED_TAGS, header.values, header.seen)
-    if place is not None:
-        header.pixel_tag, header.pixel_offset, header.pixel_length = place
-        header.available = window.size - header.pixel_offset
-
-
-def _file_meta(window: Window, header: Header, start: int = 132) -> int:
-    """Read group 2 (always explicit little endian); returns where the data set starts."""
-    values: dict[int, bytes] = {}
-    found = read_elements(
-        window, start, True, "<", frozenset((0x00020010,)), values, set(), stop_after_group=2
-    )
-    end = window.size if found is None else found[1]
-    header.syntax = values.get(0x00020010, b"").decode("latin-1").strip(" \0")
-    if not header.syntax:
-        header.syntax = EXPLICIT if _is_explicit(window, end, True) else IMPLICIT
-        header.notes += ("no Transfer Syntax UID: the encoding was found by looking",)
-    return end
-
-
-def _is_explicit(window: Window, start: int, declared: bool) -> bool:
-    """Whether elements carry their VR: the first one shows it, whatever the file meta says."""
-    if start + 6 > window.size:
-        return declared
-    return window.get(start, 6)[4:6].isalpha() and window.get(start, 6)[4:6].isupper()
-
-
-def _looks_like_data_set(head: bytes) -> bool:
-    """Whether a file without preamble starts with group 2 or 8 and an element that makes sense."""
-    if len(head) < 16 or head[:2] not in (b"\x02\0", b"\x08\0") or head[3] > 0:
-        return False
-    if head[4:6].isalpha() and head[4:6].isupper():
-        return True
-    return head[:2] == b"\x08\0" and int.from_bytes(head[4:8], "little") < 1024
-
-
-def inflate_file(path: Path) -> bytes:
-    """The inflated data set of a deflated DICOM file, without its file meta information.
-
-    Raises:
-        ScanError: the stream is broken, cut short, or a decompression bomb.
-    """
-    with FileIO(path) as stream:
-        size = os.fstat(stream.fileno()).st_size
-        start = _file_meta(Window(stream, size), Header(path, size, 0))
-    return inflate(path.read_bytes()[start:], path)

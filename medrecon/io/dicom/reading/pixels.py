@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import FileIO
+from pathlib import Path
 
 import numpy as np
 
 from medrecon.io.dicom.reading.codecs import to_stored
 from medrecon.io.dicom.reading.frames import Frame
-from medrecon.io.dicom.reading.header import DEFLATED, NATIVE, inflate_file
+from medrecon.io.dicom.reading.header import DEFLATED, NATIVE
+from medrecon.io.dicom.reading.parsing import inflated
 from medrecon.io.dicom.reading.sandbox import decode_frames
 from medrecon.io.files.stamp import check_unchanged
 from medrecon.io.scan import ScanError
@@ -53,14 +55,12 @@ def _native(frames: Sequence[Frame], allocated: int, order: str) -> np.ndarray:
     """Uncompressed frames, (Z, Y, X), native byte order, unsigned."""
     first = frames[0]
     volume = np.empty((len(frames), first.rows, first.columns), f"u{allocated // 8}")
+    packed: dict[Path, list[int]] = {}
     stream: FileIO | None = None
     try:
         for k, frame in enumerate(frames):
             if frame.syntax == DEFLATED:
-                check_unchanged(frame.path, (frame.size, frame.mtime_ns))
-                raw = inflate_file(frame.path)
-                start = frame.offset + frame.index * volume[k].nbytes
-                volume[k] = np.frombuffer(raw, volume.dtype, volume[k].size, start).reshape(volume[k].shape)
+                packed.setdefault(frame.path, []).append(k)
                 continue
             if stream is None or frame.path != frames[k - 1].path:
                 if stream is not None:
@@ -71,6 +71,9 @@ def _native(frames: Sequence[Frame], allocated: int, order: str) -> np.ndarray:
             stream.seek(frame.offset + frame.index * len(target))
             if stream.readinto(target) != len(target):
                 raise ScanError("was cut short while it was read", path=frame.path, remedy="read it again")
+        for path, places in packed.items():
+            frame = frames[places[0]]
+            _deflated(path, [(frames[k], volume[k]) for k in places])
     except OSError as error:
         raise ScanError(
             f"cannot be read ({error.strerror})", path=frame.path, remedy="check the file"
@@ -79,6 +82,19 @@ def _native(frames: Sequence[Frame], allocated: int, order: str) -> np.ndarray:
         if stream is not None:
             stream.close()
     return volume.byteswap(inplace=True) if order == ">" and allocated > 8 else volume
+
+
+def _deflated(path: Path, frames: list[tuple[Frame, np.ndarray]]) -> None:
+    """Fill in the frames of a deflated file, in the order in which they come out of it."""
+    first = frames[0][0]
+    check_unchanged(path, (first.size, first.mtime_ns))
+    with inflated(path) as stream:
+        for frame, target in sorted(frames, key=lambda pair: pair[0].index):
+            stream.seek(frame.offset + frame.index * target.nbytes)
+            raw = stream.read(target.nbytes)
+            if len(raw) != target.nbytes:
+                raise ScanError("was cut short while it was read", path=path, remedy="read it again")
+            target[...] = np.frombuffer(raw, target.dtype).reshape(target.shape)
 
 
 def _rescale_each(slices: Sequence[np.ndarray], frames: Sequence[Frame]) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrecon.io.dicom.reading.frames import Frame, first_frame
+from medrecon.io.dicom.reading.frames import Frame, check_rescale, first_frame
 from medrecon.io.dicom.reading.header import PER_FRAME, REPAIR, Header
 from medrecon.io.scan import ScanError
 
@@ -143,6 +143,8 @@ def _enhanced(header: Header, frame: Frame) -> list[Slice]:
         )
     try:
         return [_framed(header, frame, k, group, shared) for k, group in enumerate(groups)]
+    except ScanError:
+        raise
     except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as error:
         raise ScanError(
             f"broken functional groups ({error})"[:300], path=header.path, remedy=REPAIR
@@ -155,8 +157,13 @@ def _framed(header: Header, first: Frame, k: int, group: Dataset, shared: Datase
     measures = _item(group, shared, "PixelMeasuresSequence")
     scaling = _item(group, shared, "PixelValueTransformationSequence")
     slope, intercept = (_numbers(scaling, f"Rescale{part}") for part in ("Slope", "Intercept"))
-    if slope is not None and (slope[0] == 0 or abs(slope[0]) > 1e12):
-        raise ScanError(f"Rescale Slope {slope[0]:g} in {name}", path=header.path, remedy=REPAIR)
+    check_rescale(
+        slope[0] if slope else None,
+        intercept[0] if intercept else None,
+        first.stored,
+        header.path,
+        f" in {name}",
+    )
     frame = first
     if slope is not None or intercept is not None:
         frame = replace(first, slope=slope[0] if slope else 1.0, intercept=intercept[0] if intercept else 0.0)
