@@ -17,8 +17,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-NAMES = ["volume_autoencoder", "slice_autoencoder"]
-DIMS = {"volume_autoencoder": 3, "slice_autoencoder": 2}
+from .names import DIMS
+
 SMALL_ENCODER = {"orders": 4, "steps": 6}
 SMALL_DECODER = {"widths": [4, 4], "depth": 1, "coarse_depth": 1}
 
@@ -130,7 +130,7 @@ def run_config(
     """
 
     def run(config: Path, cwd: Path, options: dict[str, Any]) -> None:
-        if config.parents[1].name == "slice_autoencoder":
+        if DIMS[config.parents[1].name] == 2:
             monkeypatch.chdir(cwd)
             monai.bundle.run(config_file=str(config), logging_file=False, **options)
             return

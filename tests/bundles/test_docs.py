@@ -13,10 +13,10 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from medrecon.encoders import AdaptiveEncoder
+from medrecon.bundle.config import Bundle, layers_of
 
-NAMES = ["volume_autoencoder", "slice_autoencoder"]
-DIMS = {"volume_autoencoder": 3, "slice_autoencoder": 2}
+from .names import DIMS, NAMES
+
 bundles = pytest.mark.parametrize("name", NAMES)
 
 
@@ -64,7 +64,7 @@ def test_files_and_options_of_the_commands_exist(name: str, repo: Path) -> None:
 def test_levels_are_those_of_the_network(name: str, repo: Path) -> None:
     text = (repo / "bundles" / name / "docs" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (level\d) \| (\d+) \| ([\d/]+) \|", text, re.M)
-    layers = AdaptiveEncoder(DIMS[name]).layers()
+    layers = layers_of(Bundle.open(repo / "bundles" / name))
     assert [row[0] for row in rows] == [layer.name for layer in layers]
     for (_, stride, rate), layer in zip(rows, layers, strict=True):
         assert int(stride) == layer.stride[0]

@@ -20,8 +20,9 @@ from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.io import find_one, find_scans, read_scan
 from medrecon.training.run_bundle import keep_bundle, run_configs, usable_results
 
-NAMES = ["volume_autoencoder", "slice_autoencoder"]
-bundles = pytest.mark.parametrize("name", NAMES)
+from .names import DIMS, NETWORKS
+
+bundles = pytest.mark.parametrize("name", [*NETWORKS, "slice_transform_code"])
 DEPTH = "_meta_#network_def#inversion#depth"
 
 
@@ -49,7 +50,7 @@ def test_the_run_reconstructs_as_the_trained_network_does(
     written = read_scan(find_one(tmp_path / "out.nii.gz"))
 
     item = Bundle.open(bundle).build("preprocessing")({"image": scan})
-    inferer = (SliceInferer if name == "slice_autoencoder" else VolumeInferer)(["level4"])
+    inferer = (SliceInferer if DIMS[name] == 2 else VolumeInferer)(["level4"])
     with torch.inference_mode():
         image = inferer(item["image"][None], trained)
     low, high = (item["image"].applied_operations[-1]["extra_info"][end] for end in ("low", "high"))
@@ -197,12 +198,12 @@ def test_a_run_that_was_killed_at_the_very_end_becomes_a_bundle_by_a_resume(
     workflow: Callable[..., Any],
     short_training: Callable[..., dict[str, Any]],
 ) -> None:
-    bundle, run = small_bundle(NAMES[1]), tmp_path / "run"
-    workflow(bundle, "train.yaml", **short_training(NAMES[1], run, max_epochs=1)).trainer.run()
+    bundle, run = small_bundle(NETWORKS[1]), tmp_path / "run"
+    workflow(bundle, "train.yaml", **short_training(NETWORKS[1], run, max_epochs=1)).trainer.run()
     before = (run / "model.pt").read_bytes()
     for name in ("configs", "models"):
         shutil.rmtree(run / name)
-    again = workflow(bundle, "train.yaml", **short_training(NAMES[1], run, max_epochs=1, resume=True))
+    again = workflow(bundle, "train.yaml", **short_training(NETWORKS[1], run, max_epochs=1, resume=True))
     again.trainer.run()
     assert again.trainer.state.epoch == 1
     assert (run / "models" / "model.pt").read_bytes() == before

@@ -1,4 +1,4 @@
-"""MONAI's own tools accept both bundles as they are: properties, metadata, network, exports."""
+"""MONAI's own tools accept the bundles as they are: properties, metadata, network, exports."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ckpt_export, verify_metadata, verify_net_in_out
 
-NAMES = ["volume_autoencoder", "slice_autoencoder"]
-DIMS = {"volume_autoencoder": 3, "slice_autoencoder": 2}
+from .names import DIMS, NAMES
+
 bundles = pytest.mark.parametrize("name", NAMES)
 
 

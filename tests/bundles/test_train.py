@@ -14,10 +14,10 @@ from ignite.engine import Engine, Events
 from medrecon.bundle.workflow import load_network
 from medrecon.errors import ModelError
 
+from .names import NAMES, NETWORKS
 from .trainings import ADVERSARIAL
 
-NAMES = ["volume_autoencoder", "slice_autoencoder"]
-bundles = pytest.mark.parametrize("name", NAMES)
+bundles = pytest.mark.parametrize("name", [*NETWORKS, "slice_transform_code"])
 
 
 class Killed(Exception):
