@@ -136,7 +136,7 @@ def test_a_lock_that_died_with_an_idle_worker_is_got_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A worker that waits for work holds the queue's lock. Killed then, it leaves none for the others."""
-    from medrecon.cohort import engine
+    from medrecon.cohort import executor
 
     for number in range(4):
         make_nifti(tmp_path / "in" / f"s{number}.nii.gz", seed=number)
@@ -144,11 +144,11 @@ def test_a_lock_that_died_with_an_idle_worker_is_got_over(
     config = tiny_bundle / "configs" / "inference.yaml"
     sleeps = f"tiny_parts.Sleeps\n  slices: 9\n  mark: {tmp_path / 'mark'}"
     config.write_text(config.read_text().replace("tiny_parts.WholeInferer", sleeps))
-    monkeypatch.setitem(engine.STUCK, True, 12.0)
+    monkeypatch.setitem(executor.STUCK, True, 12.0)
     killed: list[int] = []
-    look, start = engine._Watch.look, time.monotonic()
+    look, start = executor._Watch.look, time.monotonic()
 
-    def kill_both(watch: engine._Watch) -> None:
+    def kill_both(watch: executor._Watch) -> None:
         assert time.monotonic() - start < 600, "stuck for good"
         if not killed and len(folders(tmp_path / "out")) == 5 and (tmp_path / "mark").exists():
             busy = int((tmp_path / "mark").read_text())
@@ -160,7 +160,7 @@ def test_a_lock_that_died_with_an_idle_worker_is_got_over(
                 os.kill(process, signal.SIGKILL)
         look(watch)
 
-    monkeypatch.setattr(engine._Watch, "look", kill_both)
+    monkeypatch.setattr(executor._Watch, "look", kill_both)
     with pytest.raises(SystemExit) as ended:
         main(command(tmp_path, tiny_bundle))
     assert ended.value.code == 0

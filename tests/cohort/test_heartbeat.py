@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from medrecon.cohort import pulse
+from medrecon.cohort import heartbeat
 from medrecon.cohort.heartbeat import Lease, Pulse
 from medrecon.errors import OutputError
 
@@ -41,7 +41,7 @@ def test_a_lease_holds_until_the_next_or_the_end_of_its_process(lease: Lease, tm
 
 
 def test_it_is_renewed_while_kept(lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "_BEAT", 0.02)
+    monkeypatch.setattr(heartbeat, "_BEAT", 0.02)
     os.utime(lease.state / "run", (1, 1))
     with lease.kept():
         time.sleep(0.2)
@@ -60,10 +60,10 @@ def test_beats_are_seen_only_of_those_at_work(lease: Lease) -> None:
 def test_a_lease_that_nobody_renews_runs_out(lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Pulse(dataclasses.replace(lease, host="elsewhere"))
     assert not worker._is_over()
-    monkeypatch.setattr(pulse, "LEASE", -1.0)
+    monkeypatch.setattr(heartbeat, "LEASE", -1.0)
     assert worker._is_over()
     os.utime(lease.state / "run", (9, 9))  # renewed: the time starts anew
-    monkeypatch.setattr(pulse, "LEASE", 300.0)
+    monkeypatch.setattr(heartbeat, "LEASE", 300.0)
     assert not worker._is_over()
     Lease.of_this_process(lease.state)
     with pytest.raises(OutputError, match="is over"), worker.at_work():

@@ -15,12 +15,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from medrecon.errors import ModelError
+from medrecon.features import packed
 from medrecon.features.file import FeatureFile
 from medrecon.features.metadata import FeatureFacts, LayerFacts, to_metadata
 from medrecon.features.packed import Packing
 from medrecon.features.store import store
 from medrecon.features.values import largest, scales
-from medrecon.io import features_packed
 
 SHAPES = {3: (11, 5, 4, 3), 2: (5, 11, 4, 3)}
 
@@ -74,7 +74,7 @@ def parts(dims: int) -> list[tuple[slice, ...]]:
 def test_float32_comes_back_to_the_bit_whole_and_in_parts(
     dims: int, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features_packed, "_PIECE", 200)  # some planes at a time
+    monkeypatch.setattr(packed, "_PIECE", 200)  # some planes at a time
     values = sparse(dims, share)
     (layer,) = stored(tmp_path / "f.safetensors", values, dims).layers
     kept = int((values.view(np.uint32) != 0).sum())

@@ -113,10 +113,10 @@ def test_the_size_is_checked_before_anything_is_computed(
 ) -> None:
     from collections import namedtuple
 
-    from medrecon.io import features_plan
+    from medrecon.features import destinations
 
     usage = namedtuple("usage", "total used free")(10**9, 10**9, 1000)
-    monkeypatch.setattr(features_plan.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(destinations.shutil, "disk_usage", lambda _: usage)
     # level4 of 20 x 18 x 9 voxels: 512 channels at 3 x 3 x 2 positions as float32 on the way; 1/16 value a
     # voxel less a number for each position, and that number
     with pytest.raises(OutputError, match=r"need 37\.6 kB of disk, 1\.0 kB are free"):

@@ -239,14 +239,14 @@ def test_the_loss_that_is_written_is_the_loss_there_is(
 def test_the_middle_of_a_large_volume_is_measured_as_a_part_of_the_whole(
     tmp_path: Path, make_bundle: Callable, make_nifti: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medrecon.features import loss
+    from medrecon.features import rounding_loss
 
-    monkeypatch.setattr(loss, "MOST_MEASURED", 32 * 16 * 16)
+    monkeypatch.setattr(rounding_loss, "MOST_MEASURED", 32 * 16 * 16)
     make_nifti(tmp_path / "t1.nii.gz", (150, 20, 18))
     bundle, scan = make_bundle("volume_autoencoder"), find_one(tmp_path / "t1.nii.gz")
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    decoded = loss._decoded
-    monkeypatch.setattr(loss, "_decoded", lambda *a: seen.append(decoded(*a)) or seen[-1])
+    decoded = rounding_loss._decoded
+    monkeypatch.setattr(rounding_loss, "_decoded", lambda *a: seen.append(decoded(*a)) or seen[-1])
     encoder = FeatureEncoder.from_bundle(bundle, "level3", "int8", device="cpu")
     (layer,) = encoder.run(scan, tmp_path / "f.safetensors").facts.layers
     assert 0 < layer.psnr_voxels <= 32 * 16 * 16
