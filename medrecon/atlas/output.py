@@ -149,6 +149,14 @@ def read_scores(folder: Path) -> list[ScanScores]:
     return sorted((_read(place) for place in places), key=lambda scores: scores.key)
 
 
+def is_atlas(folder: str | Path) -> bool:
+    """Whether a run left scores there that can be read."""
+    try:
+        return bool(read_scores(Path(folder)))
+    except (UsageError, ScanError, OSError):
+        return False
+
+
 def _read(path: Path) -> ScanScores:
     try:
         return from_json(json.loads(path.read_text(encoding="utf-8")))

@@ -1,36 +1,47 @@
-"""The command `medrecon`: thin verbs; whatever is heavy is imported only when a verb runs."""
+"""The command `medrecon`: one file a verb; whatever is heavy is imported only when a verb runs."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from medrecon import __version__
-from medrecon.cli.faults import usage_fault
-from medrecon.cli.options import (
-    Bundle,
-    Device,
-    Hu,
-    Json,
-    NiftiForm,
-    ResampleTilt,
-    Series,
-    Volume,
+from medrecon.cli import (
+    atlas,
+    cohort,
+    compare,
+    decode,
+    demo,
+    encode,
+    invert,
+    layers,
+    reconstruct,
+    scans,
+    slicer,
+    sweep,
+    train,
 )
-from medrecon.cli.session import Outcome, Session
-from medrecon.cli.verbs import atlas as _atlas
-from medrecon.cli.verbs import cohort as _cohort
-from medrecon.cli.verbs import decode as _decode
-from medrecon.cli.verbs import encode as _encode
-from medrecon.cli.verbs import invert as _invert
-from medrecon.cli.verbs import layers as _layers
-from medrecon.cli.verbs import reconstruct as _reconstruct
-from medrecon.cli.verbs import slicer as _slicer
-from medrecon.cli.verbs import sweep as _sweep
-from medrecon.cli.verbs import train as _train
+from medrecon.cli.command import GroupedCommand
+from medrecon.cli.faults import usage_fault
+from medrecon.cli.session import Session
+
+VERBS = (
+    reconstruct.reconstruct,
+    layers.layers,
+    scans.scans,
+    compare.compare,
+    demo.demo,
+    atlas.atlas,
+    invert.invert,
+    encode.encode,
+    decode.decode,
+    cohort.cohort,
+    train.train,
+    sweep.sweep,
+    slicer.slicer,
+)
 
 _ANYWHERE = {"--debug", "-q", "--quiet", "-v", "--verbose"}
 """Options of the program that may also stand after the verb."""
@@ -51,14 +62,9 @@ app = typer.Typer(
     epilog=_EXIT_CODES,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _session(ctx: typer.Context, as_json: bool) -> Session:
-    session: Session = ctx.obj
-    session.json = as_json
-    return session
 
 
 def _version(wanted: bool) -> None:
@@ -83,85 +89,8 @@ def program(
     ctx.obj = Session(quiet=quiet, verbose=verbose, debug=debug)
 
 
-app.command(name="reconstruct", epilog=_reconstruct.EXAMPLES)(_reconstruct.reconstruct)
-
-
-app.command(name="layers", epilog=_layers.EXAMPLES)(_layers.layers)
-
-
-@app.command()
-def scans(
-    ctx: typer.Context,
-    path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A folder (searched to the bottom) or a file.")
-    ],
-    volume: Volume = None,
-    resample_tilt: ResampleTilt = False,
-    nifti_form: NiftiForm = "",
-    as_json: Json = False,
-) -> None:
-    """List the scans in a folder: modality, shape, spacing, orientation; and what is left out, and why."""
-
-    def work() -> Outcome:
-        from medrecon.cli.inspect import list_scans
-
-        return list_scans(path, volume=volume, resample_tilt=resample_tilt, nifti_form=nifti_form)
-
-    _session(ctx, as_json).run(work)
-
-
-@app.command(epilog="Example:  medrecon compare CT_SERIES/ CT_level3/")
-def compare(
-    ctx: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The scan to compare with.")],
-    recon: Annotated[Path, typer.Argument(metavar="RECON", help="Its reconstruction.")],
-    series: Series = None,
-    volume: Volume = None,
-    hu: Hu = False,
-    as_json: Json = False,
-) -> None:
-    """Check that two scans share their grid, then measure MAE (HU or source units), PSNR and SSIM."""
-
-    def work() -> Outcome:
-        from medrecon.cli.inspect import compare_scans
-
-        return compare_scans(source, recon, series=series, volume=volume, hu=hu)
-
-    _session(ctx, as_json).run(work)
-
-
-@app.command()
-def demo(
-    ctx: typer.Context,
-    output: Annotated[
-        Path, typer.Argument(metavar="[OUTPUT]", help="Folder for the results.", show_default=True)
-    ] = Path("demo_output"),
-    bundle: Bundle = "volume_autoencoder",
-    device: Device = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the results of a run before.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Reconstruct the sample CT and MR from each layer, measure them beside two controls, and draw them."""
-    session = _session(ctx, as_json)
-
-    def work() -> Outcome:
-        from medrecon.cli.demo import run_demo
-
-        return run_demo(session, output, bundle=bundle, device=device, overwrite=overwrite)
-
-    session.run(work)
-
-
-app.command(name="invert", epilog=_invert.EXAMPLES)(_invert.invert)
-app.command(name="slicer", epilog=_slicer.EXAMPLES)(_slicer.slicer)
-app.command(name="encode", epilog=_encode.EXAMPLES)(_encode.encode)
-app.command(name="decode", epilog=_decode.EXAMPLES)(_decode.decode)
-app.command(name="train", epilog=_train.EXAMPLES)(_train.train)
-app.command(name="sweep", epilog=_sweep.EXAMPLES)(_sweep.sweep)
-app.command(name="atlas", epilog=_atlas.EXAMPLES)(_atlas.atlas)
-app.command(name="cohort", epilog=_cohort.EXAMPLES)(_cohort.cohort)
+for _verb in VERBS:
+    app.command(name=_verb.name, cls=GroupedCommand, epilog=_verb.epilog)(_verb.run)
 
 
 def main(arguments: list[str] | None = None) -> None:

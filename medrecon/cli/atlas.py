@@ -1,57 +1,42 @@
-"""The verb `atlas`: each scan measured layer by layer; one that fails does not stop the rest."""
+"""The command `atlas`: each scan measured layer by layer; one that fails does not stop the rest."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
+import typer
 
-from medrecon.atlas.compare import compare_atlases, compare_folders, write_comparison
-from medrecon.atlas.measuring import measure
-from medrecon.atlas.network import Engine
-from medrecon.atlas.output import INDEX, PAGE, read_scores, refuse_taken, write_atlas
-from medrecon.atlas.summary import patient_numbers, write_summary
-from medrecon.bundle.config import Bundle
-from medrecon.cli.atlas_tables import show_pair, show_run
+from medrecon.cli.batch import exit_code, find_asked, one_by_one, say_notes
+from medrecon.cli.command import verb
 from medrecon.cli.faults import Fault
-from medrecon.cli.options import Reading
+from medrecon.cli.options import Bundle, Device, EncoderWeights, ManyScans
 from medrecon.cli.progress import progress_bar
-from medrecon.cli.scans import exit_code, find_asked, one_by_one, say_notes
 from medrecon.cli.session import Outcome, Session
+from medrecon.cli.tables import table
 from medrecon.errors import UsageError
-from medrecon.evaluation.geometry import compare_geometry
-from medrecon.evaluation.scores import ScanScores, to_json
-from medrecon.io import find_one, publish, read_scan
-from medrecon.io.files.names import scan_label
-from medrecon.io.scan import ScanError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medrecon.evaluation.scores import ScanScores
     from medrecon.io.scan import Found, Scan
+
+_PAIR = "name two bundles with INPUT and OUTPUT, or the outputs of two atlas runs with OUTPUT"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a user asked of each scan.
+class _Asked:
+    """What is asked of each scan."""
 
-    Attributes:
-        reading: how scans are found and read.
-        layers: results, as text; None for each layer.
-        roi: a mask, or a folder of masks named like the scans.
-        encoder_weights: of a frozen encoder.
-        viewer: put the interactive viewer into the page.
-        device: where the network runs.
-    """
-
-    reading: Reading
-    layers: str | None = None
-    roi: Path | None = None
-    encoder_weights: Path | None = None
-    viewer: bool = True
-    device: str = "auto"
+    layers: str | None
+    roi: Path | None
+    viewer: bool
+    encoder_weights: Path | None
+    device: str
 
 
 @dataclass
@@ -65,53 +50,115 @@ class _Run:
     failures: list[Fault]
     summary: dict[str, Any] | None = None
 
-
-def make_atlas(session: Session, source: Path, output: Path, bundle: str, asked: Asked) -> Outcome:
-    """Measure every scan of a source, and write its atlas.
-
-    One scan: OUTPUT is its folder. Several: a folder each, and OUTPUT/summary.
-
-    Raises:
-        ScanError: nothing can be read, or the one scan cannot.
-        ModelError: the bundle or a layer cannot be used.
-        OutputError: nothing can be written.
-        UsageError: the options do not make sense.
-    """
-    start = time.perf_counter()
-    run = _run(session, _find(session, source, asked), output, bundle, asked)
-    data = {**_run_data(run, output), "seconds": round(time.perf_counter() - start, 1)}
-    return Outcome(data, lambda console: show_run(console, data, run.scores), _code([run]))
+    @property
+    def failed(self) -> list[dict[str, object]]:
+        """The failures, for `--json`."""
+        return [fault.data() for fault in self.failures]
 
 
-def make_comparison(
-    session: Session, source: Path | None, output: Path, pair: tuple[str, str], asked: Asked
+@verb(
+    "medrecon atlas CT_SERIES/ CT_atlas/",
+    "medrecon atlas t1.nii.gz out/ --layers level3,level4 --roi lesion.nii.gz",
+    "medrecon atlas study/ out/ --all-series",
+    "medrecon atlas study/ out/ --compare volume_autoencoder slice_autoencoder",
+    "medrecon atlas out/ --compare atlas_a/ atlas_b/",
+)
+def atlas(
+    session: Session,
+    reading: ManyScans,
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="INPUT", help="One scan, or a folder of scans. Left out to compare two earlier outputs."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="A new folder: metrics.json, metrics.csv, report.html, figures/, review.mrb. For several "
+            "scans one such folder each, and summary/index.html.",
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            "-l",
+            metavar="NAMES",
+            help="Comma: several results; plus: layers joined into one, e.g. level2,level3+level4. Default: "
+            "each layer.",
+        ),
+    ] = None,
+    roi: Annotated[
+        Path | None,
+        typer.Option(
+            "--roi",
+            metavar="MASK",
+            help="Measure over the labels of this mask, too; it must lie on the scan's grid. For several "
+            "scans: a folder of masks named like the scans.",
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--compare",
+            metavar="A B",
+            help="Two bundles on the scans of INPUT, or the outputs of two earlier runs: paired differences "
+            "with bootstrap intervals.",
+        ),
+    ] = None,
+    viewer: Annotated[
+        bool, typer.Option("--viewer/--no-viewer", help="Put the interactive viewer into report.html.")
+    ] = True,
+    bundle: Bundle = "volume_autoencoder",
+    encoder_weights: EncoderWeights = None,
+    device: Device = "auto",
 ) -> Outcome:
-    """Set two bundles, or the outputs of two runs, side by side on the same scans.
+    """Measure what each layer kept of a scan, with pictures.
 
-    Args:
-        session: where words go.
-        source: the scans, for two bundles; None for the outputs of two runs.
-        output: gets the comparison, and for two bundles their atlases in `a/` and `b/`.
-        pair: two bundles, or two folders.
-        asked: what to measure.
+    Errors in HU or source units over the body, tissues and a mask; by spatial frequency; bits per voxel
+    beside JPEG 2000, HTJ2K and JPEG-LS; each score beside its controls; a calibrated interval for each voxel.
+    """
+    from medrecon.atlas.compare import compare_folders
+    from medrecon.atlas.output import is_atlas
+
+    if compare is not None and source is not None and all(is_atlas(name) for name in compare):
+        if output is not None:
+            raise UsageError("the outputs of two runs need no INPUT", remedy="give OUTPUT alone")
+        content = compare_folders(Path(compare[0]), Path(compare[1]), source)
+        return Outcome({"output": str(source), **content}, lambda console: _show_pair(console, content))
+    if source is None or output is None:
+        remedy = "medrecon atlas INPUT OUTPUT; see --help" if compare is None else _PAIR
+        raise UsageError("INPUT or OUTPUT is missing", remedy=remedy)
+    start = time.perf_counter()
+    asked = _Asked(layers, roi, viewer, encoder_weights, device)
+    found = find_asked(source, reading)
+    say_notes(session, found)
+    if compare is not None:
+        return _compare_bundles(session, found, output, compare, asked)
+    run = _run(session, found, output, bundle, asked)
+    data = {**_run_data(run, output), "seconds": round(time.perf_counter() - start, 1)}
+    return Outcome(data, lambda console: _show_run(console, data, run.scores), _code([run]))
+
+
+def _compare_bundles(
+    session: Session, found: Found, output: Path, pair: tuple[str, str], asked: _Asked
+) -> Outcome:
+    """Set two bundles side by side on the same scans; `output` gets their atlases in `a/` and `b/`.
 
     Raises:
-        UsageError: the pair does not fit, or has nothing in common.
-        ScanError, ModelError, OutputError: as for `make_atlas`.
+        UsageError: the pair does not fit.
+        ScanError, ModelError, OutputError: as for one bundle.
     """
-    folders = [_is_output(name) for name in pair]
-    if all(folders):
-        if source is not None:
-            raise UsageError("the outputs of two runs need no INPUT", remedy="give OUTPUT alone")
-        content = compare_folders(Path(pair[0]), Path(pair[1]), output)
-        return Outcome({"output": str(output), **content}, lambda console: show_pair(console, content))
-    if any(folders) or source is None:
-        raise UsageError(
-            f"cannot compare {pair[0]} with {pair[1]}",
-            remedy="name two bundles with INPUT and OUTPUT, or the outputs of two atlas runs with OUTPUT",
-        )
+    from medrecon.atlas.compare import compare_atlases, write_comparison
+    from medrecon.atlas.output import is_atlas, refuse_taken
+    from medrecon.atlas.summary import patient_numbers
+    from medrecon.io import publish
+
+    if any(is_atlas(name) for name in pair):
+        raise UsageError(f"cannot compare {pair[0]} with {pair[1]}", remedy=_PAIR)
     refuse_taken(output)
-    found = _find(session, source, asked)
     runs = [
         _run(session, found, output / letter, name, asked, optional_weights=True)
         for letter, name in zip("ab", pair, strict=True)
@@ -125,22 +172,9 @@ def make_comparison(
     with publish(output / "comparison") as folder:
         folder.mkdir()
         write_comparison(folder, content)
-    failed = [fault.data() for run in runs for fault in run.failures]
+    failed = [fault for run in runs for fault in run.failed]
     data = {"output": str(output / "comparison"), "failed": failed, **content}
-    return Outcome(data, lambda console: show_pair(console, content), _code(runs))
-
-
-def _is_output(name: str) -> bool:
-    try:
-        return bool(read_scores(Path(name)))
-    except (UsageError, ScanError, OSError):
-        return False
-
-
-def _find(session: Session, source: Path, asked: Asked) -> Found:
-    found = find_asked(source, asked.reading)
-    say_notes(session, found)
-    return found
+    return Outcome(data, lambda console: _show_pair(console, content), _code(runs))
 
 
 def _run(
@@ -148,9 +182,15 @@ def _run(
     found: Found,
     output: Path,
     bundle: str,
-    asked: Asked,
+    asked: _Asked,
     optional_weights: bool = False,
 ) -> _Run:
+    from medrecon.atlas.network import Engine
+    from medrecon.atlas.output import refuse_taken
+    from medrecon.atlas.run import make_atlas, write_overview
+    from medrecon.bundle.config import Bundle as OpenBundle
+    from medrecon.io.files.names import scan_label
+
     scans = found.scans
     if not scans:
         raise found.refused[0] if found.refused else UsageError("no scan to work on", remedy="name a scan")
@@ -158,19 +198,17 @@ def _run(
     places = {scan.key: output if single else output / scan_label(scan) for scan in scans}
     refuse_taken(output)
     weights = asked.encoder_weights
-    if optional_weights and "encoder_weights" not in Bundle.open(bundle).parser:
+    if optional_weights and "encoder_weights" not in OpenBundle.open(bundle).parser:
         weights = None
     engine = Engine(
-        bundle,
-        scans,
-        output=output,
-        layers=asked.layers,
-        device=asked.device,
-        encoder_weights=weights,
+        bundle, scans, output=output, layers=asked.layers, device=asked.device, encoder_weights=weights
     )
 
     def one(scan: Scan, label: str) -> ScanScores:
-        scores = _one(session, engine, scan, places[scan.key], asked, label)
+        with progress_bar(session, label) as tick:
+            scores = make_atlas(
+                engine, scan, places[scan.key], roi=asked.roi, viewer=asked.viewer, progress=tick
+            )
         for note in scores.warnings:
             session.say(f"note: {scan.path}: {note}")
         return scores
@@ -179,65 +217,8 @@ def _run(
     outputs = {scores.key: places[scores.key] for scores in done}
     run = _Run(engine.bundle.name, engine.bundle.version, outputs, done, failures)
     if not single and run.scores:
-        with publish(output / "summary") as folder:
-            folder.mkdir()
-            failed = [fault.data() for fault in run.failures]
-            run.summary = write_summary(folder, run.scores, patient_numbers(scans), failed)
-            _write_index(folder, run)
+        run.summary = write_overview(output / "summary", scans, run.scores, outputs, run.failed)
     return run
-
-
-def _write_index(folder: Path, run: _Run) -> None:
-    """The page over all scans; of a scan that failed it gets the name of the file, not the way to it."""
-    from medrecon.report.index import write_index
-
-    write_index(
-        folder / INDEX,
-        [(scores, f"../{run.outputs[scores.key].name}/{PAGE}") for scores in run.scores],
-        run.summary["results"] if run.summary else (),
-        outliers=run.summary["outliers"] if run.summary else (),
-        failed=[{"scan": Path(f.path).name if f.path else "", "error": f.message} for f in run.failures],
-    )
-
-
-def _one(session: Session, engine: Engine, scan: Scan, place: Path, asked: Asked, label: str) -> ScanScores:
-    mask = None if asked.roi is None else _mask(scan, asked.roi)
-    stages = ["network", "codecs", *engine.results, "writing"]
-    with progress_bar(session, label) as tick:
-        stage = -1
-
-        def step(name: str) -> None:
-            nonlocal stage
-            stage += 1
-            if tick is not None:
-                tick(100 * stage, 100 * len(stages))
-
-        def tiles(done: int, of: int) -> None:
-            if tick is not None:
-                tick(int(100 * done / max(1, of)), 100 * len(stages))
-
-        scores, volumes = measure(engine, scan, mask, step, tiles)
-        step("writing")
-        write_atlas(place, scores, volumes, viewer=asked.viewer)
-    return scores
-
-
-def _mask(scan: Scan, roi: Path) -> np.ndarray:
-    """The labels on the scan's grid.
-
-    Raises:
-        ScanError: it cannot be read, or lies on another grid.
-    """
-    path = roi / scan.path.name if roi.is_dir() and (roi / scan.path.name).exists() else roi
-    found = find_one(path)
-    differences = compare_geometry(scan.affine, scan.shape, found.affine, found.shape)
-    if differences:
-        raise ScanError(
-            f"its grid is not that of {scan.path}: {'; '.join(differences)}",
-            path=path,
-            remedy="draw the mask on the scan's own grid, or resample it there (nearest neighbour)",
-        )
-    return read_scan(found)
 
 
 def _code(runs: Sequence[_Run]) -> int:
@@ -246,11 +227,72 @@ def _code(runs: Sequence[_Run]) -> int:
 
 
 def _run_data(run: _Run, output: Path) -> dict[str, Any]:
+    from medrecon.evaluation.scores import to_json
+
     return {
         "bundle": run.bundle,
         "version": run.version,
         "output": str(output),
         "scans": [{"output": str(run.outputs[s.key]), **to_json(s)} for s in run.scores],
         "summary": run.summary,
-        "failed": [fault.data() for fault in run.failures],
+        "failed": run.failed,
     }
+
+
+def _show_run(console: Console, data: Mapping[str, Any], scans: Sequence[ScanScores]) -> None:
+    """One line for each scan and layer; then what stands out, and what failed."""
+    from medrecon.atlas.output import INDEX, METRICS, PAGE, SCENE
+
+    columns = ("scan", "layer", "bits/voxel", "PSNR (dB)", "SSIM", "MAE", "as JPEG 2000", "90 % held")
+    rows = [
+        (
+            scores.label if number == 0 else "",
+            layer.layer,
+            _number(layer.bits_per_voxel, ".3f"),
+            _number(layer.psnr, ".2f"),
+            f"{layer.ssim:.4f}",
+            f"{layer.mae:.3g} {scores.units}".strip(),
+            _number(layer.codecs.get("JPEG 2000"), ".3f"),
+            _number(layer.coverage, ".1%"),
+        )
+        for scores in scans
+        for number, layer in enumerate(scores.layers)
+    ]
+    if rows:
+        console.print(table(columns, rows, right=columns[2:]))
+        console.print(f"controls, regions, spectrum and maps: {data['output']} ({METRICS}, {PAGE}, {SCENE})")
+    if data["summary"]:
+        console.print(f"all scans: {data['output']}/summary/{INDEX}")
+    for item in (data["summary"] or {}).get("outliers", []):
+        console.print(f"stands out: {item['scan']} {item['layer']}: {item['measures']}")
+    if data["failed"]:
+        console.print(
+            table(("failed", "why"), [(fault["path"], fault["message"]) for fault in data["failed"]])
+        )
+
+
+def _show_pair(console: Console, content: Mapping[str, Any]) -> None:
+    """One line for each layer and measure of a comparison."""
+    columns = ("layer", "measure", "first", "second", "difference", "95 % interval", "scans")
+    rows = [
+        (
+            row["layer"],
+            f"{row['measure']} {row['units']}".strip(),
+            *(_number(row[name], ".4g") for name in ("first", "second", "difference")),
+            f"{_number(row['low'], '.3g')} to {_number(row['high'], '.3g')}",
+            row["scans"],
+        )
+        for row in content["results"]
+    ]
+    console.print(f"first: {content['first']}; second: {content['second']}")
+    console.print(table(columns, rows, right=columns[2:]))
+    for note in content["notes"]:
+        console.print(note)
+
+
+def _number(value: float | None, form: str) -> str:
+    if value is None:
+        return "-"
+    from medrecon.atlas.output import finite
+
+    return "identical" if finite(value) is None else format(value, form)

@@ -1,56 +1,116 @@
-"""The verb `cohort`: many studies at once; shows how far it is, and what came of it."""
+"""The command `cohort`: many studies at once; shows how far it is, and what came of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import psutil
+import typer
 
+from medrecon.cli.command import verb
 from medrecon.cli.faults import PARTIAL, fault_of
+from medrecon.cli.options import (
+    Bundle,
+    Device,
+    EncoderWeights,
+    Format,
+    Layers,
+    Machines,
+    ManyScans,
+    OutputFormat,
+)
 from medrecon.cli.progress import long_work
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import table
-from medrecon.cohort.progress import duration
-from medrecon.cohort.run import Summary, run_cohort
-from medrecon.cohort.settings import Settings
-from medrecon.cohort.studies import plan_studies
-from medrecon.compute.clusters import LOCAL, Place, check_cluster, count_cores, parse_options
-from medrecon.compute.devices import pick_gpus
-from medrecon.errors import MedreconError, UsageError
+from medrecon.errors import MedreconError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_MEMORY_PER_WORKER = 4 << 30
+    from medrecon.cohort.run import Summary
+
 _LINE_EVERY = 30.0
 _SHOWN = 50
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The options of `cohort` that say where and how, not what: see its help."""
-
-    workers: int | None = None
-    cluster: str = LOCAL
-    nodes: int = 1
-    gpus: int | None = None
-    cluster_options: tuple[str, ...] = ()
-    retries: int = 2
-    overwrite: bool = False
-
-
-def reconstruct_cohort(
-    session: Session, source: Path, output: Path, settings: Settings, asked: Asked
+@verb(
+    "medrecon cohort STUDIES/ OUT/ --layers level3",
+    "medrecon cohort list.csv OUT/ --workers 4",
+    "medrecon cohort STUDIES/ OUT/ --cluster slurm --nodes 4 --workers 16 \\\n"
+    "      --cluster-option partition=cpu --cluster-option walltime=08:00:00",
+)
+def cohort(
+    session: Session,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT_DIR|LIST",
+            help="A folder whose entries are a study each (a folder, or a scan file); or a text file with "
+            "one path a line; or a .csv or .tsv file with a column 'path'.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUTPUT_DIR",
+            help="Gets a folder for each study, results.csv and cohort.json. The same command again does "
+            "only what is not done.",
+        ),
+    ],
+    reading: ManyScans,
+    machines: Machines,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            "-n",
+            min=1,
+            metavar="N",
+            rich_help_panel="Machines",
+            help="Processes that keep the model loaded, of all machines together. Default: one for each GPU, "
+            "else as many as cores and memory allow (on a cluster one for each node).",
+        ),
+    ] = None,
+    retries: Annotated[
+        int,
+        typer.Option(
+            "--retries",
+            min=0,
+            metavar="N",
+            help="How often a study is tried again after its worker was lost or ran out of memory.",
+        ),
+    ] = 2,
+    layers: Layers = None,
+    output_format: Format = OutputFormat.same,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make again what was made with other settings.")
+    ] = False,
+    bundle: Bundle = "volume_autoencoder",
+    encoder_weights: EncoderWeights = None,
+    device: Device = "auto",
 ) -> Outcome:
-    """Reconstruct all studies, and tell what became of them.
+    """Reconstruct thousands of studies, here or on a cluster.
 
-    Raises:
-        MedreconError: nothing could be started; each study's own failure is in the outcome instead.
+    The same command again does only what is not done; what is done is verified and kept. A study that fails
+    does not stop the others: the exit code is 8, and results.csv and a table say why.
     """
-    check_cluster(asked.cluster)
-    place, cores = place_of(asked, settings.device)
+    from medrecon.cohort.places import plan_workers
+    from medrecon.cohort.run import run_cohort
+    from medrecon.cohort.settings import Settings
+    from medrecon.cohort.studies import plan_studies
+    from medrecon.compute.clusters import LOCAL
+
+    place, cores = plan_workers(device, workers=workers, **machines.given)
+    settings = Settings(
+        bundle=bundle,
+        layers=layers,
+        encoder_weights=encoder_weights,
+        device=device,
+        output_format=output_format.value,
+        hu=reading.hu,
+        all_series=reading.all_series,
+        options=reading.options,
+    )
     plan = plan_studies(source, output)
     for note in plan.notes:
         session.say(f"note: {note}")
@@ -66,41 +126,17 @@ def reconstruct_cohort(
             settings,
             place,
             fault_of,
-            retries=asked.retries,
-            overwrite=asked.overwrite,
+            retries=retries,
+            overwrite=overwrite,
             watch=lambda tally: show(tally.ended, tally.words),
             cores=cores,
         )
     return _outcome(session, summary)
 
 
-def place_of(asked: Asked, device: str) -> tuple[Place, int]:
-    """Where the workers run and how many of them, and the cores of a machine that cannot see its own.
-
-    Raises:
-        UsageError: options that do not make sense together.
-    """
-    local = asked.cluster == LOCAL
-    options = parse_options(asked.cluster_options, asked.cluster, asked.nodes)
-    accelerators = pick_gpus(device, asked.gpus, here=local)
-    if accelerators:
-        most = len(accelerators)
-    elif local:
-        most = max(1, min(count_cores(), psutil.virtual_memory().available // _MEMORY_PER_WORKER))
-    else:
-        most = 1
-    workers = -(-asked.workers // asked.nodes) if asked.workers else most
-    if accelerators and workers > most:
-        raise UsageError(
-            f"{workers} workers for {most} GPU(s) of a machine", remedy="each worker has a GPU of its own"
-        )
-    address = str(options.pop("address", ""))
-    cores = int(float(options.get("max_cpu", 2))) if asked.cluster == "kubernetes" else 0
-    place = Place(asked.cluster, asked.nodes, workers, accelerators[:workers], options, address)
-    return place, cores
-
-
 def _outcome(session: Session, summary: Summary) -> Outcome:
+    from medrecon.cohort.progress import duration
+
     tally, failures = summary.tally, summary.failures
     data = {
         "studies": tally.total,

@@ -1,39 +1,84 @@
-"""The verb `decode`: one feature file, one volume for each result."""
+"""The command `decode`: one feature file, one volume for each result."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from medrecon.cli.command import verb
+from medrecon.cli.options import Device, OutputFormat, Overwrite
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import table
-from medrecon.features import decode_features
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def decode_file(
+@verb(
+    "medrecon decode ct.safetensors ct_level4.nii.gz",
+    "medrecon decode t1.safetensors out/ --layers level4,level3+level4",
+    "medrecon decode ct.safetensors CT_level4/ --source CT_SERIES/",
+)
+def decode(
     session: Session,
-    features: Path,
-    output: Path,
-    *,
-    layers: str | None,
-    bundle: str | None,
-    source: Path | None,
-    output_format: str,
-    device: str,
-    overwrite: bool,
+    features: Annotated[
+        Path, typer.Argument(metavar="FEATURES", help="A file that `medrecon encode` wrote.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="For one result the .nii.gz file (with --source: the series folder). For several: a folder "
+            "with one entry each.",
+        ),
+    ],
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            "-l",
+            metavar="NAMES",
+            help="Of the layers in the file. Comma: several results; plus: layers joined into one, e.g. "
+            "level3,level3+level4. Default: each layer is one result.",
+        ),
+    ] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            "--bundle",
+            "-b",
+            metavar="NAME|DIR",
+            help="The bundle whose decoder is used. Default: the one that encoded, if it comes with "
+            "medrecon. A bundle's configuration can run code: name only bundles that you trust.",
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--source",
+            metavar="SERIES",
+            help="The DICOM series that was encoded, or a folder that holds it: a derived DICOM series is "
+            "written. Without it NIfTI is written, and no scan is needed.",
+        ),
+    ] = None,
+    output_format: Annotated[
+        OutputFormat,
+        typer.Option(
+            "--format", "-f", metavar="same|dicom|nifti", help="same: DICOM with --source, NIfTI without."
+        ),
+    ] = OutputFormat.same,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
 ) -> Outcome:
-    """Decode one file, and tell what was written; arguments as `medrecon.features.decode_features`.
+    """Turn a file of features back into a scan.
 
-    Raises:
-        ModelError: the features cannot be used, or not with this bundle.
-        ScanError: `source` is another series.
-        OutputError: nothing can be written.
-        UsageError: the options do not make sense.
+    The result has the source's grid and units; the scan itself is not needed.
     """
+    from medrecon.features import decode_features
+
     with progress_bar(session, features.name) as tick:
         done = decode_features(
             features,
@@ -41,7 +86,7 @@ def decode_file(
             layers=layers,
             bundle=bundle,
             source=source,
-            output_format=output_format,
+            output_format=output_format.value,
             device=device,
             overwrite=overwrite,
             progress=tick,

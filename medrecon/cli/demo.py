@@ -1,30 +1,26 @@
-"""The verb `demo`: the sample scans from each layer, beside two controls, measured and drawn."""
+"""The command `demo`: the sample scans from each layer, beside two controls, measured and drawn."""
 
 from __future__ import annotations
 
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
+import typer
 
-from medrecon.bundle.config import Bundle, layers_of
+from medrecon.cli.command import verb
+from medrecon.cli.options import Bundle, Device
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import table
 from medrecon.errors import ModelError, OutputError
-from medrecon.evaluation import dct_code, fidelity
-from medrecon.inference.pipeline import Pipeline
-from medrecon.io import find_one, find_scans, read_scan
-from medrecon.io.files.names import safe_name
-from medrecon.io.files.publish import publish
-from medrecon.reconstructor import INPUT
-from medrecon.report import layers_figure
 
 if TYPE_CHECKING:
+    import numpy as np
     from rich.console import Console
 
+    from medrecon.inference.pipeline import Pipeline
     from medrecon.io.scan import Scan
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -48,25 +44,36 @@ def sample_folder() -> Path:
     raise ModelError("the sample scans are missing", path=_PLACES[0], remedy="install medrecon again")
 
 
-def run_demo(session: Session, output: Path, *, bundle: str, device: str, overwrite: bool) -> Outcome:
-    """Reconstruct each sample scan from each layer and from two controls, measure, draw, and write it all.
+@verb("medrecon demo", "medrecon demo demo_slices --bundle slice_autoencoder")
+def demo(
+    session: Session,
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the results.")] = Path(
+        "demo_output"
+    ),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the results of a run before.")
+    ] = False,
+    bundle: Bundle = "volume_autoencoder",
+    device: Device = "auto",
+) -> Outcome:
+    """Reconstruct the sample CT and MR, measure and draw them.
 
-    Args:
-        session: where words go.
-        output: a folder; gets one folder for each scan, a picture of each, and demo.json.
-        bundle: name or folder.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        overwrite: replace the results of a run before.
-
-    Raises:
-        ModelError: the bundle cannot be used.
-        OutputError: the results cannot be written, or are there already.
+    Each from each layer and from two controls. OUTPUT gets a folder for each scan, a picture of each, and
+    demo.json.
     """
+    from medrecon.bundle.config import Bundle as OpenBundle
+    from medrecon.bundle.config import layers_of
+    from medrecon.evaluation import fidelity
+    from medrecon.inference.pipeline import Pipeline
+    from medrecon.io import find_scans, publish, read_scan
+    from medrecon.io.files.names import safe_name
+    from medrecon.reconstructor import INPUT
+
     start = time.perf_counter()
     summary = output / "demo.json"
     if summary.exists() and not overwrite:
         raise OutputError("exists already", path=summary, remedy="add --overwrite, or name another folder")
-    layers = {layer.name: layer.values_per_voxel for layer in layers_of(Bundle.open(bundle))}
+    layers = {layer.name: layer.values_per_voxel for layer in layers_of(OpenBundle.open(bundle))}
     kept = {INPUT: 1.0, **layers, CONTROL: min(layers.values())}
     rows: list[dict[str, Any]] = []
     pictures: list[Path] = []
@@ -107,6 +114,8 @@ def run_demo(session: Session, output: Path, *, bundle: str, device: str, overwr
 
 def _reconstruct(session: Session, pipeline: Pipeline, scan: Scan, label: str) -> np.ndarray:
     """The one result of a pipeline, written and read again."""
+    from medrecon.io import find_one, read_scan
+
     with progress_bar(session, label) as tick:
         record = pipeline.run(scan, progress=tick)
     (target,) = record.outputs.values()
@@ -115,6 +124,10 @@ def _reconstruct(session: Session, pipeline: Pipeline, scan: Scan, label: str) -
 
 def _control(values: np.ndarray, units: str, rate: float) -> np.ndarray:
     """The linear control at the rate of the deepest layer, given what a network gets."""
+    import numpy as np
+
+    from medrecon.evaluation import dct_code
+
     return dct_code(np.maximum(values, _HU_FLOOR) if units == "HU" else values, rate)
 
 
@@ -127,6 +140,10 @@ def _draw(
     overwrite: bool,
 ) -> Path:
     """A picture of the source, the results and their errors; the identity control would only be black."""
+    from medrecon.io import publish
+    from medrecon.reconstructor import INPUT
+    from medrecon.report import layers_figure
+
     shown = {result: image for result, image in images.items() if result != INPUT}
     with publish(picture, overwrite=overwrite) as hidden:
         drawn = hidden.with_suffix(".png")

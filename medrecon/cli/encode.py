@@ -1,53 +1,97 @@
-"""The verb `encode`: scan after scan; one that fails does not stop the rest."""
+"""The command `encode`: scan after scan; one that fails does not stop the rest."""
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from medrecon.cli.options import Reading
+import typer
+
+from medrecon.cli.batch import exit_code, find_asked, left_out_data, one_by_one, say_notes
+from medrecon.cli.command import verb
+from medrecon.cli.options import Bundle, Device, EncoderWeights, Input, ManyScans, Overwrite
 from medrecon.cli.progress import progress_bar
-from medrecon.cli.scans import exit_code, find_asked, left_out_data, one_by_one, say_notes
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import table
-from medrecon.features import Encoded, FeatureEncoder
-from medrecon.features.destinations import plan_features, readable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from medrecon.features import Encoded
     from medrecon.features.metadata import LayerFacts
     from medrecon.io.scan import Scan
 
 
-def encode_scans(
+class Dtype(str, Enum):
+    """How features are stored."""
+
+    float32 = "float32"
+    float16 = "float16"
+    int8 = "int8"
+
+
+@verb(
+    "medrecon encode CT_SERIES/ ct.safetensors --layers level4",
+    "medrecon encode t1.nii.gz t1.safetensors --layers level3,level4 --dtype int8",
+    "medrecon encode study/ features/ --all-series",
+    "medrecon decode ct.safetensors ct_level4.nii.gz",
+)
+def encode(
     session: Session,
-    source: Path,
-    output: Path,
-    *,
-    layers: str | None,
-    dtype: str,
-    bundle: str,
-    encoder_weights: Path | None,
-    device: str,
-    overwrite: bool,
-    measure: bool,
-    reading: Reading,
+    source: Input,
+    features: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FEATURES",
+            help="For one scan the .safetensors file; any other name is a folder that gets one file a scan.",
+        ),
+    ],
+    reading: ManyScans,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            "-l",
+            metavar="NAMES",
+            help="The layers to keep, separated by commas (`medrecon layers` lists them). Default: what the "
+            "bundle names.",
+        ),
+    ] = None,
+    dtype: Annotated[
+        Dtype,
+        typer.Option(
+            "--dtype",
+            "-t",
+            metavar="float32|float16|int8",
+            help="float32 is exact; float16 halves the size, int8 (a scale for each channel) quarters it; "
+            "what they lose is measured, shown and written into the file.",
+        ),
+    ] = Dtype.float32,
+    overwrite: Overwrite = False,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure/--no-measure",
+            help="Decode what float16 and int8 leave, to say what they cost the image in dB: takes as long "
+            "as decoding twice.",
+        ),
+    ] = True,
+    bundle: Bundle = "volume_autoencoder",
+    encoder_weights: EncoderWeights = None,
+    device: Device = "auto",
 ) -> Outcome:
-    """Find the scans, encode each, and tell what became of them.
+    """Write the features of chosen layers into a file for `decode`.
 
-    `reading` says how scans are found, the others go to `medrecon.features.FeatureEncoder`.
-
-    Raises:
-        ScanError: nothing can be read, or the one scan cannot.
-        ModelError: the bundle, its weights or a layer cannot be used.
-        OutputError: nothing can be written.
-        UsageError: the options do not make sense.
+    The file (safetensors) has all that `decode` needs, and no patient's name or ID.
     """
+    from medrecon.features import FeatureEncoder
+    from medrecon.features.destinations import plan_features, readable
+
     found = find_asked(source, reading)
-    targets = plan_features(found.scans, output, overwrite=overwrite)
+    targets = plan_features(found.scans, features, overwrite=overwrite)
     encoder = FeatureEncoder.from_bundle(
-        bundle, layers, dtype, device=device, encoder_weights=encoder_weights, measure=measure
+        bundle, layers, dtype.value, device=device, encoder_weights=encoder_weights, measure=measure
     )
     say_notes(session, found)
 
@@ -55,7 +99,7 @@ def encode_scans(
         names = ", ".join(layer.name for layer in encoder.layers)
         size = encoder.size(scan)
         about = "" if size is None else f": about {readable(size)}"
-        session.say(f"{scan.path.name}: {names} as {dtype}{about}")
+        session.say(f"{scan.path.name}: {names} as {dtype.value}{about}")
         with progress_bar(session, label) as tick:
             done = encoder.run(scan, targets[scan.key], overwrite=overwrite, progress=tick)
         for note in done.notes:

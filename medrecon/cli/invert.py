@@ -1,70 +1,170 @@
-"""The verb `invert`: one scan, its images optimised until a network sees in them what it saw in the scan."""
+"""The command `invert`: images optimised until a network sees in them what it saw in the scan."""
 
 from __future__ import annotations
 
 import time
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
+import typer
 
-from medrecon.bundle.results import check_results, parse_results
+from medrecon.cli.command import verb
 from medrecon.cli.faults import one_line
-from medrecon.cli.optimised import Settings, open_model, optimise_slices
-from medrecon.cli.options import Reading
+from medrecon.cli.options import (
+    Device,
+    Encoder,
+    EncoderArguments,
+    EncoderWeights,
+    Format,
+    OneScan,
+    OutputFormat,
+    Overwrite,
+)
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import table
-from medrecon.compute.devices import pick_device
 from medrecon.errors import UsageError
-from medrecon.io import (
-    Derivation,
-    DicomSeriesWriter,
-    NiftiWriter,
-    Scan,
-    find_one,
-    manifest_path,
-    plan_outputs,
-    write_manifest,
-)
-from medrecon.io.choices import with_hu
-from medrecon.io.files.destinations import NIFTI_ENDINGS
-from medrecon.io.subset import parse_slices, take_slices
-from medrecon.reconstructor import INPUT
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
     from rich.console import Console
 
-    from medrecon.io import Written
+    from medrecon.inference.optimised import Model, Settings
+    from medrecon.io import Derivation, Scan, Written
 
 
-def invert_scan(
+class Optimiser(str, Enum):
+    """How the image is changed."""
+
+    lbfgs = "lbfgs"
+    adam = "adam"
+
+
+class Parameterisation(str, Enum):
+    """What is changed in the place of the image."""
+
+    fourier = "fourier"
+    multiscale = "multiscale"
+    pixels = "pixels"
+    prior = "prior"
+
+
+@verb(
+    "medrecon invert CT_SERIES/ CT_relu3_3/ --layers relu3_3 --slices 60:64 \\\n"
+    "      --encoder vgg16 --weights vgg16.safetensors",
+    "medrecon invert t1.nii.gz out/ --layers relu3_3,relu4_3 --steps 60 \\\n"
+    "      --start frozen_encoder_inversion --weights vgg16.safetensors",
+)
+def invert(
     session: Session,
-    source: Path,
-    output: Path,
-    *,
-    layers: str,
-    encoder: str | None,
-    weights: Path | None,
-    arguments: str | None,
-    start: str | None,
-    slices: str | None,
-    settings: Settings,
-    device: str,
-    output_format: str,
-    overwrite: bool,
-    reading: Reading,
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="One scan: a DICOM series (folder), or a file.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="For one result: the series folder or the .nii.gz file. For several: a folder.",
+        ),
+    ],
+    layers: Annotated[
+        str,
+        typer.Option(
+            "--layers",
+            "-l",
+            metavar="NAMES",
+            help="Comma: several results; plus: layers joined into one result, e.g. relu2_2,relu3_3+relu4_3.",
+        ),
+    ],
+    reading: OneScan,
+    slices: Annotated[
+        str | None,
+        typer.Option(
+            "--slices",
+            metavar="FROM:TO",
+            help="Invert these slices only (along the last axis, counted from 0, TO left out), and write a "
+            "scan of just these.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int,
+        typer.Option(
+            "--steps",
+            min=1,
+            metavar="N",
+            help="At most so many evaluations of the encoder, a slice or a volume each.",
+        ),
+    ] = 300,
+    optimiser: Annotated[
+        Optimiser | None,
+        typer.Option(
+            "--optimiser",
+            metavar="lbfgs|adam",
+            help="Default: adam for the parameterisation prior, lbfgs for all others.",
+        ),
+    ] = None,
+    parameterisation: Annotated[
+        Parameterisation,
+        typer.Option(
+            "--parameterisation",
+            metavar="fourier|multiscale|pixels|prior",
+            help="The spectrum (low frequencies first), a Laplacian pyramid, the voxels, or "
+            "a small network (deep image prior).",
+        ),
+    ] = Parameterisation.fourier,
+    tv: Annotated[
+        float | None,
+        typer.Option("--tv", min=0.0, metavar="X", help="Weight of the total variation; more is smoother."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            metavar="X",
+            min=0.0,
+            help="Stop when the loss fell by less than this share over 20 steps; 0 takes every step.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the deep image prior.")] = 0,
+    output_format: Format = OutputFormat.same,
+    overwrite: Overwrite = False,
+    encoder: Encoder = None,
+    encoder_weights: EncoderWeights = None,
+    arguments: EncoderArguments = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            metavar="NAME|DIR",
+            help="Decode, then refine: begin at what this bundle's decoder makes, and use its encoder, which "
+            "--encoder-weights gives its weights. Without it each image begins as even grey.",
+        ),
+    ] = None,
+    device: Device = "auto",
 ) -> Outcome:
-    """Find the scan, invert each result, write it, and tell how near the features came.
+    """Optimise an image until a network sees the scan in it.
 
-    `reading` says how the scan is found; the others are the verb's.
-
-    Raises:
-        ScanError: the scan cannot be read.
-        ModelError: the encoder, the bundle or a layer cannot be used.
-        OutputError: nothing can be written.
-        UsageError: the options do not make sense.
+    Works for any layer of any network, without training. A 2D network is inverted slice by slice, a 3D
+    network as one volume. Source: Mahendran & Vedaldi 2015, arXiv:1412.0035.
     """
+    from medrecon.bundle.results import check_results, parse_results
+    from medrecon.compute.devices import pick_device
+    from medrecon.inference.optimised import Settings, optimise_slices
+    from medrecon.io import find_one, manifest_path, plan_outputs, write_manifest
+    from medrecon.io.choices import with_hu
+    from medrecon.io.subset import parse_slices, take_slices
+    from medrecon.reconstructor import INPUT
+
+    settings = Settings(
+        steps=steps,
+        optimiser=None if optimiser is None else optimiser.value,
+        parameterisation=parameterisation.value,
+        seed=seed,
+        tv=tv,
+        tolerance=tolerance,
+    )
     began = time.perf_counter()
     whole = find_one(source, **reading.options)
     whole = with_hu(whole) if reading.hu else whole
@@ -74,10 +174,10 @@ def invert_scan(
     place = pick_device(device)
     if INPUT in results:
         raise UsageError("input is the scan itself: there is nothing to invert", remedy="name layers")
-    model = open_model(encoder, weights, arguments, start, settings, place)
+    model = _open_model(encoder, encoder_weights, arguments, start, settings, place)
     known = [layer.name for layer in model.network.layers()]
     check_results(results, known, where=Path(start or encoder or ""))
-    targets = plan_outputs([scan], results, output, output_format=output_format, overwrite=overwrite)
+    targets = plan_outputs([scan], results, output, output_format=output_format.value, overwrite=overwrite)
     for note in scan.notes:
         session.say(f"note: {scan.path}: {note}")
     with progress_bar(session, scan.path.name) as tick:
@@ -127,9 +227,59 @@ def invert_scan(
     return Outcome(data, show)
 
 
+def _open_model(
+    encoder: str | None,
+    weights: Path | None,
+    arguments: str | None,
+    start: str | None,
+    settings: Settings,
+    device: torch.device,
+) -> Model:
+    """Build the encoder, or take a bundle's with the decoder to begin with.
+
+    Raises:
+        UsageError: both or none of them is named.
+        ModelError: one of them cannot be used.
+    """
+    if (encoder is None) == (start is None):
+        raise UsageError(
+            "which network? --encoder names one, --start a bundle with an encoder and a decoder",
+            remedy="give one of the two",
+        )
+    import torch
+
+    from medrecon.bundle.config import Bundle
+    from medrecon.inference.optimised import Model
+    from medrecon.inversion import ImageOptimiser
+    from medrecon.reconstructor import Reconstructor
+
+    decoder = None
+    if start is not None:
+        overrides: dict[str, Any] = {"device": device}
+        if weights is not None:
+            overrides["encoder_weights"] = weights
+        bundle = Bundle.open(start, overrides)
+        built = bundle.build("network")
+        looked_into, decoder = built.encoder, built.inversion
+        name = f"{bundle.name} {bundle.version}".strip() + " from its decoder's image"
+    else:
+        from medrecon.encoders.build import build_encoder
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)  # of random weights, where none are given
+            looked_into = build_encoder(str(encoder), weights=weights, arguments=arguments)
+        name = f"{encoder} from grey"
+    looked_into = looked_into.to(device).eval()
+    inversion = ImageOptimiser(looked_into, start=decoder, **settings.given()).to(device)
+    return Model(Reconstructor(looked_into, inversion, mixed_precision=False), name, settings, weights)
+
+
 def _write(
     volume: np.ndarray, scan: Scan, target: Path, derivation: Derivation, number: int, overwrite: bool
 ) -> Written:
+    from medrecon.io import DicomSeriesWriter, NiftiWriter
+    from medrecon.io.files.destinations import NIFTI_ENDINGS
+
     writer: NiftiWriter | DicomSeriesWriter
     if target.name.lower().endswith(NIFTI_ENDINGS):
         writer = NiftiWriter(derivation=derivation, overwrite=overwrite)

@@ -1,11 +1,15 @@
-"""The verb `layers`: what can be tapped of a bundle's network, or of any other."""
+"""The command `layers`: what can be tapped of a bundle's network, or of any other."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from medrecon.cli.command import verb
+from medrecon.cli.options import Bundle, Encoder, EncoderArguments, EncoderWeights
 from medrecon.cli.session import Outcome
 from medrecon.cli.tables import table
 from medrecon.errors import UsageError
@@ -18,7 +22,49 @@ if TYPE_CHECKING:
 _BYTES = 4  # float32
 
 
-def list_bundle(bundle: str) -> Outcome:
+@verb(
+    "medrecon layers --bundle slice_autoencoder",
+    "medrecon layers --encoder vgg16",
+    "medrecon layers --encoder monai.networks.nets.SegResNet \\\n"
+    "      --encoder-arguments '{\"spatial_dims\": 3}' --weights model.pt \\\n"
+    "      --layers 'down_layers.?' --size 96,96,96",
+    "medrecon layers --encoder spleen_ct_segmentation/",
+)
+def layers(
+    chosen: Annotated[
+        str | None,
+        typer.Option(
+            "--layers", "-l", metavar="NAMES", help="Only these: names or patterns (encoder*), by comma."
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size", metavar="X,Y,Z", help="Size of the image that shapes and bytes are given for."
+        ),
+    ] = None,
+    receptive_fields: Annotated[
+        bool,
+        typer.Option(
+            "--fields/--no-fields", help="Measure receptive fields of a tapped network, which takes seconds."
+        ),
+    ] = True,
+    bundle: Bundle = "volume_autoencoder",
+    encoder: Encoder = None,
+    encoder_weights: EncoderWeights = None,
+    arguments: EncoderArguments = None,
+) -> Outcome:
+    """List the layers of a bundle, or of any network.
+
+    Of each: channels, stride, values per voxel, receptive field; of a network that --encoder names, also
+    the shape and the bytes that it holds of an image.
+    """
+    if encoder is None:
+        return _of_bundle(bundle)
+    return _of_encoder(encoder, encoder_weights, arguments, chosen, size, receptive_fields)
+
+
+def _of_bundle(bundle: str) -> Outcome:
     """The layers that a bundle's network declares.
 
     Raises:
@@ -37,9 +83,8 @@ def list_bundle(bundle: str) -> Outcome:
     return Outcome({"bundle": opened.name, "version": opened.version, "layers": rows}, show)
 
 
-def list_encoder(
+def _of_encoder(
     encoder: str,
-    *,
     weights: Path | None,
     arguments: str | None,
     layers: str | None,
@@ -47,14 +92,6 @@ def list_encoder(
     fields: bool,
 ) -> Outcome:
     """Every layer of a network that can be tapped, and what each would hold of an image.
-
-    Args:
-        encoder: as for `medrecon.encoders.build_encoder`.
-        weights: its weights.
-        arguments: its arguments, as JSON.
-        layers: only these: names or patterns, separated by commas.
-        size: of the image, such as "96,96,96"; the network's own or a usual one when None.
-        fields: measure receptive fields, which takes seconds.
 
     Raises:
         ModelError: it cannot be built or tapped.

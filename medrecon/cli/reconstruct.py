@@ -1,53 +1,86 @@
-"""The verb `reconstruct`: scan after scan; one that fails does not stop the rest."""
+"""The command `reconstruct`: scan after scan; one that fails does not stop the rest."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from medrecon.cli.batch import exit_code, find_asked, label_of, left_out_data, say_notes, tell_each
+from medrecon.cli.command import verb
 from medrecon.cli.faults import one_line
-from medrecon.cli.options import Reading
+from medrecon.cli.options import (
+    Bundle,
+    Device,
+    EncoderWeights,
+    Format,
+    Input,
+    Layers,
+    ManyScans,
+    OutputFormat,
+    Overwrite,
+)
 from medrecon.cli.progress import Tick, phase_bar
-from medrecon.cli.scans import exit_code, find_asked, label_of, left_out_data, say_notes, tell_each
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import table
 from medrecon.errors import ModelError
-from medrecon.inference.pipeline import Pipeline, Record
-from medrecon.inference.tiling_check import TilingCheck
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from medrecon.inference.pipeline import Pipeline, Record
+    from medrecon.inference.tiling_check import TilingCheck
     from medrecon.io.scan import Scan
 
 
-def reconstruct_scans(
+@verb(
+    "medrecon reconstruct CT_SERIES/ CT_level3/ --layers level3",
+    "medrecon reconstruct t1.nii.gz out/ --layers level1,level2,level3+level4",
+    "medrecon reconstruct study/ out/ --layers input --format nifti",
+    "medrecon reconstruct CT_SERIES/ out/ --bundle frozen_encoder_inversion \\\n"
+    "      --encoder-weights vgg16.safetensors --layers relu1_2,relu4_3",
+)
+def reconstruct(
     session: Session,
-    source: Path,
-    output: Path,
-    *,
-    layers: str | None,
-    bundle: str,
-    encoder_weights: Path | None,
-    device: str,
-    output_format: str,
-    overwrite: bool,
-    manifest: bool,
-    reading: Reading,
-    check_tiling: bool = False,
+    source: Input,
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="For one scan and one result: the series folder or the .nii.gz file. For several: a folder "
+            "with one entry each.",
+        ),
+    ],
+    reading: ManyScans,
+    layers: Layers = None,
+    output_format: Format = OutputFormat.same,
+    overwrite: Overwrite = False,
+    manifest: Annotated[
+        bool,
+        typer.Option(
+            "--manifest/--no-manifest", help="Write what was read, run and written, without identity."
+        ),
+    ] = True,
+    check_tiling: Annotated[
+        bool,
+        typer.Option(
+            "--check-tiling",
+            help="Compare each scan in tiles with the same in one piece first, and say how far they differ.",
+        ),
+    ] = False,
+    bundle: Bundle = "volume_autoencoder",
+    encoder_weights: EncoderWeights = None,
+    device: Device = "auto",
 ) -> Outcome:
-    """Find the scans, run the bundle on each, and tell what became of them.
+    """Write what the chosen layers keep of a scan, as a scan.
 
-    `reading` says how scans are found, the others go to `medrecon.inference.pipeline.Pipeline.from_bundle`.
-
-    Raises:
-        ScanError: nothing can be read, or the one scan cannot.
-        ModelError: the bundle or a layer cannot be used.
-        OutputError: nothing can be written.
-        UsageError: the options do not make sense.
+    The result has the source's grid and units: a derived DICOM series from DICOM, NIfTI from all else.
     """
+    from medrecon.inference.pipeline import Pipeline, Record
+
     found = find_asked(source, reading)
     pipeline = Pipeline.from_bundle(
         bundle,
@@ -55,7 +88,7 @@ def reconstruct_scans(
         output=output,
         layers=layers,
         device=device,
-        output_format=output_format,
+        output_format=output_format.value,
         overwrite=overwrite,
         overrides=encoder_overrides(encoder_weights),
     )

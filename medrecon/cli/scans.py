@@ -1,104 +1,107 @@
-"""What verbs over many scans share: finding them, and going on when one fails."""
+"""The command `scans`: what a folder holds, what is left out, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
-from medrecon.cli.faults import PARTIAL, Fault, fault_of
-from medrecon.cli.options import Reading
-from medrecon.cli.session import Session
-from medrecon.io import find_scans
-from medrecon.io.choices import refuse_mixed, with_hu
+import typer
+
+from medrecon.cli.command import verb
+from medrecon.cli.faults import fault_of
+from medrecon.cli.options import NiftiForm, ResampleTilt, Volume
+from medrecon.cli.session import Outcome
+from medrecon.cli.tables import table
 
 if TYPE_CHECKING:
-    from medrecon.io.scan import Found, Scan
+    import numpy as np
+    from rich.console import Console
 
-Done = TypeVar("Done")
+    from medrecon.io.scan import Scan
 
 
-def find_asked(source: Path, reading: Reading) -> Found:
-    """The scans of a source, read as asked for.
+@verb("medrecon scans STUDY/", "medrecon scans t1.nii.gz --json")
+def scans(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A folder (searched to the bottom) or a file.")
+    ],
+    volume: Volume = None,
+    resample_tilt: ResampleTilt = False,
+    nifti_form: NiftiForm = "",
+) -> Outcome:
+    """List the scans in a folder, and what is left out.
 
-    Raises:
-        ScanError: nothing can be read, or series lie side by side and one must be chosen.
-        UsageError: the options do not suit the scans.
+    Of each: modality, shape, spacing, orientation, units; of the rest, the reason. Reads headers only.
     """
-    found = find_scans(source, **reading.options)
-    if not reading.all_series:
-        refuse_mixed(found)
-    return replace(found, scans=tuple(with_hu(scan) if reading.hu else scan for scan in found.scans))
+    from medrecon.io import find_scans
+
+    found = find_scans(path, volume=volume, resample_tilt=resample_tilt, nifti_form=nifti_form)
+    rows = [scan_data(scan) for scan in found.scans]
+    refused = [fault_of(error).data() for error in found.refused]
+    left_out = [{"path": str(item.path), "reason": item.reason} for item in found.left_out]
+
+    def show(console: Console) -> None:
+        columns = ("key", "modality", "shape", "spacing (mm)", "orientation", "units", "description", "path")
+        console.print(table(columns, [_scan_cells(row) for row in rows]))
+        notes = [(row["key"], note) for row in rows for note in row["notes"]]
+        if notes:
+            console.print(table(("scan", "note"), notes))
+        if refused:
+            console.print(table(("refused", "why", "what to do"), [_fault_cells(row) for row in refused]))
+        if left_out:
+            console.print(table(("left out", "why"), [(row["path"], row["reason"]) for row in left_out]))
+
+    return Outcome({"scans": rows, "refused": refused, "left_out": left_out}, show)
 
 
-def say_notes(session: Session, found: Found) -> None:
-    """Say what was noticed about the scans' headers."""
-    for scan in found.scans:
-        for note in scan.notes:
-            session.say(f"note: {scan.path}: {note}")
+def scan_data(scan: Scan) -> dict[str, Any]:
+    """A scan's headers as JSON types."""
+    import numpy as np
+
+    return {
+        "key": scan.key,
+        "path": str(scan.path),
+        "format": scan.format,
+        "modality": scan.modality,
+        "units": scan.units,
+        "shape": list(scan.shape),
+        "spacing": [round(step, 6) for step in scan.spacing],
+        "orientation": orientation(scan.affine),
+        "affine": np.asarray(scan.affine, dtype=float).tolist(),
+        "description": scan.description,
+        "series_uid": scan.series_uid,
+        "volume": scan.volume,
+        "files": len(scan.files),
+        "notes": list(scan.notes),
+    }
 
 
-def one_by_one(
-    session: Session, found: Found, work: Callable[[Scan, str], Done]
-) -> tuple[list[Done], list[Fault]]:
-    """Do the work on each scan, and complain of those that are refused or fail.
+def orientation(affine: np.ndarray) -> str:
+    """Where the axes X, Y, Z point, e.g. "LPS", with the largest angle to the body's axes if oblique."""
+    import numpy as np
+    from nibabel.orientations import aff2axcodes
 
-    Args:
-        session: where words go.
-        found: the scans.
-        work: gets a scan and what to call it, "2/3 t1.nii.gz".
-
-    Returns:
-        What came of the scans that went well, and the faults of the others.
-
-    Raises:
-        Exception: what the work on the only scan raised.
-    """
-
-    def attempts() -> Iterator[tuple[Scan, Done | Exception]]:
-        for number, scan in enumerate(found.scans, start=1):
-            try:
-                yield scan, work(scan, label_of(number, found))
-            except Exception as error:
-                yield scan, error
-
-    return tell_each(session, found, attempts())
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    angle = float(np.degrees(np.arccos(np.clip(np.abs(directions).max(axis=0).min(), 0, 1))))
+    codes = "".join(code or "?" for code in aff2axcodes(affine))
+    return f"{codes}, oblique {angle:.1f} deg" if angle > 0.05 else codes
 
 
-def label_of(number: int, found: Found) -> str:
-    """What to call one of the scans, counted from 1: "2/3 t1.nii.gz"."""
-    return f"{number}/{len(found.scans)} {found.scans[number - 1].path.name}"
+def _scan_cells(row: dict[str, Any]) -> tuple[Any, ...]:
+    shape = "x".join(str(size) for size in row["shape"])
+    spacing = " x ".join(f"{step:.4g}" for step in row["spacing"])
+    name = row["description"] if row["volume"] is None else f"{row['description']} (volume {row['volume']})"
+    return (
+        row["key"],
+        row["modality"] or None,
+        shape,
+        spacing,
+        row["orientation"],
+        row["units"] or None,
+        name,
+        row["path"],
+    )
 
 
-def tell_each(
-    session: Session, found: Found, outcomes: Iterable[tuple[Scan, Done | Exception]]
-) -> tuple[list[Done], list[Fault]]:
-    """Complain of scans that are refused or fail, as they come; the rest as `one_by_one`."""
-    done: list[Done] = []
-    failures: list[Fault] = []
-    for refusal in found.refused:
-        failures.append(fault_of(refusal))
-        session.complain(failures[-1], refusal)
-    for scan, outcome in outcomes:
-        if not isinstance(outcome, Exception):
-            done.append(outcome)
-            continue
-        if len(found.scans) == 1 and not found.refused:
-            raise outcome
-        fault = fault_of(outcome)
-        failures.append(fault if fault.path is not None else replace(fault, path=str(scan.path)))
-        session.complain(failures[-1], outcome)
-    return done, failures
-
-
-def left_out_data(found: Found) -> list[dict[str, Any]]:
-    """What was no part of a scan, for `--json`."""
-    return [{"path": str(item.path), "reason": item.reason} for item in found.left_out]
-
-
-def exit_code(any_done: bool, failures: list[Fault]) -> int:
-    """0 when all went well, 8 when some did, and when none did the code of the first failure."""
-    if not failures:
-        return 0
-    return PARTIAL if any_done else failures[0].exit_code
+def _fault_cells(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["path"], row["message"], row["remedy"]

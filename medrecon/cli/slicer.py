@@ -1,19 +1,23 @@
-"""One scan through a bundle, called by 3D Slicer: progress and notes on stdout, errors on stderr."""
+"""The command `slicer`: one scan through a bundle, called by 3D Slicer.
+
+Slicer reads `<filter-progress>` from stdout and shows whatever is on stderr as an error
+(vtkSlicerCLIModuleLogic.cxx): progress and notes go to stdout, errors to stderr.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from xml.sax.saxutils import escape
 
-from medrecon.bundle.results import parse_results
+import typer
+
+from medrecon.cli.command import verb
 from medrecon.cli.faults import one_line
+from medrecon.cli.options import Bundle, Device, EncoderWeights, Hu
 from medrecon.cli.reconstruct import encoder_overrides
 from medrecon.cli.session import Outcome, Session
 from medrecon.errors import UsageError
-from medrecon.inference.pipeline import Pipeline
-from medrecon.io import find_one
-from medrecon.io.choices import with_hu
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,11 +25,56 @@ if TYPE_CHECKING:
 _ENDINGS = (".nii", ".nii.gz")
 
 
-def reconstruct_volume(
+@verb(
+    "medrecon slicer --install ~/slicer_modules",
+    "medrecon slicer --xml",
+    "medrecon slicer t1.nrrd level3.nii.gz --layers level3",
+)
+def slicer(
+    session: Session,
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="INPUT", help="A volume (NRRD, NIfTI, MHA)."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Argument(metavar="OUTPUT", help="A .nii.gz file; it is replaced."),
+    ] = None,
+    layers: Annotated[
+        str, typer.Option("--layers", "-l", metavar="NAMES", help="One layer, or several joined by plus.")
+    ] = "level3",
+    xml: Annotated[bool, typer.Option("--xml", help="Print the module's description for Slicer.")] = False,
+    install: Annotated[
+        Path | None,
+        typer.Option(
+            "--install",
+            metavar="FOLDER",
+            help="Put the module in this folder; name the folder to Slicer as an additional module path.",
+        ),
+    ] = None,
+    bundle: Bundle = "volume_autoencoder",
+    encoder_weights: EncoderWeights = None,
+    device: Device = "auto",
+    hu: Hu = False,
+) -> Outcome:
+    """Reconstruct from within 3D Slicer.
+
+    Install a module there, which runs this medrecon.
+    """
+    session.quiet = session.quiet or not session.verbose
+    if install is not None:
+        return _install(install)
+    if xml:
+        return _describe()
+    if source is None or output is None:
+        raise UsageError("no input or no output was named", remedy="see medrecon slicer --help")
+    return _reconstruct(session, source, output, layers, bundle, encoder_weights, device, hu)
+
+
+def _reconstruct(
     session: Session,
     source: Path,
     output: Path,
-    *,
     layers: str,
     bundle: str,
     encoder_weights: Path | None,
@@ -34,15 +83,17 @@ def reconstruct_volume(
 ) -> Outcome:
     """Reconstruct one file from one layer or set of layers into one NIfTI file, replacing it.
 
-    Slicer reads `<filter-progress>` from stdout and shows whatever is on stderr as an error
-    (vtkSlicerCLIModuleLogic.cxx), so nothing else goes there.
-
     Raises:
         UsageError: several results, or an output that is no NIfTI file.
         ScanError: the scan cannot be read.
         ModelError: the bundle or a layer cannot be used.
         OutputError: the output cannot be written.
     """
+    from medrecon.bundle.results import parse_results
+    from medrecon.inference.pipeline import Pipeline
+    from medrecon.io import find_one
+    from medrecon.io.choices import with_hu
+
     if not output.name.lower().endswith(_ENDINGS):
         raise UsageError("is no name for the output", path=output, remedy="name a .nii.gz file")
     results = parse_results(layers)
@@ -89,3 +140,39 @@ def reconstruct_volume(
         "notes": notes,
     }
     return Outcome(data, show)
+
+
+def _describe() -> Outcome:
+    """Print the module's description, and nothing else."""
+    from medrecon.cli.slicer_module import description
+
+    text = description()
+
+    def show(console: Console) -> None:
+        console.file.write(text)  # as it is: the console would wrap it
+
+    return Outcome({"xml": text}, show)
+
+
+def _install(folder: Path) -> Outcome:
+    """Put the module in a folder, which is named to Slicer once.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from medrecon.cli.slicer_module import NAME, TITLE, install_module
+
+    files = install_module(folder)
+    place = folder.resolve()
+
+    def show(console: Console) -> None:
+        lines = (
+            f"written: {', '.join(str(file) for file in files)}",
+            f"In 3D Slicer: Edit > Application Settings > Modules > Additional module paths: add {place}",
+            f"then restart Slicer and open Modules > Filtering > {TITLE}.",
+        )
+        for line in lines:
+            console.print(one_line(line))
+
+    names = sorted(file.name for file in files)
+    return Outcome({"module": NAME, "folder": str(place), "files": names}, show)

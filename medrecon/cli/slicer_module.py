@@ -11,19 +11,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from medrecon import __version__
-from medrecon.cli.faults import one_line
-from medrecon.cli.session import Outcome
 from medrecon.compute.safe_path import RUN_MODULE
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 NAME = "MedreconReconstruct"
-_TITLE = "Feature Reconstruction (medrecon)"
+TITLE = "Feature Reconstruction (medrecon)"
 _ABOUT = (
     "Shows what a layer of a neural network keeps of a scan: its features are turned back into a volume of "
     "the same grid and units. Subtract the input to see the error. For research, not for diagnosis."
@@ -158,7 +152,7 @@ def description() -> str:
     root = ElementTree.Element("executable")
     head = {
         "category": "Filtering",
-        "title": _TITLE,
+        "title": TITLE,
         "description": _ABOUT,
         "version": __version__,
         "documentation-url": "",
@@ -182,21 +176,14 @@ def description() -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def show_description() -> Outcome:
-    """Print it, and nothing else."""
-    text = description()
+def install_module(folder: Path) -> list[Path]:
+    """Write the module's two files.
 
-    def show(console: Console) -> None:
-        console.file.write(text)  # as it is: the console would wrap it
-
-    return Outcome({"xml": text}, show)
-
-
-def install(folder: Path) -> Outcome:
-    """Put the module in a folder, which is named to Slicer once.
+    Returns:
+        Where they are.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: they cannot be written.
     """
     from medrecon.io.files.publish import publish
 
@@ -208,15 +195,4 @@ def install(folder: Path) -> Outcome:
         with publish(folder / name, overwrite=True) as part:
             part.write_text(text, encoding="utf-8")
             part.chmod(0o755 if name.endswith(".py") else 0o644)
-    place = folder.resolve()
-
-    def show(console: Console) -> None:
-        lines = (
-            f"written: {', '.join(str(folder / name) for name in files)}",
-            f"In 3D Slicer: Edit > Application Settings > Modules > Additional module paths: add {place}",
-            f"then restart Slicer and open Modules > Filtering > {_TITLE}.",
-        )
-        for line in lines:
-            console.print(one_line(line))
-
-    return Outcome({"module": NAME, "folder": str(place), "files": sorted(files)}, show)
+    return [folder / name for name in files]

@@ -1,76 +1,124 @@
-"""The verb `sweep`: plan, train, measure, write the table and draw it."""
+"""The command `sweep`: plan, train, measure, write the table and draw it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import torch
+import typer
 
-from medrecon.bundle.config import Bundle, find_bundle, layers_of, read_training
-from medrecon.bundle.results import check_results, encoder_setting, parse_results
+from medrecon.cli.command import verb
 from medrecon.cli.faults import PARTIAL, Fault, fault_of
+from medrecon.cli.options import Bundle, Device, EncoderWeights, HeldOut, Set
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import table
-from medrecon.compute.devices import pick_device
 from medrecon.errors import UsageError
-from medrecon.io import publish
-from medrecon.io.files.names import safe_name
-from medrecon.report.sweep import amount, sweep_figure, variants_figure
-from medrecon.training.sweep.budget import Budget
-from medrecon.training.sweep.run import PICTURES, Examiner, Watch, run_variants
-from medrecon.training.sweep.samples import split_scans
-from medrecon.training.sweep.table import write_table
-from medrecon.training.sweep.train import Trainer
-from medrecon.training.sweep.variants import (
-    Variant,
-    parse_assignment,
-    parse_value,
-    parse_values,
-    plan_variants,
-)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-MOST_COLUMNS = 5
-"""Variants side by side in a picture; more would be stamps."""
+    from medrecon.training.sweep.budget import Budget
 
 
-def run_sweep(
+@verb(
+    "medrecon sweep SCANS/ OUT/ --layer relu3_3 --bundle frozen_encoder_inversion \\\n"
+    "      --encoder-weights vgg16.safetensors --widths 16,32,64 --depths 1,2,4 \\\n"
+    "      --held-out 'ct_chest*'",
+    "medrecon sweep SCANS/ OUT/ --layer level4 --recipes pixel,adversarial \\\n"
+    "      --steps 2000 --held-out t1.nii.gz",
+)
+def sweep(
     session: Session,
-    scans: Path,
-    output: Path,
-    *,
-    bundle: str,
-    layer: str,
-    held_out: Sequence[str],
-    widths: str,
-    depths: str,
-    recipes: str,
-    vary: Sequence[str],
-    fixed: Sequence[str],
-    minutes: float | None,
-    steps: int | None,
-    encoder_weights: Path | None,
-    slices: int,
-    device: str,
+    scans: Annotated[Path, typer.Argument(metavar="SCANS", help="Folder of scans, searched to the bottom.")],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="Folder for the table, the pictures and a bundle for each variant. The same command again "
+            "goes on where it was stopped.",
+        ),
+    ],
+    layer: Annotated[
+        str,
+        typer.Option(
+            "--layer", "-l", metavar="NAME", help="What each decoder is trained for, e.g. relu3_3 or a+b."
+        ),
+    ],
+    held_out: HeldOut = None,
+    widths: Annotated[
+        str,
+        typer.Option(
+            "--widths",
+            metavar="N,N,...",
+            help="Channels of the decoder: its first entry of widths, the others keep their proportion.",
+        ),
+    ] = "",
+    depths: Annotated[str, typer.Option("--depths", metavar="N,N,...", help="The decoder's depths.")] = "",
+    recipes: Annotated[
+        str,
+        typer.Option(
+            "--recipes",
+            metavar="NAME,NAME,...",
+            help="Losses: 'pixel' is train.yaml alone, any other name an overlay beside it (perceptual, "
+            "adversarial), a plus joins overlays.",
+        ),
+    ] = "",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary", metavar="ID=V,V,...", help="Vary any id of train.yaml, as YAML values; repeatable."
+        ),
+    ] = None,
+    fixed: Set = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            metavar="N",
+            help="Equal time: as many steps as fit, by the speed of the first ones. Default: 2 minutes.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, metavar="N", help="Equal steps instead.")
+    ] = None,
+    slices: Annotated[
+        int,
+        typer.Option(
+            "--slices",
+            min=1,
+            metavar="N",
+            help="Slices of each scan to measure on, evenly spaced; a 3D network gets a block instead.",
+        ),
+    ] = 4,
+    bundle: Bundle = "slice_autoencoder",
+    encoder_weights: EncoderWeights = None,
+    device: Device = "auto",
 ) -> Outcome:
-    """Train every variant, measure it on the scans held out and on some trained on, and draw the result.
+    """Train a decoder many ways under one budget, and compare.
 
-    Raises:
-        UsageError: the options do not make sense together.
-        ModelError: the bundle, its layer or a recipe cannot be used.
-        ScanError: a scan that is measured cannot be read.
-        OutputError: OUTPUT holds another sweep, or cannot be written.
+    A table and plots set what each variant keeps of other scans against its cost. The same command again
+    goes on where it was stopped.
     """
+    import torch
+
+    from medrecon.bundle.config import Bundle as OpenBundle
+    from medrecon.bundle.config import find_bundle, layers_of, read_training
+    from medrecon.bundle.results import check_results, encoder_setting
+    from medrecon.compute.devices import pick_device
+    from medrecon.training.sweep.budget import Budget
+    from medrecon.training.sweep.pictures import draw_side_by_side, draw_table
+    from medrecon.training.sweep.run import Examiner, Watch, run_variants
+    from medrecon.training.sweep.samples import split_scans
+    from medrecon.training.sweep.table import write_table
+    from medrecon.training.sweep.train import Trainer
+    from medrecon.training.sweep.variants import parse_assignment, parse_value, parse_values, plan_variants
+
     root = find_bundle(bundle)
     budget = Budget(steps, 2.0 if steps is None and minutes is None else minutes)
     (result,) = _single(layer)
-    turned = dict(parse_assignment(text, "--vary") for text in vary)
+    turned = dict(parse_assignment(text, "--vary") for text in vary or [])
     variants = plan_variants(
         root,
         layer=result,
@@ -78,13 +126,15 @@ def run_sweep(
         depths=_numbers(depths, "--depths", 0),
         recipes=[name.strip() for name in recipes.split(",")] if recipes else [],
         vary={name: parse_values(text) for name, text in turned.items()},
-        fixed={name: parse_value(text) for name, text in (parse_assignment(one, "--set") for one in fixed)},
+        fixed={
+            name: parse_value(text) for name, text in (parse_assignment(one, "--set") for one in fixed or [])
+        },
     )
     config = read_training(root)
     weights = encoder_setting(config, encoder_weights, root)
-    opened = Bundle.open(root, weights)
+    opened = OpenBundle.open(root, weights)
     check_results([result], [info.name for info in layers_of(opened)], where=root)
-    kept_out = list(held_out) or list(config.get("held_out") or [])
+    kept_out = held_out or list(config.get("held_out") or [])
     trained_on, measured_on, refused = split_scans(scans, kept_out)
     for refusal in refused:
         session.say(f"not used: {refusal}")
@@ -115,18 +165,20 @@ def run_sweep(
         }
 
     def measured(rows: list[dict[str, Any]]) -> None:
-        files[:] = write_table(output, facts(), rows) + _draw(rows, facts(), budget, output)
+        files[:] = write_table(output, facts(), rows) + draw_table(rows, facts(), budget, output)
 
     watch = Watch(session.say, lambda label: progress_bar(session, label), failed, measured)
     session.say(f"{len(variants)} variants, {budget.words()}; {output} keeps what is done")
     rows = run_variants(Trainer(root, settings, budget), examiner, variants, output, watch)
     measured(rows)  # once more: the last variant may have failed
-    files += _side_by_side(rows, variants, examiner, output)
+    files += draw_side_by_side(rows, variants, examiner, output)
     data = {**facts(), "variants": rows, "files": [str(file) for file in files]}
     return Outcome(data, lambda console: _show(console, rows, budget, files), PARTIAL if failures else 0)
 
 
 def _single(layer: str) -> list[str]:
+    from medrecon.bundle.results import parse_results
+
     results = parse_results(layer)
     if len(results) > 1:
         raise UsageError(
@@ -136,6 +188,8 @@ def _single(layer: str) -> list[str]:
 
 
 def _numbers(text: str, option: str, least: int) -> list[int]:
+    from medrecon.training.sweep.variants import parse_values
+
     values = parse_values(text) if text else []
     if any(not isinstance(value, int) or isinstance(value, bool) or value < least for value in values):
         raise UsageError(
@@ -144,56 +198,9 @@ def _numbers(text: str, option: str, least: int) -> list[int]:
     return values
 
 
-def _draw(
-    rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], budget: Budget, output: Path
-) -> list[Path]:
-    if all(row["held_out"]["psnr"] is None for row in rows):
-        return []
-    title = f"{facts['bundle']}, {facts['layer']}: {budget.words()}"
-    written = []
-    for suffix in (".png", ".svg"):
-        with publish(output / f"sweep{suffix}", overwrite=True) as hidden:
-            (drawn,) = sweep_figure(rows, hidden.with_suffix(suffix), title=title, image=facts["image"])
-            drawn.rename(hidden)
-        written.append(output / f"sweep{suffix}")
-    return written
-
-
-def _side_by_side(
-    rows: Sequence[Mapping[str, Any]], variants: Sequence[Variant], examiner: Examiner, output: Path
-) -> list[Path]:
-    """One picture for the first held-out scan of each modality: its middle slice from each variant."""
-    shown = {variant.name for variant in variants[:MOST_COLUMNS]}
-    chosen = [row for row in rows if row["variant"] in shown]
-    found: dict[str, int] = {}
-    for index, sample in enumerate(examiner.samples["held_out"]):
-        found.setdefault(sample.modality, index)
-    written = []
-    for index in found.values():
-        sample = examiner.samples["held_out"][index]
-        middle = slice(sample.image.shape[-1] // 2, sample.image.shape[-1] // 2 + 1)
-        results = {}
-        for row in chosen:
-            with np.load(output / row["bundle"] / PICTURES) as pictures:
-                image = torch.from_numpy(pictures[str(index)])[None]
-            results[row["variant"]] = sample.stored(image)[..., middle]
-        psnr = {row["variant"]: row["scans"]["held_out"][index]["psnr"] for row in chosen}
-        target = output / f"slice_{safe_name(sample.label)}.png"
-        with publish(target, overwrite=True) as hidden:
-            (drawn,) = variants_figure(
-                sample.stored(sample.image)[..., middle],
-                results,
-                sample.affine,
-                sample.units,
-                hidden.with_suffix(".png"),
-                psnr=psnr,
-            )
-            drawn.rename(hidden)
-        written.append(target)
-    return written
-
-
 def _show(console: Console, rows: Sequence[Mapping[str, Any]], budget: Budget, files: Sequence[Path]) -> None:
+    from medrecon.report.sweep import amount
+
     columns = (
         "variant", "parameters", "steps", "train (s)", "ms/image", "PSNR held out", "trained on", "gap",
         "SSIM", "MS-SSIM", "perceptual", "Pareto",

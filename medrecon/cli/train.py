@@ -1,80 +1,108 @@
-"""The verb `train`: check, start, show how far it is, and say what came of it."""
+"""The command `train`: check, start, show how far it is, and say what came of it."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from medrecon.bundle.config import find_bundle, read_training
-from medrecon.bundle.results import encoder_setting
+import typer
+
+from medrecon.cli.command import verb
+from medrecon.cli.options import Bundle, Device, EncoderWeights, HeldOut, Machines, Set
 from medrecon.cli.progress import long_work
 from medrecon.cli.session import Outcome, Session
-from medrecon.cohort.progress import duration
-from medrecon.compute.clusters import LOCAL, Place, check_cluster, count_cores, parse_options
-from medrecon.compute.devices import pick_gpus
-from medrecon.errors import ModelError, UsageError, near
-from medrecon.training.data import training_items
-from medrecon.training.launch import Launched, Training, held, launch, plan_training
-from medrecon.training.launch.attempts import Runner
-from medrecon.training.launch.batch import Batch
-from medrecon.training.launch.local import Here
-from medrecon.training.sweep.variants import parse_assignment, parse_value
+from medrecon.errors import ModelError, near
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from medrecon.training.launch import Training
 
 _LINE_EVERY = 60.0
 _BEST = re.compile(rb"Key metric: (\w+) best value: (-?[\d.]+)")
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The options of `train` that say where and how, not what: see its help."""
-
-    processes: int | None = None
-    cluster: str = LOCAL
-    nodes: int = 1
-    gpus: int | None = None
-    cluster_options: tuple[str, ...] = ()
-    restarts: int = 3
-    device: str = "auto"
-
-
-def train_bundle(
+@verb(
+    "medrecon train SCANS/ RUN/ --held-out 'ct_abdomen*'",
+    "medrecon train SCANS/ RUN/ --bundle slice_autoencoder \\\n"
+    "      --overlay adversarial --set max_epochs=20",
+    "medrecon train SCANS/ RUN/ --cluster slurm --gpus 4 \\\n"
+    "      --cluster-option partition=gpu --cluster-option walltime=12:00:00",
+)
+def train(
     session: Session,
-    scans: Path,
-    run: Path,
-    *,
-    bundle: str,
-    held_out: Sequence[str],
-    overlays: Sequence[str],
-    fixed: Sequence[str],
-    encoder_weights: Path | None,
-    asked: Asked,
+    scans: Annotated[Path, typer.Argument(metavar="SCANS", help="Folder of scans, searched to the bottom.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Folder for checkpoints, train.log and tensorboard/; in the end it is a bundle: --bundle "
+            "RUN. The same command again goes on from the last checkpoint.",
+        ),
+    ],
+    machines: Machines,
+    held_out: HeldOut = None,
+    overlay: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--overlay",
+            metavar="NAME",
+            help="A configuration of the bundle to merge after train.yaml, such as adversarial; repeatable.",
+        ),
+    ] = None,
+    fixed: Set = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            "-n",
+            min=1,
+            metavar="N",
+            rich_help_panel="Machines",
+            help="On each machine, joined by torchrun: N times the batch. Default: one for each GPU, else 1.",
+        ),
+    ] = None,
+    restarts: Annotated[
+        int,
+        typer.Option(
+            "--restarts",
+            min=0,
+            metavar="N",
+            help="How often in a row it may die without a new checkpoint: a killed process, a lost machine "
+            "or a time limit starts it again from the last one.",
+        ),
+    ] = 3,
+    bundle: Bundle = "volume_autoencoder",
+    encoder_weights: EncoderWeights = None,
+    device: Device = "auto",
 ) -> Outcome:
-    """Train a bundle, or go on.
+    """Train a bundle on your scans, here or on a cluster.
 
-    Raises:
-        UsageError: the options do not make sense together.
-        ScanError: there is no scan to train on.
-        ModelError: the bundle or a configuration cannot be used.
-        OutputError: RUN holds something else, or cannot be written.
+    What dies goes on from its last checkpoint.
     """
+    from medrecon.bundle.config import find_bundle, read_training
+    from medrecon.bundle.results import encoder_setting
+    from medrecon.cohort.progress import duration
+    from medrecon.training.data import training_items
+    from medrecon.training.launch import held, launch, plan_training
+    from medrecon.training.launch.runner import choose_runner
+    from medrecon.training.sweep.variants import parse_assignment, parse_value
+
     root = find_bundle(bundle)
-    files = [_overlay(root, name) for name in overlays]
-    settings = {name: parse_value(text) for name, text in (parse_assignment(one, "--set") for one in fixed)}
+    files = [_overlay(root, name) for name in overlay or []]
+    settings = {
+        name: parse_value(text) for name, text in (parse_assignment(one, "--set") for one in fixed or [])
+    }
     config = read_training(root, files)
     settings |= {key: str(file) for key, file in encoder_setting(config, encoder_weights, root).items()}
-    kept_out = list(held_out) or list(config.get("held_out") or [])
+    kept_out = held_out or list(config.get("held_out") or [])
     share = float(settings.get("phantom_share", config.get("phantom_share", 0.0)))
     used = training_items(scans, kept_out, share)
-    runner, processes = runner_of(asked)
+    runner, count = choose_runner(device, processes=processes, **machines.given)
     with held(run):
         training = plan_training(
             root,
@@ -83,10 +111,22 @@ def train_bundle(
             held_out=kept_out,
             overlays=files,
             settings=settings,
-            processes=processes,
-            nodes=asked.nodes,
+            processes=count,
+            nodes=machines.nodes,
         )
-        ended = _watched(session, training, runner, asked, len(used))
+        on_each = f" on each of {machines.nodes} machines" if machines.nodes > 1 else ""
+        session.say(
+            f"{len(used)} scan(s), {count} process(es){on_each}, {training.epochs} epochs; {training.log}"
+        )
+        words = partial(_words, training, training.epoch, time.monotonic())
+        with long_work(session, training.epochs, every=_LINE_EVERY, first="starting") as show:
+            ended = launch(
+                training,
+                runner,
+                restarts=restarts,
+                tick=lambda: show(training.epoch, words),
+                say=session.say,
+            )
     data: dict[str, Any] = {
         "run": str(run),
         "bundle": root.name,
@@ -105,41 +145,6 @@ def train_bundle(
         console.print(f"use it:  medrecon reconstruct INPUT OUTPUT --bundle {run}")
 
     return Outcome(data, tell)
-
-
-def _watched(session: Session, training: Training, runner: Runner, asked: Asked, scans: int) -> Launched:
-    """Run it, and show how far it is."""
-    machines = f" on each of {asked.nodes} machines" if asked.nodes > 1 else ""
-    session.say(
-        f"{scans} scan(s), {training.processes} process(es){machines}, {training.epochs} epochs; "
-        f"{training.log}"
-    )
-    words = partial(_words, training, training.epoch, time.monotonic())
-    with long_work(session, training.epochs, every=_LINE_EVERY, first="starting") as show:
-
-        def tick() -> None:
-            show(training.epoch, words)
-
-        return launch(training, runner, restarts=asked.restarts, tick=tick, say=session.say)
-
-
-def runner_of(asked: Asked) -> tuple[Runner, int]:
-    """What runs the training, and how many processes it has on each machine.
-
-    Raises:
-        UsageError: options that do not make sense together.
-    """
-    check_cluster(asked.cluster)
-    options = parse_options(asked.cluster_options, asked.cluster, asked.nodes)
-    here = asked.cluster == LOCAL
-    gpus = pick_gpus(asked.device, asked.gpus, here=here)
-    on_cpu = asked.device == "cpu" or asked.gpus == 0
-    processes = asked.processes or max(1, len(gpus))
-    if gpus and processes > len(gpus):
-        raise UsageError(f"{processes} processes for {len(gpus)} GPU(s)", remedy="each has a GPU of its own")
-    if here:
-        return Here(",".join(gpus[:processes]), count_cores()), processes
-    return Batch(Place(asked.cluster, asked.nodes, 1, gpus, options), on_cpu=on_cpu), processes
 
 
 def _overlay(root: Path, name: str) -> str:
@@ -167,6 +172,8 @@ def _figures(run: Path) -> dict[str, Any]:
 
 def _words(training: Training, begun: int, start: float) -> str:
     """How far it is, and how long it will take."""
+    from medrecon.cohort.progress import duration
+
     epoch, best = training.epoch, _best(training.log)
     text = f"epoch {epoch} of {training.epochs}" + (f", best {best}" if best else "")
     if epoch > begun:

@@ -10,13 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrecon.cli import cohort
 from medrecon.cli.app import main
-from medrecon.cli.cohort import Asked, place_of
 from medrecon.cohort.progress import Tally
 from medrecon.cohort.run import Summary
 from medrecon.cohort.studies import Plan
-from medrecon.errors import UsageError
 
 Make = Callable[..., np.ndarray]
 Run = Callable[..., tuple[int, str, str]]
@@ -58,7 +55,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[dict[str, object]]]
                 tally.add(row)
             return Summary(tuple(rows), tally, (Path(output) / "results.csv",), 61.0)
 
-        monkeypatch.setattr(cohort, "run_cohort", pretend)
+        monkeypatch.setattr("medrecon.cohort.run.run_cohort", pretend)
 
     return end
 
@@ -138,36 +135,3 @@ def test_none_went_well(run: Run, ended: Callable) -> None:
     assert run()[0] == 3
     ended([{**FAILED, "status": "partial"}])
     assert run()[0] == 8
-
-
-def test_where_the_workers_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    place, cores = place_of(Asked(workers=7, cluster="slurm", nodes=3, gpus=4), "auto")
-    assert (place.nodes, place.workers, place.accelerators, cores) == (3, 3, ("0", "1", "2"), 0)
-    assert place_of(Asked(cluster="slurm", nodes=3), "cuda")[0].accelerators == ("0",)
-    assert place_of(Asked(cluster="slurm", nodes=3), "cpu")[0].workers == 1
-    options = ("max_cpu=6", "image=lab/medrecon:1", "address=10.0.0.1", "walltime=1:30:00")
-    place, cores = place_of(Asked(cluster="kubernetes", cluster_options=options), "cpu")
-    assert cores == 6
-    assert place.address == "10.0.0.1"
-    assert place.options == {"max_cpu": 6, "image": "lab/medrecon:1", "walltime": "1:30:00"}
-    with pytest.raises(UsageError, match="GPU of its own"):
-        place_of(Asked(workers=3, cluster="slurm", gpus=2), "cuda")
-    with pytest.raises(UsageError, match="use --device cuda"):
-        place_of(Asked(cluster="slurm"), "cuda:1")
-
-
-def test_local_workers_fit_cores_memory_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cohort, "count_cores", lambda: 64)
-    monkeypatch.setattr("psutil.virtual_memory", lambda: type("M", (), {"available": 9 << 30}))
-    assert place_of(Asked(), "cpu")[0].workers == 2
-    assert place_of(Asked(workers=5), "cpu")[0].workers == 5
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    place, _ = place_of(Asked(), "auto")
-    assert (place.workers, place.accelerators) == (4, ("0", "1", "2", "3"))
-    assert place_of(Asked(gpus=2), "cuda")[0].accelerators == ("0", "1")
-    assert place_of(Asked(workers=1), "auto")[0].accelerators == ("0",)
-    assert place_of(Asked(), "cuda:2")[0].accelerators == ("2",)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7,8,9")
-    assert place_of(Asked(), "cuda:1")[0].accelerators == ("7",)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from medrecon.cli.train import Asked, runner_of
 from medrecon.compute.clusters import Place
 from medrecon.errors import UsageError
 from medrecon.training.launch.attempts import launch
 from medrecon.training.launch.batch import Batch
 from medrecon.training.launch.job import Training
+from medrecon.training.launch.runner import choose_runner
 
 SBATCH = """#!/bin/sh
 PATH=/usr/bin:/bin
@@ -117,20 +117,20 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("slurm")
 @pytest.mark.parametrize(
-    ("asked", "gpus", "hidden", "processes"),
+    ("device", "asked", "gpus", "hidden", "processes"),
     [
-        (Asked(cluster="slurm"), 0, False, 1),
-        (Asked(cluster="slurm", gpus=4), 4, False, 4),
-        (Asked(cluster="slurm", device="cuda"), 1, False, 1),
-        (Asked(cluster="slurm", device="cpu", processes=2), 0, True, 2),
-        (Asked(cluster="slurm", gpus=0), 0, True, 1),
+        ("auto", {}, 0, False, 1),
+        ("auto", {"gpus": 4}, 4, False, 4),
+        ("cuda", {}, 1, False, 1),
+        ("cpu", {"processes": 2}, 0, True, 2),
+        ("auto", {"gpus": 0}, 0, True, 1),
     ],
 )
 def test_gpus_are_hidden_only_from_those_who_want_none(
-    asked: Asked, gpus: int, hidden: bool, processes: int
+    device: str, asked: dict[str, int], gpus: int, hidden: bool, processes: int
 ) -> None:
-    runner, found = runner_of(asked)
+    runner, found = choose_runner(device, cluster="slurm", **asked)
     assert isinstance(runner, Batch)
     assert (len(runner.place.accelerators), runner.on_cpu, found) == (gpus, hidden, processes)
     with pytest.raises(UsageError, match="5 processes for 4 GPU"):
-        runner_of(Asked(cluster="slurm", gpus=4, processes=5))
+        choose_runner("auto", cluster="slurm", gpus=4, processes=5)

@@ -1,4 +1,4 @@
-"""The verbs that only look: `scans` and `compare`."""
+"""The verb `compare`: errors in the source's units, and what it refuses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from medrecon.cli.app import main
-from medrecon.cli.inspect import orientation
 
 Make = Callable[..., np.ndarray]
 
@@ -20,43 +19,6 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
         main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     return int(ended.value.code or 0), out, err
-
-
-def test_orientation() -> None:
-    assert orientation(np.diag([-1.0, -1, 2, 1])) == "LPS"
-    assert orientation(np.diag([0.5, 1, 2, 1])) == "RAS"
-    turn = np.deg2rad(20)
-    affine = np.eye(4)
-    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
-    assert orientation(affine) == "RAS, oblique 20.0 deg"
-
-
-def test_scans_lists_all_that_is_there(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, make_ct: Make, make_nifti: Make
-) -> None:
-    make_ct(tmp_path / "a", description="Chest\x1b[31m", seed=1)
-    make_ct(tmp_path / "b", description="gap", seed=2, leave_out=2)
-    make_nifti(tmp_path / "t1.nii.gz")
-    (tmp_path / "notes.txt").write_text("hello")
-    code, out, err = run(capsys, "scans", tmp_path, "--json")
-    assert (code, err) == (0, "")
-    data = json.loads(out)
-    assert {tuple(scan["shape"]) for scan in data["scans"]} == {(20, 24, 6), (18, 16, 10)}
-    ct = next(scan for scan in data["scans"] if scan["modality"] == "CT")
-    assert (ct["units"], ct["files"], ct["spacing"]) == ("HU", 6, [0.7, 0.8, 2.5])
-    assert [fault["exit_code"] for fault in data["refused"]] == [3]
-    assert [item["path"] for item in data["left_out"]] == [str(tmp_path / "notes.txt")]
-    code, out, err = run(capsys, "scans", tmp_path)
-    assert (code, err) == (0, "")
-    assert "20x24x6" in out
-    assert "notes.txt" in out
-    assert "\x1b" not in out
-
-
-def test_scans_where_there_is_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    code, out, err = run(capsys, "scans", tmp_path / "nowhere")
-    assert (code, out) == (3, "")
-    assert err.count("\n") == 1
 
 
 def test_compare_a_scan_with_itself(

@@ -1,11 +1,11 @@
-"""The work of the verb `invert`: a network to look into, and the images that it sees something in."""
+"""Slices or a volume of one scan, optimised until a network sees in them what it saw in the scan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,15 +13,15 @@ from monai.data import MetaTensor
 
 from medrecon import __version__
 from medrecon.blocks.weights import digest
-from medrecon.bundle.config import Bundle
 from medrecon.bundle.workflow import rates_of
-from medrecon.errors import UsageError
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
-from medrecon.inversion import ImageOptimiser
-from medrecon.inversion.optimise import Outcome
 from medrecon.io import Derivation, Scan, read_scan
 from medrecon.reconstructor import Reconstructor
 from medrecon.transforms import ScanIntensity
+
+if TYPE_CHECKING:
+    from medrecon.inversion import ImageOptimiser
+    from medrecon.inversion.optimise import Outcome
 
 Tick = Callable[[int, int], None]
 
@@ -87,46 +87,6 @@ class Model:
             )
             for result in results
         }
-
-
-def open_model(
-    encoder: str | None,
-    weights: Path | None,
-    arguments: str | None,
-    start: str | None,
-    settings: Settings,
-    device: torch.device,
-) -> Model:
-    """Build the encoder, or take a bundle's with the decoder to begin with.
-
-    Raises:
-        UsageError: both or none of them is named.
-        ModelError: one of them cannot be used.
-    """
-    if (encoder is None) == (start is None):
-        raise UsageError(
-            "which network? --encoder names one, --start a bundle with an encoder and a decoder",
-            remedy="give one of the two",
-        )
-    decoder = None
-    if start is not None:
-        overrides: dict[str, Any] = {"device": device}
-        if weights is not None:
-            overrides["encoder_weights"] = weights
-        bundle = Bundle.open(start, overrides)
-        built = bundle.build("network")
-        looked_into, decoder = built.encoder, built.inversion
-        name = f"{bundle.name} {bundle.version}".strip() + " from its decoder's image"
-    else:
-        from medrecon.encoders.build import build_encoder
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)  # of random weights, where none are given
-            looked_into = build_encoder(str(encoder), weights=weights, arguments=arguments)
-        name = f"{encoder} from grey"
-    looked_into = looked_into.to(device).eval()
-    inversion = ImageOptimiser(looked_into, start=decoder, **settings.given()).to(device)
-    return Model(Reconstructor(looked_into, inversion, mixed_precision=False), name, settings, weights)
 
 
 def optimise_slices(

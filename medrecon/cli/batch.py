@@ -1,0 +1,105 @@
+"""Scan after scan: finding them, and going on when one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from medrecon.cli.faults import PARTIAL, Fault, fault_of
+from medrecon.cli.options import ManyScans
+from medrecon.cli.session import Session
+
+if TYPE_CHECKING:
+    from medrecon.io.scan import Found, Scan
+
+Done = TypeVar("Done")
+
+
+def find_asked(source: Path, reading: ManyScans) -> Found:
+    """The scans of a source, read as asked for.
+
+    Raises:
+        ScanError: nothing can be read, or series lie side by side and one must be chosen.
+        UsageError: the options do not suit the scans.
+    """
+    from medrecon.io import find_scans
+    from medrecon.io.choices import refuse_mixed, with_hu
+
+    found = find_scans(source, **reading.options)
+    if not reading.all_series:
+        refuse_mixed(found)
+    return replace(found, scans=tuple(with_hu(scan) if reading.hu else scan for scan in found.scans))
+
+
+def say_notes(session: Session, found: Found) -> None:
+    """Say what was noticed about the scans' headers."""
+    for scan in found.scans:
+        for note in scan.notes:
+            session.say(f"note: {scan.path}: {note}")
+
+
+def one_by_one(
+    session: Session, found: Found, work: Callable[[Scan, str], Done]
+) -> tuple[list[Done], list[Fault]]:
+    """Do the work on each scan, and complain of those that are refused or fail.
+
+    Args:
+        session: where words go.
+        found: the scans.
+        work: gets a scan and what to call it, "2/3 t1.nii.gz".
+
+    Returns:
+        What came of the scans that went well, and the faults of the others.
+
+    Raises:
+        Exception: what the work on the only scan raised.
+    """
+
+    def attempts() -> Iterator[tuple[Scan, Done | Exception]]:
+        for number, scan in enumerate(found.scans, start=1):
+            try:
+                yield scan, work(scan, label_of(number, found))
+            except Exception as error:
+                yield scan, error
+
+    return tell_each(session, found, attempts())
+
+
+def label_of(number: int, found: Found) -> str:
+    """What to call one of the scans, counted from 1: "2/3 t1.nii.gz"."""
+    return f"{number}/{len(found.scans)} {found.scans[number - 1].path.name}"
+
+
+def tell_each(
+    session: Session, found: Found, outcomes: Iterable[tuple[Scan, Done | Exception]]
+) -> tuple[list[Done], list[Fault]]:
+    """Complain of scans that are refused or fail, as they come; the rest as `one_by_one`."""
+    done: list[Done] = []
+    failures: list[Fault] = []
+    for refusal in found.refused:
+        failures.append(fault_of(refusal))
+        session.complain(failures[-1], refusal)
+    for scan, outcome in outcomes:
+        if not isinstance(outcome, Exception):
+            done.append(outcome)
+            continue
+        if len(found.scans) == 1 and not found.refused:
+            raise outcome
+        fault = fault_of(outcome)
+        failures.append(fault if fault.path is not None else replace(fault, path=str(scan.path)))
+        session.complain(failures[-1], outcome)
+    return done, failures
+
+
+def left_out_data(found: Found) -> list[dict[str, Any]]:
+    """What was no part of a scan, for `--json`."""
+    return [{"path": str(item.path), "reason": item.reason} for item in found.left_out]
+
+
+def exit_code(any_done: bool, failures: list[Fault]) -> int:
+    """0 when all went well, 8 when some did, and when none did the code of the first failure."""
+    if not failures:
+        return 0
+    return PARTIAL if any_done else failures[0].exit_code

@@ -1,0 +1,104 @@
+"""From a function to a command: groups of options laid open, `--json` added, help that fits 80 columns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Annotated, Any, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+
+from medrecon.cli.session import Outcome, Session
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
+]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command as Typer takes it.
+
+    Attributes:
+        name: what is typed.
+        run: its parameters are the options; it ends by `typer.Exit`.
+        epilog: what stands below the options: how long it takes, and examples.
+    """
+
+    name: str
+    run: Callable[..., None]
+    epilog: str
+
+
+def verb(*examples: str, takes: str = "") -> Callable[[Callable[..., Outcome]], Verb]:
+    """Make a verb of a function that does its work.
+
+    A parameter of type `Session` gets the session. One whose type is a dataclass becomes an option for each
+    of its fields, and the function gets the object. All others are options and arguments, as for Typer.
+
+    Args:
+        examples: command lines, each shown on lines of its own.
+        takes: how long it takes, where that is minutes.
+    """
+
+    def decorate(work: Callable[..., Outcome]) -> Verb:
+        paragraphs = [f"Time: {takes}"] if takes else []
+        paragraphs += ["Examples:", "\b\n" + "\n".join(f"  {line}" for line in examples)] if examples else []
+        return Verb(work.__name__, _as_typer_has_it(work), "\n\n".join(paragraphs))
+
+    return decorate
+
+
+def _as_typer_has_it(work: Callable[..., Outcome]) -> Callable[..., None]:
+    hints = get_type_hints(work, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("ctx", keyword, annotation=typer.Context)]
+    groups: dict[str, type[Any]] = {}
+    sessions = []
+    for name, parameter in inspect.signature(work).parameters.items():
+        kind = hints[name]
+        if kind is Session:
+            sessions.append(name)
+        elif is_dataclass(kind) and isinstance(kind, type):
+            groups[name] = kind
+            kinds = get_type_hints(kind, include_extras=True)
+            parameters += [
+                inspect.Parameter(each.name, keyword, default=each.default, annotation=kinds[each.name])
+                for each in fields(kind)
+            ]
+        else:
+            parameters.append(parameter.replace(kind=keyword, annotation=kind))
+    parameters.append(inspect.Parameter("as_json", keyword, default=False, annotation=Json))
+
+    def run(ctx: typer.Context, as_json: bool, **given: Any) -> None:
+        session: Session = ctx.obj
+        session.json = as_json
+        given |= dict.fromkeys(sessions, session)
+        for name, kind in groups.items():
+            given[name] = kind(**{each.name: given.pop(each.name) for each in fields(kind)})
+        session.run(lambda: work(**given))
+
+    run.__name__, run.__doc__ = work.__name__, work.__doc__
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    vars(run)["__signature__"] = inspect.Signature(parameters)
+    return run
+
+
+class GroupedCommand(TyperCommand):
+    """Lists its options under the headings that they name as `rich_help_panel`, the others first."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write them; whatever must be typed stands whole, on a line of its own where it is long."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                heading = getattr(parameter, "rich_help_panel", None) or kind
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)

@@ -1,0 +1,71 @@
+"""The command `compare`: a reconstruction against its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medrecon.cli.command import verb
+from medrecon.cli.options import OneScan
+from medrecon.cli.scans import orientation, scan_data
+from medrecon.cli.session import Outcome
+from medrecon.cli.tables import table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@verb("medrecon compare CT_SERIES/ CT_level3/", "medrecon compare ct.nii.gz ct_level3.nii.gz --hu")
+def compare(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The scan to compare with.")],
+    recon: Annotated[Path, typer.Argument(metavar="RECON", help="Its reconstruction.")],
+    reading: OneScan,
+) -> Outcome:
+    """Measure the error of a reconstruction: MAE, PSNR, SSIM.
+
+    Both must lie on the same grid. Errors are in HU, or in the source's units. The options are SOURCE's;
+    --hu holds for both.
+    """
+    from medrecon.evaluation import compare_geometry, fidelity
+    from medrecon.io import find_one, read_scan
+    from medrecon.io.choices import with_hu
+    from medrecon.io.scan import ScanError
+
+    first = find_one(source, **reading.options)
+    if reading.hu:
+        first = with_hu(first)
+    second = find_one(recon)
+    differences = compare_geometry(first.affine, first.shape, second.affine, second.shape)
+    if differences:
+        raise ScanError(
+            f"its grid is not that of {source}: {'; '.join(differences)}",
+            path=recon,
+            remedy="resample one onto the other first, voxels cannot be compared as they are",
+        )
+    measured = fidelity(read_scan(first), read_scan(second), units=first.units, spacing=first.spacing)
+    data = {
+        "source": scan_data(first),
+        "recon": scan_data(second),
+        "geometry": "equal",
+        "identical": measured.max_error == 0,
+        **measured.to_dict(),
+    }
+    units = first.units or "source units"
+    low, high = measured.data_range
+
+    def show(console: Console) -> None:
+        shape = "x".join(str(size) for size in first.shape)
+        console.print(f"geometry: equal ({shape}, {orientation(first.affine)})")
+        rows = [
+            (f"MAE ({units})", f"{measured.mae:.4g}"),
+            (f"RMSE ({units})", f"{measured.rmse:.4g}"),
+            (f"bias ({units})", f"{measured.bias:.4g}"),
+            (f"largest error ({units})", f"{measured.max_error:.4g}"),
+            (f"PSNR (dB, over {low:g} to {high:g} {units})", f"{measured.psnr:.2f}"),
+            ("SSIM", f"{measured.ssim:.4f}"),
+        ]
+        console.print(table(("measure", "value"), rows, right=("value",)))
+
+    return Outcome(data, show)
