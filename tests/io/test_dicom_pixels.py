@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 
 from medrecon.io import ScanError, find_one, read_scan
 from medrecon.io.dicom.reading.codecs import split_frames, to_stored
-from medrecon.io.dicom.reading.sandbox import run_limited
 
 Make = Callable[..., np.ndarray]
 
@@ -224,36 +221,6 @@ def test_a_file_that_changes_is_refused(syntax: str, tmp_path: Path, make_series
         stream.write(b"\0\0")
     with pytest.raises(ScanError, match="changed while it was read"):
         read_scan(scan)
-
-
-PROGRAMS = {
-    "CPU time": ("while True:\n    pass", r"took more than (1 s of CPU time|4 s)"),
-    "time": ("import time\ntime.sleep(60)", "took more than 4 s"),
-    "memory": ("x = bytearray(1 << 34)", "decoding failed: MemoryError"),
-    "crash": ("import os\nos.abort()", r"crashed \(signal 6\)"),
-    "silence": ("", "no message"),
-}
-
-
-@pytest.mark.parametrize("fault", PROGRAMS)
-def test_limits_of_the_child(fault: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAMS[fault][0])
-    start = time.monotonic()
-    with pytest.raises(ScanError, match=PROGRAMS[fault][1]):
-        run_limited(str(program), {}, path=Path("scan"), seconds=1 if "time" in fault else 15, memory=1 << 30)
-    assert time.monotonic() - start < 40
-
-
-def test_the_child_imports_nothing_of_the_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "json.py").write_text("raise SystemExit('hijacked')")
-    program = tmp_path / "program.py"
-    program.write_text("import sys\nsys.stdout.write('{}')")
-    monkeypatch.chdir(tmp_path)
-    assert run_limited(str(program), {}, path=Path("scan"), seconds=30, memory=1 << 30) == {}
-    assert sys.path
 
 
 def test_split_frames_by_table_number_and_markers() -> None:

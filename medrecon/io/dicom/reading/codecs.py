@@ -7,6 +7,7 @@ broken or hostile stream costs the child, not the run.
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 from collections.abc import Iterator
@@ -171,16 +172,23 @@ class Broken(Exception):
 
 
 def main(job: dict[str, Any]) -> None:
-    """Decode the frames of a job into one raw file, in order; the codecs run in threads."""
+    """Decode the frames of a job to stdout, in order, in threads. The answer goes to stderr."""
     answer: dict[str, Any] = {"done": True}
-    with Path(job["output"]).open("wb") as out, ThreadPoolExecutor(job["threads"]) as pool:
+    out = sys.stdout.buffer
+    with ThreadPoolExecutor(job["threads"]) as pool:
         try:
             for frames in pool.map(decode_file, job["files"]):
                 out.writelines(frames)
+            out.flush()
         except Broken as error:
             pool.shutdown(cancel_futures=True)
             answer = {"path": error.args[0], "error": error.args[1]}
-    sys.stdout.write(json.dumps(answer))
+        except OSError as error:
+            pool.shutdown(cancel_futures=True)
+            answer = {"full": error.strerror}
+    sys.stderr.write(f"\n{json.dumps(answer)}\n")
+    sys.stderr.flush()
+    os._exit(0)  # what is left in stdout's buffer could fail once more
 
 
 if __name__ == "__main__":

@@ -30,21 +30,27 @@ NAMES = {tag: name for name, tag in WANTED.items()}
 WANTED_TAGS = frozenset(NAMES)
 LONG_TEXTS = frozenset((0x00081030, 0x0008103E, 0x00100010))
 """Descriptions and names: for people to read, so that a value of absurd length is cut and not refused."""
+BINARY = frozenset(
+    WANTED[name]
+    for name in (
+        "DiffusionBValue",
+        "DiffusionGradientOrientation",
+        "SamplesPerPixel",
+        "PlanarConfiguration",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+    )
+)
+"""Attributes whose values are numbers in binary; those of all others are text."""
 NUMERIC = frozenset((b"FD", b"FL", b"SL", b"SS", b"SV", b"UL", b"US", b"UV"))
-SEQUENCE_OR_BYTES = frozenset((b"AT", b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ"))
-BINARY = {
-    "DiffusionBValue": "FD",
-    "DiffusionGradientOrientation": "FD",
-    "SamplesPerPixel": "US",
-    "PlanarConfiguration": "US",
-    "Rows": "US",
-    "Columns": "US",
-    "BitsAllocated": "US",
-    "BitsStored": "US",
-    "HighBit": "US",
-    "PixelRepresentation": "US",
-}
-"""Attributes whose values are no text, and their value representation."""
+TEXT = (SHORT | LONG) - NUMERIC - {b"AT", b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ"}
+UNKNOWN = frozenset((b"UN", b""))
+"""No value representation, or none that says anything."""
+ALLOWED = {tag: (NUMERIC if tag in BINARY else TEXT) | UNKNOWN for tag in NAMES}
 MAX_REST = 64 << 20
 """Bytes that may follow the pixel data: padding, signatures."""
 MAX_SWELL = 4
@@ -138,16 +144,17 @@ def _data_set(window: Window, start: int, header: Header) -> None:
 
 def _check_kinds(header: Header, kinds: dict[int, bytes]) -> None:
     """The values that are kept are of the kind and the length that their attributes allow."""
+    for tag, vr in kinds.items():
+        if vr not in ALLOWED[tag]:
+            raise HeaderFault(f"{NAMES[tag]} has the value representation {vr.decode()}")
+    if max(map(len, header.values.values()), default=0) <= MAX_VALUE:
+        return
     for tag, value in header.values.items():
-        name, vr = NAMES[tag], kinds[tag]
-        wrong = SEQUENCE_OR_BYTES if name in BINARY or tag in LONG_TEXTS else SEQUENCE_OR_BYTES | NUMERIC
-        if vr in wrong or (name in BINARY and vr[:1] not in (b"", *(v[:1] for v in NUMERIC))):
-            raise HeaderFault(f"{name} has the value representation {vr.decode()}")
         if len(value) > MAX_VALUE:
             if tag not in LONG_TEXTS:
-                raise HeaderFault(f"{name} is longer than {MAX_VALUE} bytes")
+                raise HeaderFault(f"{NAMES[tag]} is longer than {MAX_VALUE} bytes")
             header.values[tag] = value[:64]
-            header.notes += (f"{name} is longer than {MAX_VALUE} bytes: cut",)
+            header.notes += (f"{NAMES[tag]} is longer than {MAX_VALUE} bytes: cut",)
 
 
 def _check_class(header: Header) -> None:
