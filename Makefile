@@ -1,30 +1,40 @@
-# make demo | make test | make lint: each makes .venv with pip if it is not there yet.
+# make demo | make test | make lint | make docs: each makes .venv with pip if it is not there yet.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# one process of tests for each core, but no more than eight: each takes 1 GB
+PARALLEL := -n auto --maxprocesses 8
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo test test-slow test-all lint docs clean
 
 help:
 	@echo "make demo   reconstruct the sample CT and MR from each layer; results in demo_output/"
 	@echo "make test   the tests, without the slow ones"
+	@echo "make test-slow   the slow ones"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   the documentation, in docs/_build/html"
 
 demo: $(READY)
 	$(BIN)/medrecon demo demo_output --overwrite
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL) -m slow
+
+test-all: $(READY)
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 # torch comes first: the rest then takes the one that is there.
 $(READY): pyproject.toml constraints.txt
@@ -37,5 +47,9 @@ $(VENV)/.lint: $(READY)
 	$(PIP) -e ".[dev]" -c constraints.txt
 	touch $@
 
+$(VENV)/.docs: $(READY)
+	$(PIP) -e ".[docs]" -c constraints.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo_output
+	rm -rf $(VENV) demo_output docs/_build
