@@ -36,8 +36,7 @@ def check(source: Path, output: Path, bad: int) -> dict[str, Any]:
     Returns:
         The counts, and the memory of the workers in MiB.
     """
-    with (output / "results.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(output)
     good = [row for row in rows if row["status"] == "done"]
     others = [row["source"] for row in rows if row["status"] != "done"]
     studies = {path.name for path in source.iterdir()}
@@ -70,6 +69,15 @@ def _memory(rows: Iterable[Row]) -> dict[str, Any]:
         "memory_growth_mib": max(growth, default=None),
         "memory_mib": [min(every, default=None), max(every, default=None)],
     }
+
+
+def read_rows(output: Path) -> list[Row]:
+    """The table of a run, with the name of each study's source from the table beside the output."""
+    tables = []
+    for table in (output / "results.csv", output.with_name(f"{output.name}.sources.csv")):
+        with table.open(encoding="utf-8", newline="") as file:
+            tables.append({row["study"]: row for row in csv.DictReader(file)})
+    return [{**row, "source": tables[1][study]["source"]} for study, row in tables[0].items()]
 
 
 def _compared(good: Iterable[Row], source: Path, output: Path) -> str:

@@ -9,7 +9,6 @@ second. What counts is the second half of the run against the first.
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 
 import psutil
 from cohort import finish, start
-from cohort_checks import check
+from cohort_checks import check, read_rows
 from cohort_studies import make_studies
 from common import markdown, parser_for, write_json
 
@@ -71,8 +70,7 @@ def halves(samples: dict[int, list[Sample]]) -> dict[str, Any]:
 
 def after_studies(table: Path) -> dict[str, list[float]]:
     """The most memory in MiB that any worker held after a small and after a large study, in either half."""
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["status"] == "done"]
+    rows = [row for row in read_rows(table.parent) if row["status"] == "done"]
     rows.sort(key=lambda row: row["source"])
     found: dict[str, list[float]] = {}
     for kind in ("small", "large"):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -15,6 +12,7 @@ from typing import Any
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores, from_json, to_json
 from medrecon.io.files.publish import check_free, publish
+from medrecon.io.files.table import csv_text, finite
 from medrecon.io.scan import ScanError
 
 METRICS, TABLE, PAGE, SCENE = "metrics.json", "metrics.csv", "report.html", "review.mrb"
@@ -80,16 +78,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows under all of their columns; what is None, infinite or NaN stays empty.
-
-    A file name that is not Unicode stands there with its strange bytes as escapes.
-    """
-    columns = dict.fromkeys(column for row in rows for column in row)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    """Write rows under all of their columns, see `csv_text`."""
+    path.write_text(csv_text(rows), encoding="utf-8", newline="")
 
 
 def can_write_parquet() -> bool:
@@ -129,11 +119,6 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return finite(value)
-
-
-def finite(value: Any) -> Any:
-    """The value, or None for what tables and JSON cannot hold."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_scores(folder: Path) -> list[ScanScores]:

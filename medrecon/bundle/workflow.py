@@ -181,7 +181,7 @@ def rates_of(network: Reconstructor, results: Sequence[str]) -> dict[str, float 
 
 
 def scan_labels(scans: Sequence[Scan]) -> dict[str, str]:
-    """Scan key -> what a table calls the scan: its description without an identity, and its key."""
+    """Scan key -> what a table calls the scan: modality, body part and key, see `scan_label`."""
     return {scan.key: scan_label(scan) for scan in scans}
 
 

@@ -151,7 +151,7 @@ def _outcome(session: Session, summary: Summary) -> Outcome:
 
     def show(console: Console) -> None:
         if failures:
-            rows = [(row["source"], row["status"], row.get("reason")) for row in failures[:_SHOWN]]
+            rows = [(row["study"], row["status"], row.get("reason")) for row in failures[:_SHOWN]]
             console.print(table(("study", "", "why"), rows))
             if len(failures) > _SHOWN:
                 console.print(f"and {len(failures) - _SHOWN} more")

@@ -202,7 +202,7 @@ class Engine:
             }
         if type(error).__module__.startswith("parsl."):
             raise _Broken(" ".join(str(error).split())[:500] or type(error).__name__)
-        return {**counted, "status": FAILED, **failure(self.explain(error))}
+        return {**counted, "status": FAILED, **failure(self.explain(error), [study.path])}
 
 
 class _Watch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import socket
 import threading
@@ -24,6 +25,11 @@ _RUN, _PULSES = "run", "pulses"
 _SUPERSEDED = 75
 
 
+def host_code() -> str:
+    """Tells this machine from others, without its name: what workers write is handed on with the results."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
 @dataclass(frozen=True)
 class Lease:
     """The run that a worker belongs to; as written in its folder, so that a worker can tell when it is over.
@@ -31,7 +37,7 @@ class Lease:
     Attributes:
         state: the hidden folder of the run.
         token: differs for each run.
-        host: where it runs; `process` and `born` name its process there.
+        host: code of the machine where it runs; `process` and `born` name its process there.
     """
 
     state: Path
@@ -44,7 +50,7 @@ class Lease:
     def of_this_process(cls, state: Path) -> Lease:
         """A new lease, written down."""
         born = psutil.Process().create_time()
-        lease = cls(state, uuid.uuid4().hex, socket.gethostname(), os.getpid(), born)
+        lease = cls(state, uuid.uuid4().hex, host_code(), os.getpid(), born)
         (state / _PULSES).mkdir(exist_ok=True)
         (state / _RUN).write_text(lease.token, encoding="ascii")
         return lease
@@ -74,7 +80,7 @@ class Lease:
                 return False
         except OSError:
             return False
-        if self.host != socket.gethostname():
+        if self.host != host_code():
             return True
         try:
             return psutil.Process(self.process).create_time() == self.born
@@ -104,7 +110,7 @@ class Pulse:
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
         self.busy = False
-        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self.name = f"{host_code()}-{os.getpid()}"
         self._seen, self._since = lease.renewed(), time.monotonic()
 
     def start(self) -> Pulse:

@@ -16,11 +16,12 @@ from medrecon.cohort.progress import Tally
 from medrecon.cohort.records import STATE, Ledger
 from medrecon.cohort.settings import Settings, examine, fingerprint
 from medrecon.cohort.studies import Plan, Study
-from medrecon.cohort.table import write_table
+from medrecon.cohort.table import SOURCES, write_table
 from medrecon.cohort.work import DONE, Explain, Job
 from medrecon.compute.clusters import Place, check_cluster
 from medrecon.errors import OutputError
-from medrecon.io.files.publish import publish
+from medrecon.io.files.atomic import write_whole
+from medrecon.io.files.sources import write_rows
 
 ABOUT = "cohort.json"
 """What the results of an output folder have in common."""
@@ -67,7 +68,8 @@ def run_cohort(
 
     Args:
         plan: the studies.
-        output: gets a folder for each study, results.csv and cohort.json.
+        output: gets a folder for each study, results.csv and cohort.json; beside it `OUTPUT.sources.csv`
+            tells which study is which source, for its owner alone.
         settings: as the user gave them.
         place: where the workers run.
         explain: puts an exception into words.
@@ -94,13 +96,14 @@ def run_cohort(
         job = Job(settings, ledger.output, ledger.settings, lease, cores)
         engine = Engine(place, job, explain, retries=retries, folder=ledger.state / "engine")
         _write_about(ledger, settings)
+        write_rows(ledger.output, [vars(study) | {"study": study.id} for study in plan.studies], SOURCES)
         order = {study.id: number for number, study in enumerate(plan.studies)}
         tally, rows = Tally(len(plan.studies)), {}
         saved = time.monotonic()
 
         def ended(study: Study, row: dict[str, Any]) -> None:
             nonlocal saved
-            rows[study.id] = {**row, "source": study.source, "kept": bool(row.get("kept"))}
+            rows[study.id] = {**row, "kept": bool(row.get("kept"))}
             tally.add(row)
             if time.monotonic() - saved > _SAVE:
                 write_table(ledger.output, rows.values())
@@ -148,5 +151,4 @@ def _write_about(ledger: Ledger, settings: Settings) -> None:
         "layers": list(settings.layers or ()),
         "format": settings.output_format,
     }
-    with publish(ledger.output / ABOUT, overwrite=True) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_whole(ledger.output / ABOUT, json.dumps(content, indent=1) + "\n")

@@ -24,6 +24,7 @@ class Settings:
         output_format: "same", "dicom" or "nifti".
         hu: values of NIfTI, NRRD and MHA are HU.
         all_series: take every series of a folder in which several lie side by side.
+        names_from_source: outputs within a study are named after the source's description.
         options: of `medrecon.io.find_scans`.
     """
 
@@ -34,6 +35,7 @@ class Settings:
     output_format: str = "same"
     hu: bool = False
     all_series: bool = False
+    names_from_source: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -78,6 +80,7 @@ def fingerprint(settings: Settings) -> str:
         "format": settings.output_format,
         "hu": settings.hu,
         "all_series": settings.all_series,
+        "names_from_source": settings.names_from_source,
         "options": {k: v for k, v in settings.options.items() if v is not None and v is not False},
         "bundle": {path.relative_to(root).as_posix(): hash_file(path) for path in files},
         "encoder": settings.encoder_weights and hash_file(settings.encoder_weights),

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from medrecon.errors import OutputError, UsageError
 from medrecon.io.collect import VOLUME_NAME
-from medrecon.io.files.names import safe_name
 from medrecon.io.scan import ScanError
 
 PATH_COLUMN = "path"
@@ -24,7 +23,7 @@ class Study:
     """One unit of work: a folder (searched to the bottom) or a scan file.
 
     Attributes:
-        id: the name of its folder in the output. A folder's own name may be a patient's and is left out.
+        id: the name of its folder in the output. A source's own name may be a patient's and is left out.
         path: where it is.
         source: how the user's input names it, for the table.
     """
@@ -96,7 +95,7 @@ def _of_folder(folder: Path) -> tuple[list[Study], list[str]]:
             )
         else:
             others.append(entry.name)
-    said = f"{len(others)} file(s) are no study, such as {others[0]}" if others else ""
+    said = f"{len(others)} file(s) of the folder are no study" if others else ""
     return studies, [said] if said else []
 
 
@@ -135,9 +134,7 @@ def _study(path: Path, source: str) -> Study:
     """The id is the hash of where the study is, so that a later run knows it again."""
     path = _absolute(path)
     digits = hashlib.sha256(os.fsencode(path)).hexdigest()[:_DIGITS]
-    volume = VOLUME_NAME.search(path.name.lower())
-    name = safe_name(path.name[: volume.start()]) if volume else "study"
-    return Study(f"{name}_{digits}", path, source)
+    return Study(f"study_{digits}", path, source)
 
 
 def _absolute(path: Path) -> Path:

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from medrecon.atlas.output import can_write_parquet, write_csv, write_parquet
+from medrecon.atlas.output import can_write_parquet, write_parquet
+from medrecon.io.files.atomic import write_whole
 from medrecon.io.files.publish import publish
+from medrecon.io.files.table import csv_text
 
 TABLE, PARQUET = "results.csv", "results.parquet"
 
 COLUMNS: dict[str, type] = {
     "study": str,
-    "source": str,
     "status": str,
     "kept": bool,
     "scans": int,
@@ -32,9 +33,11 @@ COLUMNS: dict[str, type] = {
     "remedy": str,
     "notes": str,
 }
-"""Name -> type; a value may be missing. `study` is the folder in the output, `source` the input's own name
-for it, `kept` done by an earlier run; `gpu` the one that its worker was pinned to, `memory_mib` what the
-worker held when it was done."""
+"""Name -> type; a value may be missing. `study` is the folder in the output, `kept` done by an earlier run;
+`gpu` the one that its worker was pinned to, `memory_mib` what the worker held when it was done."""
+
+SOURCES = ("study", "source", "path")
+"""What `OUTPUT.sources.csv` has of each study: the input's own name for it, and where it is."""
 
 
 def write_table(output: Path, rows: Iterable[Mapping[str, Any]]) -> list[Path]:
@@ -52,8 +55,7 @@ def write_table(output: Path, rows: Iterable[Mapping[str, Any]]) -> list[Path]:
     """
     lines = [{name: row.get(name) for name in COLUMNS} for row in rows]
     table, parquet = output / TABLE, output / PARQUET
-    with publish(table, overwrite=True) as part:
-        write_csv(part, lines)
+    write_whole(table, csv_text(lines, list(COLUMNS)))
     if not can_write_parquet():
         parquet.unlink(missing_ok=True)
         return [table]

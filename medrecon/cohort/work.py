@@ -6,21 +6,22 @@ import contextlib
 import ctypes
 import os
 import shutil
-import socket
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
 
-from medrecon.cohort.heartbeat import Lease, Pulse
+from medrecon.cohort.heartbeat import Lease, Pulse, host_code
 from medrecon.cohort.records import Ledger, source_stamp
 from medrecon.cohort.settings import Settings
 from medrecon.cohort.studies import Study
 from medrecon.errors import MedreconError, OutOfMemoryError
+from medrecon.io.files.names import hiding
+from medrecon.io.files.walk import walk
 
 DONE, PARTIAL, FAILED = "done", "partial", "failed"
 _THREADS = (
@@ -101,13 +102,22 @@ def run_study(study: Study, job: Job, explain: Explain) -> dict[str, Any]:
             if told.exit_code == OutOfMemoryError.exit_code:
                 _kept.pop("network", None)
                 raise MemoryRanOut(told.message, path=study.path, remedy=told.remedy) from None
-            row = {"status": FAILED, **failure(told), **_costs(start)}
+            row = {"status": FAILED, **failure(told, _names(study.path)), **_costs(start)}
     return {"study": study.id, **row}
 
 
-def failure(told: Told) -> dict[str, Any]:
-    """The columns of the table that tell why a study failed."""
-    return {"exit_code": told.exit_code, "reason": told.message, "remedy": told.remedy}
+def failure(told: Told, sources: Iterable[Path] = ()) -> dict[str, Any]:
+    """The columns of the table that tell why a study failed, without the names of its files."""
+    hide = hiding(sources)
+    return {"exit_code": told.exit_code, "reason": hide(told.message), "remedy": hide(told.remedy)}
+
+
+def _names(path: Path) -> list[Path]:
+    """A study's files, as far as they can be listed."""
+    try:
+        return [path, *(item for item in walk(path) if isinstance(item, Path))]
+    except (OSError, MedreconError):
+        return [path]
 
 
 def share_cores(cores: int = 0) -> int:
@@ -155,7 +165,7 @@ def _costs(start: tuple[float, float]) -> dict[str, Any]:
     return {
         "seconds": round(time.perf_counter() - start[0], 3),
         "cpu_seconds": round(time.process_time() - start[1], 3),
-        "worker": f"{socket.gethostname()}:{os.getpid()}",
+        "worker": f"{host_code()}:{os.getpid()}",
         "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "") if _is_pinned() else "",
         "memory_mib": round(psutil.Process().memory_info().rss / 2**20, 1),
     }
@@ -182,12 +192,13 @@ def _make(study: Study, job: Job, made: Path, explain: Explain) -> dict[str, Any
     settings = job.settings
     from medrecon.inference.pipeline import Pipeline
     from medrecon.io import find_scans
-    from medrecon.io.choices import refuse_mixed, with_hu
+    from medrecon.io.choices import named_from_source, refuse_mixed, with_hu
     from medrecon.io.files.names import result_names
 
     found = find_scans(study.path, **settings.options)
     if not settings.all_series:
         refuse_mixed(found)
+    found = named_from_source(found) if settings.names_from_source else found
     scans = [with_hu(scan) if settings.hu else scan for scan in found.scans]
     results = list(settings.layers or ())
     alone = len(scans) == 1 and len(results) == 1
@@ -219,6 +230,7 @@ def _make(study: Study, job: Job, made: Path, explain: Explain) -> dict[str, Any
         told.append(fault)
     notes = [note for scan in scans for note in scan.notes]
     notes += [note for record in records for note in record.notes]
+    hide = hiding(path for scan in scans for path in scan.files)
     row: dict[str, Any] = {
         "status": (PARTIAL if told else DONE) if records else FAILED,
         "scans": len(records),
@@ -226,10 +238,10 @@ def _make(study: Study, job: Job, made: Path, explain: Explain) -> dict[str, Any
         "results": sum(len(record.outputs) for record in records),
         "voxels": sum(_volume(record.scan.shape) for record in records),
         "network_seconds": round(sum(record.network_seconds for record in records), 3),
-        "notes": " | ".join(dict.fromkeys(notes)),
+        "notes": " | ".join(dict.fromkeys(map(hide, notes))),
     }
     if told:
-        row |= failure(told[0])
+        row |= failure(told[0], _names(study.path))
     if records:
         pipeline.write_manifest(place, left_out=found.left_out, refused=found.refused)
     return row

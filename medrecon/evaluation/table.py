@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from medrecon.errors import OutputError
 from medrecon.io.files.atomic import write_whole
+from medrecon.io.files.table import csv_text
 
 COLUMNS = (
     "scan",
@@ -68,12 +67,8 @@ class FidelityTable:
         """
         self.rows.extend(dict(row) for row in rows)
         content = {**self.facts, "results": self.rows, "summary": self.summary()}
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
         write_whole(self.json, json.dumps(content, indent=2, allow_nan=False) + "\n")
-        write_whole(self.csv, table.getvalue())
+        write_whole(self.csv, csv_text(self.rows, COLUMNS))
 
     def summary(self) -> list[dict[str, Any]]:
         """For each result: number of scans, and mean and worst of the PSNR (dB) and SSIM that are finite."""

@@ -18,7 +18,7 @@ def plan_features(scans: Sequence[Scan], output: str | Path, *, overwrite: bool 
     """The final path of each scan's feature file.
 
     One scan goes to `output` itself where that is named `.safetensors`; else, and for several scans,
-    `output` is a folder that gets `<description>_<key>.safetensors` for each.
+    `output` is a folder that gets `<label>.safetensors` for each.
 
     Args:
         scans: what will be encoded; their keys must differ.

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medrecon.errors import UsageError
+from medrecon.io.files.names import scan_words
 from medrecon.io.scan import Found, Scan, ScanError
 
 
@@ -26,6 +27,11 @@ def with_hu(scan: Scan) -> Scan:
     return replace(scan, modality="CT", units="HU")
 
 
+def named_from_source(found: Found) -> Found:
+    """The same scans, which outputs are to name after their descriptions and files, as the user asked."""
+    return replace(found, scans=tuple(replace(scan, named_from_source=True) for scan in found.scans))
+
+
 def refuse_mixed(found: Found) -> Found:
     """Refuse several DICOM series that lie in one folder: they may be mixed by mistake, even of two patients.
 
@@ -42,11 +48,12 @@ def refuse_mixed(found: Found) -> Found:
                 places.setdefault(folder, []).append(scan)
     for folder, scans in places.items():
         if len(scans) > 1:
-            listed = [f"{s.key} ({s.modality} {s.description[:40]!r}, {s.series_uid})" for s in scans[:8]]
+            listed = [scan_words(scan) for scan in scans[:8]]
             more = f" and {len(scans) - 8} more" if len(scans) > 8 else ""
             raise ScanError(
                 f"holds {len(scans)} series: {', '.join(listed)}{more}",
                 path=folder,
-                remedy=f"choose one, such as --series {scans[0].key}, or take them all with --all-series",
+                remedy=f"choose one, such as --series {scans[0].key}, or take them all with --all-series; "
+                "`medrecon scans` tells which is which",
             )
     return found

@@ -14,6 +14,7 @@ from medrecon.io.collect import Broken, Heap, collect, unreadable
 from medrecon.io.dicom.reading.header import Header
 from medrecon.io.dicom.reading.series import describe, identity, series_scan
 from medrecon.io.dicom.reading.volumes import drop_copies
+from medrecon.io.files.names import scan_words
 from medrecon.io.itk.volume import text_scan
 from medrecon.io.nifti.volume import nifti_scan
 from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError, scan_key
@@ -100,13 +101,13 @@ def find_one(source: Source, *, series: str | None = None, volume: int | None = 
         reasons = Counter(item.reason for item in found.left_out)
         notes = tuple(f"{count} file(s) left out: {reason}" for reason, count in reasons.items())
         return replace(scan, notes=scan.notes + notes)
-    listed = [
-        f"{s.key} {s.modality} {s.description[:40]!r} {s.series_uid or s.path.name}" for s in found.scans
-    ]
+    listed = [scan_words(scan) for scan in found.scans]
     listed += [f"refused: {error}" for error in found.refused]
     shown = ", ".join(listed[:8]) + (f", and {len(listed) - 8} more" if len(listed) > 8 else "")
     raise ScanError(
-        f"holds {len(listed)} scans: {shown}", path=paths_of(source)[0], remedy="choose with --series"
+        f"holds {len(listed)} scans: {shown}",
+        path=paths_of(source)[0],
+        remedy="choose with --series; `medrecon scans` tells which is which",
     )
 
 

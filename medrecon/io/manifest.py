@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.io.derivation import Derivation
-from medrecon.io.files.names import scan_label, secrets
+from medrecon.io.files.names import hiding, scan_label
 from medrecon.io.files.outputs import Written, hash_file
 from medrecon.io.files.publish import publish
 from medrecon.io.scan import LeftOut, Scan, ScanError
@@ -56,8 +56,8 @@ def write_manifest(
 ) -> Path:
     """Write the manifest of a run as JSON, whole or not at all.
 
-    Names of patients, their IDs and birth dates are taken out of every text in it, and so are the folders
-    of absolute paths: files are told apart by name and hash.
+    No text of a source's header goes into it, and names of files and folders are taken out of every text:
+    sources are told apart by label and hash.
 
     Args:
         path: the file, see `manifest_path`.
@@ -78,27 +78,28 @@ def write_manifest(
     Raises:
         OutputError: it cannot be written.
     """
-    words = sorted({word for scan in scans for word in secrets(scan)}, key=len, reverse=True)
-    roots = _roots(scans, left_out, refused)
+    sources = [path for scan in scans for path in scan.files]
+    sources += [item.path for item in left_out] + [item.path for item in refused if item.path is not None]
+    hide = hiding(sources)
+    reasons = Counter(hide(item.reason) for item in left_out)
     record = {
         "schema": SCHEMA,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "inputs": [_input(scan) for scan in scans],
-        "left_out": [{"file": item.path.name, "reason": item.reason} for item in left_out],
-        "refused": [
-            {"file": item.path.name if item.path else "", "reason": item.message} for item in refused
-        ],
+        "inputs": [{**_input(scan), "notes": [hide(note) for note in scan.notes]} for scan in scans],
+        "left_out": [{"files": count, "reason": reason} for reason, count in reasons.items()],
+        "refused": [{"reason": hide(item.message)} for item in refused],
         "layers": list(layers),
         "derivation": {name: _derivation(value) for name, value in (derivation or {}).items()},
         "config": dict(config or {}),
         "device": device,
         "seeds": dict(seeds or {}),
         "versions": _versions(),
-        "warnings": list(warnings),
-        "outputs": [_output(item) for item in outputs],
+        "warnings": [hide(warning) for warning in warnings],
+        "outputs": [
+            {**_output(item), "warnings": [hide(said) for said in item.warnings]} for item in outputs
+        ],
     }
-    clean = {name: _scrub(value, words, roots, keys=name == "config") for name, value in record.items()}
-    text = json.dumps(clean, indent=2, ensure_ascii=False, default=str) + "\n"
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n"
     path = Path(path)
     with publish(path, overwrite) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -120,7 +121,6 @@ def _input(scan: Scan) -> dict[str, Any]:
         "volume": scan.volume,
         "sop_instances": len(scan.files) if scan.format == "dicom" else 0,
         "sha256": {f"{number:05d}": digest for number, digest in enumerate(hashes, start=1)},
-        "notes": list(scan.notes),
     }
 
 
@@ -136,7 +136,6 @@ def _output(item: Written) -> dict[str, Any]:
         "format": item.format,
         "encoding": item.encoding,
         "clipped_voxels": item.clipped,
-        "warnings": list(item.warnings),
         "sha256": item.sha256,
     }
 
@@ -149,39 +148,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _roots(scans: Sequence[Scan], left_out: Sequence[LeftOut], refused: Sequence[ScanError]) -> list[str]:
-    paths = [scan.path for scan in scans] + [item.path for item in left_out]
-    paths += [item.path for item in refused if item.path is not None]
-    folders = {str(parent) for path in paths for parent in (path.parent, path.absolute().parent)}
-    return sorted((f for f in folders if len(f) > 1), key=len, reverse=True)
-
-
-def _scrub(value: Any, words: Sequence[str], roots: Sequence[str], *, keys: bool = False) -> Any:
-    """Take folders of sources and identities out of each text; out of `keys` too where they are a user's."""
-    if isinstance(value, Mapping):
-        return {
-            _scrub(str(k), words, roots) if keys else str(k): _scrub(v, words, roots, keys=keys)
-            for k, v in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [_scrub(v, words, roots, keys=keys) for v in value]
-    if isinstance(value, Path):
-        value = str(value)
-    if not isinstance(value, str):
-        return value
-    for root in roots:
-        value = value.replace(root, "...")
-    lowered = value.lower()
-    for word in words:
-        if word.lower() in lowered:
-            value = _replace(value, word)
-            lowered = value.lower()
-    return value
-
-
-def _replace(text: str, word: str) -> str:
-    return re.sub(
-        rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", "[removed]", text, flags=re.IGNORECASE
-    )

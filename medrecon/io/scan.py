@@ -60,11 +60,13 @@ class Scan:
         shape: columns, rows, slices: the array's axes X, Y, Z.
         affine: (4, 4) float64, voxel index (X, Y, Z) -> RAS mm.
         modality: DICOM's Modality ("CT", "MR", "PT"), or "" where the format does not say.
+        body_part: DICOM's BodyPartExamined where it is a defined term, else "".
         units: "HU" for CT, else DICOM's Units or "" (arbitrary).
         key: eight hexadecimal digits that tell scans apart; no patient's identity can be read from it.
         description: SeriesDescription, or the file's stem; may hold anything: never a file name as it is.
         series_uid: SeriesInstanceUID, "" outside DICOM.
         volume: which volume of a 4D or multi-echo source this is; None where there is only one.
+        named_from_source: the user wants outputs to be named after the description; see `scan_label`.
         notes: what was noticed and must be said, one line each.
         options: what the user allowed when the scan was found.
         recipe: how the voxels are read; for `read_scan` alone.
@@ -76,11 +78,13 @@ class Scan:
     shape: tuple[int, int, int]
     affine: np.ndarray = field(repr=False, compare=False)
     modality: str = ""
+    body_part: str = ""
     units: str = ""
     key: str = ""
     description: str = ""
     series_uid: str = ""
     volume: int | None = None
+    named_from_source: bool = False
     notes: tuple[str, ...] = ()
     options: ReadOptions = field(default=ReadOptions(), repr=False)
     recipe: Any = field(default=None, repr=False, compare=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from monai.engines import Trainer
 from monai.handlers import CheckpointLoader
 
 from medrecon.errors import ModelError
+from medrecon.io.files.atomic import replacing
 
 _log = logging.getLogger("medrecon")
 
@@ -56,11 +56,10 @@ class SaveWhole:
         if idist.get_rank() > 0:
             return
         network = getattr(self.network, "module", self.network)  # without what distributes it
-        partial = self.folder / f".model.{os.getpid()}.pt"
         state = network.state_dict()
         halves = {key: v.half() if v.is_floating_point() else v for key, v in state.items()}
-        torch.save(halves, partial)
-        partial.replace(self.folder / "model.pt")
+        with replacing(self.folder / "model.pt") as part, part.open("wb") as stream:
+            torch.save(halves, stream)
 
 
 def keep_checkpoints(

@@ -24,6 +24,9 @@ UNKNOWN = "unknown: ask whoever gave you the scan"
 _PLACES = ("_meta_", "imports", "bundle_root", "dataset_dir", "output_dir", "resume")
 """What of a configuration is no part of a recipe, or may name a person in a path."""
 
+_PATTERNS = ("held_out", "validation_scans", "licences")
+"""What of it holds patterns of file names, which may name a person too: the recipe keeps their number."""
+
 _log = logging.getLogger("medrecon")
 
 
@@ -130,7 +133,7 @@ class Provenance:
                 "threads": torch.get_num_threads(),
             },
             "software": {"medrecon": __version__, "monai": monai.__version__, "torch": torch.__version__},
-            "recipe": {key: value for key, value in recipe.items() if key not in _PLACES},
+            "recipe": _without_names(recipe),
         }
 
     def _described(self, scan: Scan) -> dict[str, Any]:
@@ -142,3 +145,25 @@ class Provenance:
             "spacing_mm": [round(mm, 3) for mm in scan.spacing],
             "licence": self.licence(scan),
         }
+
+
+def _without_names(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as it is handed on: no path, and of patterns of file names their number alone."""
+    told = {key: value for key, value in recipe.items() if key not in _PLACES}
+    patterns = {pattern for key in _PATTERNS for pattern in _texts(told.get(key))}
+    told |= {key: f"{len(told[key] or ())} pattern(s)" for key in _PATTERNS if key in told}
+    return {key: _hidden(value, patterns) for key, value in told.items()}
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts of a list and the keys of a mapping."""
+    return [str(item) for item in value] if isinstance(value, (Mapping, Sequence)) else []
+
+
+def _hidden(value: Any, patterns: set[str]) -> Any:
+    """The value without texts that are one of the patterns, wherever they stand."""
+    if isinstance(value, Mapping):
+        return {_hidden(key, patterns): _hidden(item, patterns) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_hidden(item, patterns) for item in value]
+    return "(a pattern)" if isinstance(value, str) and value in patterns else value

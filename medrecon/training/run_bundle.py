@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 from torch import nn
 
 from medrecon.errors import ModelError, OutputError
+from medrecon.io.files.atomic import replacing, write_whole
 from medrecon.reconstructor import INPUT, parse_layers
 from medrecon.training.provenance import Provenance
 
@@ -235,23 +235,15 @@ def _write(
     if idist.get_rank() > 0:
         return
     try:
-        for name in ("models", "configs"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
         if origin is not None:
-            (folder / "docs").mkdir(exist_ok=True)
-            partial = folder / "docs" / f".{os.getpid()}.provenance.json"
-            partial.write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
-            partial.replace(folder / "docs" / "provenance.json")
-        partial = folder / "models" / f".model.{os.getpid()}.pt"
-        shutil.copyfile(folder / "model.pt", partial)
-        partial.replace(folder / "models" / "model.pt")
+            write_whole(folder / "docs" / "provenance.json", json.dumps(origin, indent=2) + "\n")
+        with replacing(folder / "models" / "model.pt") as part:
+            shutil.copyfile(folder / "model.pt", part)
         for name, content in files.items():
-            partial = folder / "configs" / f".{os.getpid()}.{name}"
-            partial.write_text(_text(name, content), encoding="utf-8")
-            partial.replace(folder / "configs" / name)
-    except OSError as error:
+            write_whole(folder / "configs" / name, _text(name, content))
+    except OutputError as error:
         raise OutputError(
-            f"the run cannot be made a bundle: {error.strerror or error}",
+            f"the run cannot be made a bundle: {error.message}",
             path=folder,
             remedy="free space there, then repeat with --resume true",
         ) from error

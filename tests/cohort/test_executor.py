@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -40,10 +41,21 @@ def command(tmp_path: Path, bundle: Path, *more: object, output: str = "out") ->
 
 
 def table_of(folder: Path) -> dict[str, dict[str, str]]:
-    with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(folder / "results.csv")
     assert len({row["study"] for row in rows}) == len(rows)
-    return {row["source"]: row for row in rows}
+    return {sources_of(folder)[row["study"]]: row for row in rows}
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def sources_of(folder: Path) -> dict[str, str]:
+    """Study -> what the input calls it: the table beside the output, for its owner alone."""
+    table = folder.with_name(f"{folder.name}.sources.csv")
+    assert stat.S_IMODE(table.stat().st_mode) == 0o600
+    return {row["study"]: row["source"] for row in rows_of(table)}
 
 
 def folders(output: Path) -> set[str]:
@@ -67,7 +79,8 @@ def test_bad_studies_and_a_worker_that_dies(
     data = json.loads(capsys.readouterr().out)
     assert ended.value.code == PARTIAL
     assert (data["studies"], data["done"], data["kept"]) == (8, 6, 0)
-    assert {row["source"]: row["exit_code"] for row in data["failed"]} == {"empty.nii.gz": 3, "gap": 3}
+    named = sources_of(output)
+    assert {named[row["study"]]: row["exit_code"] for row in data["failed"]} == {"empty.nii.gz": 3, "gap": 3}
     rows = table_of(output)
     assert len(rows) == 8
     assert {name for name, row in rows.items() if row["status"] == "done"} == {
@@ -97,7 +110,11 @@ def test_a_study_that_always_kills_its_worker_is_given_up(
     data = json.loads(capsys.readouterr().out)
     assert ended.value.code == PARTIAL
     (failed,) = data["failed"]
-    assert (failed["source"], failed["exit_code"], failed["tries"]) == ("kills.nii.gz", 6, 2)
+    assert (sources_of(tmp_path / "out")[failed["study"]], failed["exit_code"], failed["tries"]) == (
+        "kills.nii.gz",
+        6,
+        2,
+    )
     assert len(list(tmp_path.glob("mark.*"))) == 2
     assert data["done"] == 3
 

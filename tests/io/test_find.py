@@ -83,7 +83,7 @@ SAID = {
     "pipe": (add_pipe, r"left out: a pipe"),
     "program": (put_program, r"preamble holds a program's header"),
     "no preamble": (drop_preamble, r"no preamble"),
-    "long pixels": (long_pixels, r"037\.dcm: 40 bytes too many"),
+    "long pixels": (long_pixels, r"file 3 of 5: 40 bytes too many"),
     "announced": (every(ImagesInAcquisition=9), r"Images in Acquisition says 9, 5 slices are there"),
     "monochrome 1": (every(PhotometricInterpretation="MONOCHROME1"), r"MONOCHROME1"),
     "rounding": (
@@ -159,7 +159,7 @@ def test_two_series_ask_which_one(tmp_path: Path, make_series: Make) -> None:
         find_one(tmp_path / "a")
     for scan in find_scans(tmp_path / "a").scans:
         assert scan.key in str(caught.value)
-        assert scan.series_uid in str(caught.value)
+        assert scan.series_uid not in str(caught.value)
         assert find_one(tmp_path / "a", series=scan.key) == scan
         assert find_one(tmp_path / "a", series=scan.series_uid) == scan
     assert any(np.array_equal(read_scan(s), one_true) for s in find_scans(tmp_path / "a").scans)

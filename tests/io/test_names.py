@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrecon.io.files.names import result_names, safe_name, scan_label
-from medrecon.io.scan import Scan
+from medrecon.io.choices import named_from_source, with_hu
+from medrecon.io.files.names import hiding, result_names, safe_name, scan_label, scan_words
+from medrecon.io.find import find_one
+from medrecon.io.scan import Found, Scan
 
 
 def scan(description: str, files: tuple[Path, ...] = (), kind: str = "nifti") -> Scan:
@@ -46,18 +48,34 @@ def test_letters_lose_their_accents_not_their_place():
     assert safe_name("Thorax für 1,5 mm") == "Thorax-fur-1-5-mm"
 
 
-def test_a_uid_in_the_description_does_not_become_a_name():
-    assert "1.2.840" not in scan_label(scan("T1 1.2.840.113619.2.55.3 ax"))
-
-
-def test_name_and_id_of_the_patient_are_taken_out(tmp_path, make_series):
+def test_a_scan_is_called_by_what_is_no_identity(tmp_path, make_series):
     def reveal(image, index):
-        image.SeriesDescription = "Lung DOE Jane id-4711"
+        image.SeriesDescription, image.BodyPartExamined = "Lung DOE Jane id-4711", "chest"
 
-    make_series(tmp_path / "s", change=reveal)
-    files = tuple(sorted((tmp_path / "s").iterdir()))
-    label = scan_label(scan("Lung DOE Jane id-4711 19500101", files, "dicom"))
-    assert label == "Lung_0a1b2c3d"
+    make_series(tmp_path / "Doe" / "s", change=reveal)
+    found = find_one(tmp_path / "Doe")
+    assert scan_label(found) == f"CT-chest_{found.key}"
+    assert scan_words(found).startswith(f"{found.key} (CT chest, ")
+    assert scan_label(scan("Lung DOE Jane")) == "scan_0a1b2c3d"
+    assert scan_label(with_hu(scan("Lung DOE Jane"))) == "CT_0a1b2c3d"
+
+
+@pytest.mark.parametrize("text", ["DOE JANE", "ABDOMEN DOE", "Unterleib", "=cmd|x", ""])
+def test_a_body_part_that_is_no_defined_term_is_not_told(text, tmp_path, make_series):
+    make_series(tmp_path / "s", change=lambda image, _: setattr(image, "BodyPartExamined", text))
+    assert find_one(tmp_path / "s").body_part == ""
+
+
+def test_the_description_where_the_user_asked_for_it():
+    (named,) = named_from_source(Found((scan("Lung DOE/Jane"),))).scans
+    assert scan_label(named) == "Lung-DOE-Jane_0a1b2c3d"
+
+
+def test_messages_lose_the_names_of_files_and_folders():
+    files = [Path("/data/DOE John") / name for name in ("IM_1.dcm", "IM 2.dcm", "3", "scan.nii.gz", "CT")]
+    hide = hiding([*files, Path("here/Mustermann")])
+    said = "IM_1.dcm: 3 bytes, as /data/DOE John/IM 2.dcm; scan.nii.gz, Mustermann lie in /data/DOE John, CT"
+    assert hide(said) == "file 4 of 6: 3 bytes, as .../file 3 of 6; file 5 of 6, file 6 of 6 lie in ..., CT"
 
 
 def test_the_key_tells_equal_descriptions_apart():

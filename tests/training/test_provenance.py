@@ -37,15 +37,17 @@ def test_data_licences_figures_and_recipe_are_said(caplog: pytest.LogCaptureFixt
     with caplog.at_level("WARNING", "medrecon"):
         run(made, [30.0, 31.5])
     assert "licence of 1 scan(s) is unknown" in caplog.text
-    assert "mr_b" in caplog.text
-    said = made.described({"seed": 3, "dataset_dir": "/scans/doe", "_meta_": {}, "imports": []})
+    assert "such as scan_" in caplog.text
+    recipe = {"seed": 3, "dataset_dir": "/scans/doe", "_meta_": {}, "imports": []}
+    said = made.described(recipe | {"held_out": ["doe*", "roe*"], "again": {"names": ["doe*"], "doe*": 1}})
     assert json.loads(json.dumps(said)) == said
     assert [each["licence"] for each in said["data"]["scans"]] == ["CC BY 4.0", UNKNOWN]
     assert [each["licence"] for each in said["data"]["validation_scans"]] == ["MIT"]
     assert said["data"]["scans"][0]["spacing_mm"] == [1.0, 1.0, 2.5]
     assert said["data"]["generated_share"] == 0.25
     assert said["figures"] == [{"epoch": 1, "psnr": 30.0}, {"epoch": 2, "psnr": 31.5}]
-    assert said["recipe"] == {"seed": 3}
+    hidden = {"names": ["(a pattern)"], "(a pattern)": 1}
+    assert said["recipe"] == {"seed": 3, "held_out": "2 pattern(s)", "again": hidden}
     assert said["time"]["steps"] == 2
     assert made.summary().startswith("2 scan(s), 25% of the samples generated")
 

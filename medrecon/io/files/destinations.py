@@ -28,7 +28,8 @@ def plan_outputs(
 
     One scan and one result go to `output` itself: a series folder, or a `.nii`/`.nii.gz` file (for NIfTI an
     `output` of another name is a folder that gets `<result>.nii.gz`). One scan and several results make a
-    folder with an entry for each result; several scans a folder with `<description>_<key>_<result>` entries.
+    folder with an entry for each result; several scans a folder with `<label>_<result>` entries (see
+    `scan_label`).
 
     Args:
         scans: what will be read; their keys must differ.

@@ -1,21 +1,21 @@
-"""Names of outputs: made here, from what the series says of itself, never from an identity or a UID."""
+"""Names of outputs: made here, from what is no identity; of what else the source says only when asked."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
-
-import pydicom
-from pydicom.errors import InvalidDicomError
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from medrecon.io.scan import Scan
 
 _LONGEST = 40
+_COUNT = re.compile(r"\d{1,4}|..?", re.DOTALL)
+"""File names that say nothing, and may stand in a message as something else: `slice 3`."""
+
+_WORD = re.compile(r"[\w+~^=#@%-]+(?:\.[\w+~^=#@%-]+)*")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
-_UID = re.compile(r"\d+(?:\.\d+){3,}")
-_SHORTEST_SECRET = 3
 
 
 def safe_name(text: str, fallback: str = "scan", longest: int = _LONGEST) -> str:
@@ -35,28 +35,55 @@ def safe_name(text: str, fallback: str = "scan", longest: int = _LONGEST) -> str
 
 
 def scan_label(scan: Scan) -> str:
-    """What a scan is called in file names, manifests and logs: its description without identity, and its key.
+    """What outputs and messages call a scan: modality, body part and key, such as `CT-chest_1f2e3d4c`.
 
-    UIDs and anything that stands in the source's PatientName or PatientID are taken out of the description.
+    Texts of the header and file names may hold a patient's name: they are used only where the user asked for
+    it (`named_from_source`).
     """
-    text = _UID.sub(" ", scan.description)
-    for secret in secrets(scan):
-        text = re.sub(re.escape(secret), " ", text, flags=re.IGNORECASE)
-    return f"{safe_name(text)}_{scan.key}"
+    if scan.named_from_source:
+        return f"{safe_name(scan.description)}_{scan.key}"
+    return f"{'-'.join(_kind(scan)) or 'scan'}_{scan.key}"
 
 
-def secrets(scan: Scan) -> list[str]:
-    """The parts of the patient's name, ID and birth date in the source's header, longest first."""
-    if scan.format != "dicom":
-        return []
-    tags = ["PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate"]
-    try:
-        header = pydicom.dcmread(scan.files[0], specific_tags=tags, stop_before_pixels=True)
-        words = [str(header.get(tag, "")) for tag in tags]
-    except (OSError, InvalidDicomError, ValueError):
-        return []
-    parts = {part for word in words for part in re.split(r"[\^=\s,]+", word)} | set(words)
-    return sorted((part for part in parts if len(part) >= _SHORTEST_SECRET), key=len, reverse=True)
+def scan_words(scan: Scan) -> str:
+    """The same with its size, to choose from: `1f2e3d4c (CT chest, 512 x 512 x 300)`."""
+    size = " x ".join(map(str, scan.shape))
+    return f"{scan.key} ({', '.join([' '.join(_kind(scan)) or scan.format, size])})"
+
+
+def _kind(scan: Scan) -> list[str]:
+    """Modality and body part as far as they are known: defined terms of DICOM, which hold no name."""
+    return [word for word in (scan.modality, scan.body_part.lower()) if word]
+
+
+def hiding(paths: Iterable[Path]) -> Callable[[str], str]:
+    """What takes names of files and folders out of messages that go where others read them.
+
+    Args:
+        paths: of all files that a message may speak of. "IM_DOE_3.dcm has another one" becomes "file 3 of 120
+            has another one", in the order of the names.
+
+    Returns:
+        The message -> the same without them; takes time by its length, not by the number of files.
+    """
+    files = sorted({path for path in paths if path.name})
+    numbers = {
+        path.name: f"file {number} of {len(files)}"
+        for number, path in enumerate(files, start=1)
+        if not _COUNT.fullmatch(path.name)
+    }
+    parents = {parent for path in files for parent in (path.parent, path.absolute().parent)}
+    folders = {str(one) for parent in parents for one in (parent, *parent.parents)} - {".", "/", ""}
+    odd = [name for name in numbers if _WORD.fullmatch(name) is None]
+    places = re.compile("|".join(re.escape(f) for f in sorted(folders, key=len, reverse=True)) or r"(?!)")
+
+    def hide(text: str) -> str:
+        text = places.sub("...", text)
+        for name in odd:
+            text = text.replace(name, numbers[name])
+        return _WORD.sub(lambda word: numbers.get(word[0], word[0]), text)
+
+    return hide
 
 
 def result_names(results: Iterable[str]) -> dict[str, str]:

@@ -110,6 +110,7 @@ def launch(
                 remedy="look at its end; the same command goes on from the last checkpoint",
             )
         say(f"{ended}; started again from epoch {training.epoch}")
+    training.seal()
     return Launched(attempts, begun, time.perf_counter() - start)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from medrecon.compute.clusters import Place, provider_of
 from medrecon.compute.safe_path import SAFE
 from medrecon.errors import UsageError
+from medrecon.io.files.atomic import open_private
 from medrecon.training.launch.job import Training
 
 _TICK = 1.0
@@ -60,6 +61,7 @@ class Batch:
         folder = training.run / "jobs"
         folder.mkdir(exist_ok=True)
         provider.script_dir = str(folder)
+        open_private(training.log).close()
         job = provider.submit(self.script(training), 1, "medrecon-train")
         looked = 0.0
         try:

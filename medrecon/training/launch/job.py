@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from medrecon.bundle.config import read_training
 from medrecon.compute.safe_path import RUN_MODULE, module_command
 from medrecon.errors import ModelError, OutputError, UsageError, near
-from medrecon.io.files.atomic import write_whole
+from medrecon.io.files.atomic import PRIVATE, write_whole
 from medrecon.io.files.lock import FolderLock, working_folder
 
 SETTINGS = "settings.json"
@@ -23,6 +24,11 @@ _ASKED = ("dataset_dir", "output_dir", "held_out", "resume", "max_epochs")
 
 _MAY_CHANGE = ("dataset_dir", "output_dir")
 """Settings that a run may go on without: folders move."""
+
+_PATTERNS = ("held_out", "validation_scans", "licences")
+"""Settings that hold names of scans, which may be patients'."""
+
+_HASHED = "sha256:"
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,16 @@ class Training:
         """Up to where it can be gone on from; 0 where there is no checkpoint."""
         found = self.run.glob("checkpoint_epoch=*.pt")
         return max((int(path.stem.rsplit("=", 1)[1]) for path in found), default=0)
+
+    def seal(self) -> None:
+        """Take names of scans and folders out of the settings: a finished run needs their hashes alone.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        file = self.run / SETTINGS
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            write_whole(file, json.dumps(_sealed(json.loads(file.read_text("utf-8"))), indent=1) + "\n")
 
     def command(self, meeting: str = "--standalone") -> list[str]:
         """The words that start it on one machine.
@@ -150,7 +166,7 @@ def plan_training(
         "processes": processes * nodes,
     }
     _refuse_others(run, made)
-    last = write_whole(run / SETTINGS, json.dumps(made, indent=1) + "\n")
+    last = write_whole(run / SETTINGS, json.dumps(made, indent=1) + "\n", mode=PRIVATE)
     files = (*(root / "configs" / name for name in ("train.yaml", *names)), last)
     epochs = int(given.get("max_epochs", config["max_epochs"]))
     return Training(run, tuple(file.absolute() for file in files), processes, nodes, epochs)
@@ -168,14 +184,22 @@ def _refuse_others(run: Path, made: Mapping[str, Any]) -> None:
             )
         return
     try:
-        old, new = dict(json.loads(file.read_text("utf-8"))), dict(json.loads(json.dumps(made)))
+        old, new = _sealed(json.loads(file.read_text("utf-8"))), _sealed(json.loads(json.dumps(made)))
     except (OSError, ValueError, TypeError) as error:
         raise OutputError("holds a run that cannot be read", path=run, remedy="choose another RUN") from error
-    keys = sorted({*old, *new}.difference(_MAY_CHANGE))
-    changed = [key for key in keys if old.get(key) != new.get(key)]
+    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     if changed:
         raise OutputError(
             f"holds a run with other {' and '.join(changed)}",
             path=run,
             remedy="repeat the command as it was, or choose another RUN",
         )
+
+
+def _sealed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without folders, and with a hash in the place of what names scans."""
+    kept = {key: value for key, value in settings.items() if key not in _MAY_CHANGE}
+    for key in kept.keys() & set(_PATTERNS):
+        if not str(kept[key]).startswith(_HASHED):
+            kept[key] = _HASHED + hashlib.sha256(json.dumps(kept[key], sort_keys=True).encode()).hexdigest()
+    return kept

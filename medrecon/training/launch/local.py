@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from medrecon.compute.safe_path import safe_environment
+from medrecon.io.files.atomic import open_private
 from medrecon.training.launch.job import Training
 
 _TICK = 1.0
@@ -33,7 +34,7 @@ class Here:
 
     def run(self, training: Training, tick: Callable[[], None]) -> str:
         """Start it, wait for its end, and leave no process behind; see `attempts.Runner`."""
-        with training.log.open("ab") as log:
+        with open_private(training.log) as log:
             process = subprocess.Popen(
                 training.command(),
                 stdout=log,

@@ -17,6 +17,7 @@ import torch
 
 from medrecon.bundle.config import Bundle, layers_of
 from medrecon.io import Scan, publish
+from medrecon.io.files.atomic import write_whole
 from medrecon.training.sweep.measure import averages, measure, parameters_of, perceptual_of, reconstruct
 from medrecon.training.sweep.samples import MOST_TRAINING_SCANS, Sample, evenly, take_samples
 from medrecon.training.sweep.table import mark_fronts
@@ -88,8 +89,7 @@ class Examiner:
                 figures: dict[str, Any] = before["figures"]
                 return figures
         figures = self._measure(run)
-        with publish(file, overwrite=True) as hidden:
-            hidden.write_text(json.dumps({"how": how, "figures": figures}, indent=2) + "\n", "utf-8")
+        write_whole(file, json.dumps({"how": how, "figures": figures}, indent=2) + "\n")
         return figures
 
     def _measure(self, run: Path) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medrecon.io import publish
+from medrecon.io.files.atomic import write_whole
+from medrecon.io.files.table import csv_text
 from medrecon.training.sweep.measure import MEASURES
 
 COSTS = {"parameters": "parameters", "training": "train_seconds", "inference": "inference_seconds"}
@@ -53,24 +52,9 @@ def write_table(folder: Path, facts: Mapping[str, Any], rows: Sequence[Mapping[s
     """
     texts = {
         "sweep.json": json.dumps({**facts, "variants": list(rows)}, indent=2, allow_nan=False) + "\n",
-        "sweep.csv": csv_text(rows),
+        "sweep.csv": csv_text([_flat(row) for row in rows]),
     }
-    for name, text in texts.items():
-        with publish(folder / name, overwrite=True) as hidden:
-            hidden.write_text(text, encoding="utf-8")
-    return [folder / name for name in texts]
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line a variant; what was not measured is empty."""
-    flat = [_flat(row) for row in rows]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(
-        text, list(dict.fromkeys(key for line in flat for key in line)), lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
+    return [write_whole(folder / name, text) for name, text in texts.items()]
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

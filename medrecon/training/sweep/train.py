@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from medrecon.bundle.config import read_training
 from medrecon.errors import OutputError
-from medrecon.io import publish
+from medrecon.io.files.atomic import write_whole
 from medrecon.training.run_bundle import write_bundle
 from medrecon.training.sweep.budget import Budget, adversarial_start, epochs_for
 from medrecon.training.sweep.variants import Variant
@@ -29,6 +29,7 @@ from medrecon.training.sweep.variants import Variant
 Tick = Callable[[int, int], None]
 
 PLAN, TIMES = "variant.json", "times.json"
+_NAMES = ("dataset_dir", "held_out")
 _WARM_UP, _TIMED = 2, 6
 """Steps that a speed is taken from: the first ones are slow."""
 
@@ -59,7 +60,7 @@ class Trainer:
         """
         made: dict[str, Any] = {
             "bundle": str(self.root),
-            "settings": {key: str(value) for key, value in sorted(self.settings.items())},
+            "settings": {key: _told(key, value) for key, value in sorted(self.settings.items())},
             "overrides": {key: variant.overrides[key] for key in sorted(variant.overrides)},
             "overlays": list(variant.overlays),
             "configuration": self._digest(variant),
@@ -80,8 +81,7 @@ class Trainer:
         steps = self.budget.steps or self._steps_in_time(variant)
         made["epochs"] = epochs_for(steps, read_training(self.root, variant.overlays))
         made["steps"] = math.prod(made["epochs"].values())
-        with publish(file, overwrite=True) as hidden:
-            hidden.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+        write_whole(file, json.dumps(made, indent=2) + "\n")
         return made
 
     def train(self, variant: Variant, run: Path, plan: Mapping[str, Any], tick: Tick | None = None) -> float:
@@ -209,8 +209,13 @@ class Clock:
         if engine.state.iteration % (engine.state.epoch_length or 1) == 0:
             # before the checkpoint of this epoch: a kill between the two leaves too many entries, never few
             self.epochs.append(time.perf_counter() - self._since)
-            with publish(self.file, overwrite=True) as hidden:
-                hidden.write_text(json.dumps([round(seconds, 3) for seconds in self.epochs]), "utf-8")
+            write_whole(self.file, json.dumps([round(seconds, 3) for seconds in self.epochs]))
+
+
+def _told(key: str, value: Any) -> str:
+    """A setting as it is remembered beside the run; names of scans and folders as a hash."""
+    text = str(value)
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest() if key in _NAMES else text
 
 
 def _without_tensorboard(config: ConfigParser) -> dict[str, bool]:

@@ -35,6 +35,7 @@ WANTED = {
     "ComplexImageComponent": 0x00089208,
     "PatientName": 0x00100010,
     "PatientID": 0x00100020,
+    "BodyPartExamined": 0x00180015,
     "SliceThickness": 0x00180050,
     "EchoTime": 0x00180081,
     "InversionTime": 0x00180082,

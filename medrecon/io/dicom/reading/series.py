@@ -13,6 +13,8 @@ from medrecon.io.dicom.reading.notes import header_notes
 from medrecon.io.dicom.reading.slices import Slice, common_folder, slices_of
 from medrecon.io.dicom.reading.tilt import DicomRecipe, straight_grid
 from medrecon.io.dicom.reading.volumes import split_volumes
+from medrecon.io.dicom.terms import MODALITIES, UNITS, body_part, defined
+from medrecon.io.files.names import hiding
 from medrecon.io.geometry import Stack, check_orientation, check_spacing, stack
 from medrecon.io.scan import ReadOptions, Scan, ScanError, scan_key
 
@@ -48,7 +50,8 @@ def series_scan(headers: Sequence[Header], volume: int | None, options: ReadOpti
     lined = stack(positions[chosen.indices], directions, spacing, slices[0].thickness, names, path)
     slices = [slices[i] for i in lined.order]
     _check_values(slices, path)
-    notes += [*lined.notes, *header_notes(slices)]
+    hide = hiding(header.path for header in headers)
+    notes = [*map(hide, (*notes, *lined.notes)), *header_notes(slices)]
     return _scan(slices, path, lined, chosen.volume, tuple(dict.fromkeys(notes)), options)
 
 
@@ -78,8 +81,8 @@ def _scan(
             )
         tilt, shape, affine = straight_grid(lined, shape)
         notes += ("gantry tilt: resampled linearly onto a straight grid",)
-    modality = first.text("Modality")
-    kind = slices[0].units.upper()
+    modality = defined(first.text("Modality"), MODALITIES)
+    kind = slices[0].units if modality == "CT" else first.text("Units")
     return Scan(
         path=path,
         format="dicom",
@@ -87,7 +90,8 @@ def _scan(
         shape=shape,
         affine=affine,
         modality=modality,
-        units=("HU" if kind in ("", "HU") else kind) if modality == "CT" else first.text("Units"),
+        body_part=body_part(first.text("BodyPartExamined")),
+        units="HU" if modality == "CT" and not kind else defined(kind, UNITS),
         key=scan_key(identity(first), volume),
         description=describe(first),
         series_uid=first.text("SeriesInstanceUID"),
@@ -166,7 +170,8 @@ def _one(values: Sequence[str], name: str, paths: Sequence[Path]) -> None:
     if len(counts) > 1:
         common = counts.most_common()[0][0]
         odd = next(i for i, v in enumerate(values) if v != common)
-        shown = "another one" if name == "PatientID" else f"{values[odd]!r}, others have {common!r}"
+        told = {"matrix size", "Rescale Slope/Intercept"}  # all else may hold a name
+        shown = f"{values[odd]!r}, others have {common!r}" if name in told else "another one"
         raise ScanError(
             f"slices differ in {name}: {paths[odd].name} has {shown}", path=paths[odd], remedy=SEPARATE
         )
