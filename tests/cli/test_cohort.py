@@ -111,18 +111,18 @@ def test_no_input(run: Run, tmp_path: Path) -> None:
     assert "names no study" in err
 
 
-FAILED = {"source": "b", "status": "failed", "exit_code": 3, "reason": "a gap"}
+FAILED = {"study": "b", "status": "failed", "exit_code": 3, "reason": "a gap"}
 
 
 def test_all_went_well(run: Run, ended: Callable) -> None:
-    ended([{"source": "a", "status": "done"}, {"source": "b", "status": "done", "kept": True}])
+    ended([{"study": "a", "status": "done"}, {"study": "b", "status": "done", "kept": True}])
     code, out, _ = run()
     assert code == 0
     assert "2 of 2 studies done (1 of them by an earlier run), 0 failed, in 1:01" in out
 
 
 def test_some_failed(run: Run, ended: Callable) -> None:
-    ended([{"source": "a", "status": "done"}, FAILED])
+    ended([{"study": "a", "status": "done"}, FAILED])
     code, out, _ = run()
     assert code == 8
     assert "a gap" in out

@@ -14,7 +14,6 @@ from medrecon.cohort.table import COLUMNS, PARQUET, TABLE, write_table
 
 DONE: dict[str, Any] = {
     "study": "study_1",
-    "source": "Müller",
     "status": "done",
     "kept": True,
     "scans": 2,
@@ -28,11 +27,10 @@ DONE: dict[str, Any] = {
     "worker": "node:17",
     "gpu": "",
     "memory_mib": 812.5,
-    "notes": "one | two",
+    "notes": "Müller | two",
 }
 FAILED: dict[str, Any] = {
     "study": "study_2",
-    "source": "b.nii",
     "status": "failed",
     "kept": False,
     "tries": 3,
