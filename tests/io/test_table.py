@@ -17,8 +17,8 @@ from medrecon.io.scan import LeftOut, Scan, ScanError
 
 CODE = [
     "=cmd|'/c calc'!A1", "+cmd|x", "-2+3+cmd|x", "@SUM(1)", "\t=1+1", "\r=1", "\n=1", "  =1+1", "\u00a0=1",
-    "\uff1d1+1", "\uff0b1", "\uff0d1+cmd", "\uff20SUM(1)", "a;=cmd|x", "a\t=1", "a\n=1", "a;@b", "a;+b", "=", "-",
-    "@", "+", "--overwrite", "=HYPERLINK(1)", "\0=1",
+    "\uff1d1+1", "\uff0b1", "\uff0d1+cmd", "\uff20SUM(1)", "a;=cmd|x", "a\t=1", "a\n=1", "a;@b", "a;+b", "=",
+    "-", "@", "+", "--overwrite", "=HYPERLINK(1)", "\0=1",
 ]  # fmt: skip
 PLAIN = [
     "level3",
