@@ -60,7 +60,6 @@ app = typer.Typer(
     help="See what a neural network keeps of a medical scan: turn the features of any of its layers back "
     "into a scan. Not for diagnosis.",
     epilog=_EXIT_CODES,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -87,7 +87,11 @@ def _as_typer_has_it(work: Callable[..., Outcome]) -> Callable[..., None]:
 
 
 class GroupedCommand(TyperCommand):
-    """Lists its options under the headings that they name as `rich_help_panel`, the others first."""
+    """A command that lists its options under the headings that they name as `rich_help_panel`, the others first."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Arguments as they are: in some releases of Typer braces stand around those that are required."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write them; whatever must be typed stands whole, on a line of its own where it is long."""

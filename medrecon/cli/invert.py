@@ -138,6 +138,7 @@ def invert(
         typer.Option(
             "--start",
             metavar="NAME|DIR",
+            rich_help_panel="Network",
             help="Decode, then refine: begin at what this bundle's decoder makes, and use its encoder, which "
             "--encoder-weights gives its weights. Without it each image begins as even grey.",
         ),

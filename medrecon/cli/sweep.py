@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 @verb(
-    "medrecon sweep SCANS/ OUT/ --layer relu3_3 --bundle frozen_encoder_inversion \\\n"
-    "      --encoder-weights vgg16.safetensors --widths 16,32,64 --depths 1,2,4 \\\n"
-    "      --held-out 'ct_chest*'",
+    "medrecon sweep SCANS/ OUT/ --layer relu3_3 --held-out 'ct_chest*' \\\n"
+    "      --bundle frozen_encoder_inversion --encoder-weights vgg16.safetensors \\\n"
+    "      --widths 16,32,64 --depths 1,2,4",
     "medrecon sweep SCANS/ OUT/ --layer level4 --recipes pixel,adversarial \\\n"
     "      --steps 2000 --held-out t1.nii.gz",
 )

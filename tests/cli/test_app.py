@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from medrecon import __version__
+from medrecon.cli.app import VERBS as COMMANDS
 from medrecon.cli.app import main
 
-VERBS = ("reconstruct", "layers", "scans", "compare", "demo", "cohort")
+VERBS = tuple(verb.name for verb in COMMANDS)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -141,3 +142,16 @@ def test_a_closed_pipe_is_no_traceback(
     command = f"(sleep 0.3; {sys.executable} -m medrecon {arguments}; echo code $? >&2) | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert done.stderr in ("code 141\n", "code 1\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("medrecon rec", "reconstruct"), ("medrecon reconstruct --bun", "--bundle")]
+)
+def test_shells_complete_verbs_and_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, typed: str, offered: str
+) -> None:
+    monkeypatch.setenv("_MEDRECON_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    code, out, _ = run(capsys)
+    assert (code, out.split()) == (0, [offered])
