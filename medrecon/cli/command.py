@@ -87,7 +87,7 @@ def _as_typer_has_it(work: Callable[..., Outcome]) -> Callable[..., None]:
 
 
 class GroupedCommand(TyperCommand):
-    """A command that lists its options under the headings that they name as `rich_help_panel`, the others first."""
+    """A command that lists options under the headings they name as `rich_help_panel`, the others first."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Arguments as they are: in some releases of Typer braces stand around those that are required."""
