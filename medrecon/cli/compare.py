@@ -36,7 +36,7 @@ def compare(
     first = find_one(source, **reading.options)
     if reading.hu:
         first = with_hu(first)
-    second = find_one(recon)
+    second = find_one(recon, accept=reading.options["accept"])
     differences = compare_geometry(first.affine, first.shape, second.affine, second.shape)
     if differences:
         raise ScanError(

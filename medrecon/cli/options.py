@@ -137,12 +137,22 @@ Hu = Annotated[
         help="The values are HU: NIfTI, NRRD and MHA cannot say that they hold a CT.",
     ),
 ]
-ResampleTilt = Annotated[
+Resample = Annotated[
     bool,
     typer.Option(
-        "--resample-tilt",
+        "--resample",
         rich_help_panel=_READING,
-        help="Read sheared stacks (gantry tilt) too, resampled onto a straight grid.",
+        help="Read sheared stacks (gantry tilt) and uneven slice distances too, resampled onto a straight, "
+        "even grid.",
+    ),
+]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        metavar="NAME",
+        rich_help_panel=_READING,
+        help="Read what is refused all the same; the refusal says the name. Repeat it for several.",
     ),
 ]
 NiftiForm = Annotated[
@@ -172,7 +182,8 @@ class OneScan:
     ] = None
     volume: Volume = None
     hu: Hu = False
-    resample_tilt: ResampleTilt = False
+    resample: Resample = False
+    accept: Accept = None
     nifti_form: NiftiForm = ""
     replace_nonfinite: Annotated[
         float | None,
@@ -190,7 +201,8 @@ class OneScan:
         return {
             "series": self.series,
             "volume": self.volume,
-            "resample_tilt": self.resample_tilt,
+            "resample": self.resample,
+            "accept": tuple(self.accept or ()),
             "nifti_form": self.nifti_form,
             "replace_nonfinite": self.replace_nonfinite,
         }

@@ -9,7 +9,7 @@ import typer
 
 from medrecon.cli.command import verb
 from medrecon.cli.faults import fault_of
-from medrecon.cli.options import NiftiForm, ResampleTilt, Volume
+from medrecon.cli.options import Accept, NiftiForm, Resample, Volume
 from medrecon.cli.session import Outcome
 from medrecon.cli.tables import table
 
@@ -26,7 +26,8 @@ def scans(
         Path, typer.Argument(metavar="PATH", help="A folder (searched to the bottom) or a file.")
     ],
     volume: Volume = None,
-    resample_tilt: ResampleTilt = False,
+    resample: Resample = False,
+    accept: Accept = None,
     nifti_form: NiftiForm = "",
 ) -> Outcome:
     """List the scans in a folder, and what is left out.
@@ -35,7 +36,9 @@ def scans(
     """
     from medrecon.io import find_scans
 
-    found = find_scans(path, volume=volume, resample_tilt=resample_tilt, nifti_form=nifti_form)
+    found = find_scans(
+        path, volume=volume, resample=resample, accept=tuple(accept or ()), nifti_form=nifti_form
+    )
     rows = [scan_data(scan) for scan in found.scans]
     refused = [fault_of(error).data() for error in found.refused]
     left_out = [{"path": str(item.path), "reason": item.reason} for item in found.left_out]

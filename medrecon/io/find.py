@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.io.collect import Broken, Heap, collect, unreadable
+from medrecon.io.dicom.reading.copies import drop_copies
 from medrecon.io.dicom.reading.header import Header
 from medrecon.io.dicom.reading.series import describe, identity, series_scan
-from medrecon.io.dicom.reading.volumes import drop_copies
 from medrecon.io.files.names import scan_words
 from medrecon.io.itk.volume import text_scan
 from medrecon.io.nifti.volume import nifti_scan
-from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError, scan_key
+from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError, checked_names, scan_key
 
 OTHER_VOLUME = "slice of another volume of the series"
 Source = str | os.PathLike[str] | Sequence["str | os.PathLike[str]"]
@@ -28,10 +28,11 @@ def find_scans(
     *,
     series: str | None = None,
     volume: int | None = None,
-    resample_tilt: bool = False,
+    resample: bool = False,
     nifti_form: str = "",
     replace_nonfinite: float | None = None,
     max_bytes: int = ReadOptions.max_bytes,
+    accept: Sequence[str] = (),
 ) -> Found:
     """Find and check every scan in a source; no voxel is read.
 
@@ -39,10 +40,12 @@ def find_scans(
         source: a folder (searched with its sub-folders), one file, or a list of them.
         series: keep the series with this SeriesInstanceUID, SeriesNumber, key or description.
         volume: which volume of a 4D or multi-echo source, counted from 0.
-        resample_tilt: read sheared stacks (gantry tilt), resampled onto a straight grid.
+        resample: read sheared stacks (gantry tilt) and slices at uneven distances, resampled onto a straight,
+            even grid.
         nifti_form: "sform" or "qform": which one to believe where they disagree.
         replace_nonfinite: value in the place of NaN and Inf.
         max_bytes: refuse scans that are larger than this in memory.
+        accept: names of `medrecon.io.scan.ACCEPTABLE`: refusals that are read all the same, and said.
 
     Returns:
         The scans, the files that are left out, and the scans that are refused where others can be read.
@@ -50,7 +53,7 @@ def find_scans(
     Raises:
         ScanError: a named file is broken, or nothing can be read.
     """
-    options = ReadOptions(resample_tilt, nifti_form, replace_nonfinite, max_bytes)
+    options = ReadOptions(resample, nifti_form, replace_nonfinite, max_bytes, checked_names(accept))
     sources = paths_of(source)
     heap = collect(sources)
     scans: list[Scan] = []

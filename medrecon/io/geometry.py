@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from medrecon.io.scan import ScanError
+from medrecon.io.distances import RESAMPLE, SPACING_REMEDY, even_grid, uneven, unevenness
+from medrecon.io.scan import ScanError, or_accept
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-SPACING_REMEDY = "find the missing or misplaced slices and export the series again"
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,21 @@ class Stack:
     Attributes:
         order: indices of the slices along their normal, lowest position first.
         affine: (4, 4) float64, (column, row, slice) -> RAS mm.
-        tilt: in-plane shift from slice to slice along rows and columns, in mm; None for a straight grid.
+        drift: (N, 2) in-plane shift of each slice along rows and columns, in mm, of a sheared stack; None for
+            a straight one.
+        places: (M,) place of each slice of an even grid among the slices that are there, where these are at
+            uneven distances; None for even ones.
         notes: what must be said.
     """
 
     order: tuple[int, ...]
     affine: np.ndarray
-    tilt: tuple[float, float] | None = None
+    drift: np.ndarray | None = None
+    places: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 
-def check_orientation(orientation: Sequence[float] | None, path: object) -> np.ndarray:
+def check_orientation(orientation: Sequence[float] | None, path: Path) -> np.ndarray:
     """Image Orientation (Patient) as (2, 3) unit vectors, cleaned of rounding.
 
     Raises:
@@ -39,7 +44,7 @@ def check_orientation(orientation: Sequence[float] | None, path: object) -> np.n
     if orientation is None or len(orientation) != 6:
         raise ScanError(
             "Image Orientation (Patient) is missing or incomplete: the slices cannot be placed",
-            path=path,  # type: ignore[arg-type]
+            path=path,
             remedy="export the series with its geometry",
         )
     pair = np.asarray(orientation, float).reshape(2, 3)
@@ -48,7 +53,7 @@ def check_orientation(orientation: Sequence[float] | None, path: object) -> np.n
         raise ScanError(
             "Image Orientation (Patient) is no pair of unit vectors at right angles: "
             + "\\".join(f"{v:g}" for v in orientation),
-            path=path,  # type: ignore[arg-type]
+            path=path,
             remedy="export the series with its geometry",
         )
     row = pair[0] / lengths[0]
@@ -56,7 +61,7 @@ def check_orientation(orientation: Sequence[float] | None, path: object) -> np.n
     return np.stack([row, column / np.linalg.norm(column)])
 
 
-def check_spacing(spacing: Sequence[float] | None, path: object) -> tuple[float, float]:
+def check_spacing(spacing: Sequence[float] | None, path: Path) -> tuple[float, float]:
     """Pixel Spacing (between rows, between columns) in mm.
 
     Raises:
@@ -72,7 +77,7 @@ def check_spacing(spacing: Sequence[float] | None, path: object) -> tuple[float,
         return float(spacing[0]), float(spacing[1])
     raise ScanError(
         f"Pixel Spacing {text}: the voxels' size is unknown",
-        path=path,  # type: ignore[arg-type]
+        path=path,
         remedy="export the series with its geometry",
     )
 
@@ -83,7 +88,10 @@ def stack(
     spacing: tuple[float, float],
     thickness: float | None,
     names: Sequence[str],
-    path: object,
+    path: Path,
+    *,
+    digits: tuple[float, float] = (0.0, 0.0),
+    resample: bool = False,
 ) -> Stack:
     """Sort slices along their normal and check that they are evenly spaced.
 
@@ -94,103 +102,125 @@ def stack(
         thickness: stands in for the slice distance of a single slice.
         names: (N,) how a user finds each slice.
         path: the scan, for the message.
+        digits: half of the last digit that positions and cosines are printed with.
+        resample: make an even grid of uneven distances, and take a sheared stack.
 
     Raises:
-        ScanError: gaps, uneven distances, uneven shifts.
+        ScanError: gaps, uneven distances, a shear, uneven shifts.
     """
     normal = np.cross(directions[0], directions[1])
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
+    order = np.argsort(positions @ normal, kind="stable")
     points = positions[order]
+    indices = tuple(int(i) for i in order)
     affine = np.eye(4)
-    affine[:3, 0] = directions[0] * spacing[1]
-    affine[:3, 1] = directions[1] * spacing[0]
     affine[:3, 3] = points[0]
     if len(points) == 1:
-        affine[:3, 2] = normal * _thickness(thickness, path)
-        return Stack(tuple(int(i) for i in order), RAS_FROM_LPS @ affine)
-    off = _check_even(along[order], [names[i] for i in order], path)
-    affine[:3, 2] = normal * (float(along[order[-1]] - along[order[0]]) / (len(points) - 1))
-    tilt = _shear((points - points[0]) @ directions.T, min(spacing), path)
-    notes = (f"slice positions are up to {off:.3f} mm off an even grid (rounding)",) if off > 0.005 else ()
-    return Stack(tuple(int(i) for i in order), RAS_FROM_LPS @ affine, tilt, notes)
+        affine[:3, :3] = _axes(directions, spacing, normal * _thickness(thickness, path))
+        return Stack(indices, RAS_FROM_LPS @ affine)
+    drift, line, notes = _shear(points, directions, spacing, digits, path)
+    if drift is not None and not resample:
+        step, total = np.linalg.norm(np.diff(drift, axis=0), axis=1).max(), np.linalg.norm(drift[-1])
+        raise ScanError(
+            f"sheared grid (gantry tilt): {step:.3f} mm in plane from slice to slice, {total:.2f} mm in all",
+            path=path,
+            remedy=RESAMPLE,
+        )
+    directions = _turned(directions, normal, line)
+    along = (points - points[0]) @ line
+    off = unevenness(along, digits[0] * float(np.abs(line).sum()))
+    places = None
+    if off is None:
+        if not resample:
+            raise uneven(along, [names[i] for i in order], path)
+        places = even_grid(along, path)
+        gaps = np.diff(along)
+        notes += (
+            f"slice distances of {gaps.min():.3f} to {gaps.max():.3f} mm: {len(points)} slices resampled "
+            f"linearly onto {len(places)} that are {along[-1] / (len(places) - 1):.3f} mm apart",
+        )
+    elif off > 0.005:
+        notes += (f"slice positions are up to {off:.3f} mm off an even grid (rounding)",)
+    count = len(points) if places is None else len(places)
+    affine[:3, :3] = _axes(directions, spacing, line * (float(along[-1]) / (count - 1)))
+    return Stack(indices, RAS_FROM_LPS @ affine, drift, places, notes)
 
 
-def _shear(drift: np.ndarray, pixel: float, path: object) -> tuple[float, float] | None:
-    """The in-plane shift per slice, from each slice's shift (N, 2) in mm; None where it is rounding only.
+def _axes(directions: np.ndarray, spacing: tuple[float, float], step: np.ndarray) -> np.ndarray:
+    return np.stack([directions[0] * spacing[1], directions[1] * spacing[0], step], axis=1)
+
+
+def _shear(
+    points: np.ndarray,
+    directions: np.ndarray,
+    spacing: tuple[float, float],
+    digits: tuple[float, float],
+    path: Path,
+) -> tuple[np.ndarray | None, np.ndarray, tuple[str, ...]]:
+    """How sorted slices are shifted in plane.
+
+    Returns:
+        The shift of each slice along rows and columns in mm (None where it is rounding), the direction across
+        the slices (where cosines of few digits explain a shift, their line), and what must be said.
 
     Raises:
         ScanError: the slices are shifted, and not along a line.
     """
-    if np.abs(drift).max() <= max(0.1, 0.1 * pixel):
-        return None
-    steps = np.arange(len(drift))[:, None] * (drift[-1] / (len(drift) - 1))
-    if np.abs(drift - steps).max() > max(0.1, 0.1 * pixel):
+    normal = np.cross(directions[0], directions[1])
+    along = (points - points[0]) @ normal
+    drift = (points - points[0]) @ directions.T
+    tolerance = max(0.1, 0.1 * min(spacing), 2 * digits[0])
+    worst = float(np.abs(drift).max())
+    if worst <= tolerance:
+        return None, normal, ()
+    straight = along[:, None] * (drift[-1] / along[-1])
+    if np.abs(drift - straight).max() > tolerance:
         raise ScanError(
-            f"the slices are shifted against each other by up to {np.abs(drift).max():.2f} mm, unevenly",
-            path=path,  # type: ignore[arg-type]
+            f"the slices are shifted against each other by up to {worst:.2f} mm, unevenly",
+            path=path,
             remedy=SPACING_REMEDY,
         )
-    shift = drift[-1] / (len(drift) - 1)
-    return float(shift[0]), float(shift[1])
+    if worst <= 1.75 * digits[1] * float(along[-1]) + 2 * digits[0]:
+        line = (points[-1] - points[0]) / np.linalg.norm(points[-1] - points[0])
+        angle = np.degrees(np.arccos(min(1.0, float(line @ normal))))
+        said = f"direction cosines of few digits: turned by {angle:.2g} degrees, onto the line of the slices"
+        return None, line, (said,)
+    return straight, normal, ()
 
 
-def _check_even(along: np.ndarray, names: Sequence[str], path: object) -> float:
-    """How far the slices are off the best even grid, in mm.
-
-    Positions are rounded in real headers (a tenth of a millimetre has been seen), so each may be off its
-    place by 1 % of the distance, or by 0.1 mm where that is less than 2 %.
-
-    Raises:
-        ScanError: further off.
-    """
-    gaps = np.diff(along)
-    usual = float(np.median(gaps))
-    index = np.arange(len(along))
-    slope, start = np.polyfit(index, along - along[0], 1)
-    off = float(np.abs(along - along[0] - slope * index - start).max())
-    tolerance = max(0.01 * usual, min(0.1, 0.02 * usual))
-    if off <= tolerance and np.abs(gaps - usual).max() <= 3 * tolerance:
-        return off
-    wrong = np.flatnonzero(np.abs(gaps - usual) > tolerance)
-    first = int(wrong[0]) if len(wrong) else 0
-    more = f" (and at {len(wrong) - 1} more places)" if len(wrong) > 1 else ""
-    missing = round(float(gaps[first]) / usual) - 1
-    whole = abs(float(gaps[first]) - (missing + 1) * usual) <= 2 * tolerance
-    kind = f"{missing} slice(s) missing" if missing > 0 and whole else "uneven slice spacing"
-    raise ScanError(
-        f"{kind} after slice {first + 1} of {len(names)} ({names[first]}): {gaps[first]:.3f} mm to "
-        f"{names[first + 1]} instead of {usual:.3f} mm{more}",
-        path=path,  # type: ignore[arg-type]
-        remedy=SPACING_REMEDY,
-    )
+def _turned(directions: np.ndarray, normal: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """Row and column directions turned by the smallest rotation that brings the normal onto the line."""
+    axis, cosine = np.cross(normal, line), float(normal @ line)
+    if not axis.any():
+        return directions
+    turned = directions * cosine + np.cross(axis, directions)
+    return turned + np.outer(directions @ axis, axis) / (1 + cosine)
 
 
-def _thickness(thickness: float | None, path: object) -> float:
+def _thickness(thickness: float | None, path: Path) -> float:
     if thickness is None or not 1e-3 <= thickness <= 1000:
         raise ScanError(
             "a single slice without a valid Slice Thickness: the voxels' depth is unknown",
-            path=path,  # type: ignore[arg-type]
-            remedy="give the whole series",
+            path=path,
+            remedy="give the whole series" + or_accept("no-thickness"),
         )
     return float(thickness)
 
 
-def check_affine(affine: np.ndarray, name: str, path: object) -> None:
+def check_affine(affine: np.ndarray, name: str, path: Path) -> None:
     """Refuse an affine that is not finite, or whose axes fall together.
 
     Raises:
         ScanError: with the form's name.
     """
     if not np.all(np.isfinite(affine)) or np.abs(affine).max() > 1e7:
-        raise ScanError(f"the {name} holds NaN, Inf or absurd values", path=path, remedy=CONVERT)  # type: ignore[arg-type]
+        raise ScanError(f"the {name} holds NaN, Inf or absurd values", path=path, remedy=CONVERT)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if np.any(sizes < 1e-9) or abs(np.linalg.det(affine[:3, :3] / np.maximum(sizes, 1e-12))) < 1e-3:
-        raise ScanError(f"the {name} is singular: axes fall together", path=path, remedy=CONVERT)  # type: ignore[arg-type]
+        raise ScanError(f"the {name} is singular: axes fall together", path=path, remedy=CONVERT)
 
 
 def straighten(
-    affine: np.ndarray, shape: Sequence[int], name: str, path: object
+    affine: np.ndarray, shape: Sequence[int], name: str, path: Path
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """The affine with axes at right angles, as DICOM, ITK and a qform need them, and what must be said.
 
@@ -223,7 +253,7 @@ def straighten(
         raise ScanError(
             f"the {name} is sheared: its corners are {off:.2f} mm off a straight grid, and neither DICOM nor "
             "ITK knows others",
-            path=path,  # type: ignore[arg-type]
+            path=path,
             remedy="resample it onto a straight grid first (nibabel.processing.resample_to_output)",
         )
     return straight, (f"the {name} is slightly sheared: made straight, corners move by {off:.2g} mm",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medrecon.io.dicom.reading.pixels import read_frames
-from medrecon.io.dicom.reading.tilt import resample
+from medrecon.io.dicom.reading.regrid import resample
 from medrecon.io.itk.volume import read_text
 from medrecon.io.nifti.volume import read_nifti
 from medrecon.io.scan import Scan, ScanError
@@ -25,8 +25,8 @@ def load(scan: Scan) -> tuple[np.ndarray, list[str]]:
     try:
         if scan.format == "dicom":
             volume = read_frames(scan.recipe.frames)
-            if scan.recipe.tilt is not None:
-                volume = resample(volume, scan.recipe.tilt, scan.shape)
+            if scan.recipe.resampling is not None:
+                volume = resample(volume, scan.recipe.resampling, scan.shape)
             return volume, ["all voxels have the same value"] if is_constant(volume) else []
         if scan.format == "nifti":
             return read_nifti(scan)

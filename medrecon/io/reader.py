@@ -28,7 +28,7 @@ class ScanReader(ImageReader):
     Args:
         series: as in `find_scans`, which says what the other arguments are.
         volume: which volume of a 4D or multi-echo source.
-        **options: `resample_tilt`, `nifti_form`, `replace_nonfinite`, `max_bytes`.
+        **options: `resample`, `nifti_form`, `replace_nonfinite`, `max_bytes`, `accept`.
     """
 
     def __init__(self, series: str | None = None, volume: int | None = None, **options: Any) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from medrecon.errors import MedreconError
+from medrecon.errors import MedreconError, UsageError
 
 Format = Literal["dicom", "nifti", "nrrd", "mha"]
 
@@ -21,21 +22,59 @@ class ScanError(MedreconError, ValueError):
     exit_code = 3
 
 
+ACCEPTABLE = {
+    "mixed": "read slices that differ in echo, kernel, contrast or the like as one volume",
+    "same-position": "read the first of several slices at one position",
+    "frames": "read slices with several frames of reference as one volume",
+    "lost-slices": "read a series beside which lie files that may be slices of it and cannot be read",
+    "no-rescale": "read a CT without rescale as it is stored",
+    "no-thickness": "read a single slice without a thickness as 1 mm thick",
+}
+"""What is refused unless the user accepts it by its name, and what that does."""
+
+
+def or_accept(name: str) -> str:
+    """The end of a remedy: the option that reads it all the same."""
+    return f", or {ACCEPTABLE[name]} with --accept {name}"
+
+
+def checked_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of what is accepted, in one order.
+
+    Raises:
+        UsageError: one is unknown.
+    """
+    given = [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in given if name not in ACCEPTABLE]
+    if unknown:
+        raise UsageError(
+            f"'{unknown[0]}' is nothing that can be accepted", remedy=f"there are {', '.join(ACCEPTABLE)}"
+        )
+    return tuple(name for name in ACCEPTABLE if name in given)
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """What a user allows beyond the strict reading.
 
     Attributes:
-        resample_tilt: resample a sheared stack (gantry tilt) onto a straight grid, linearly.
+        resample: resample a sheared stack (gantry tilt), or slices at uneven distances, onto a straight and
+            even grid, linearly.
         form: which of two contradicting NIfTI forms to believe, "sform" or "qform"; "" refuses.
         replace_nonfinite: value put in the place of NaN and Inf; None refuses.
         max_bytes: refuse scans whose decoded voxels take more than this.
+        accept: names of `ACCEPTABLE` that are read all the same, and said.
     """
 
-    resample_tilt: bool = False
+    resample: bool = False
     form: str = ""
     replace_nonfinite: float | None = None
     max_bytes: int = 8 << 30
+    accept: tuple[str, ...] = ()
+
+    def accepts(self, name: str) -> bool:
+        """Whether the user accepts what is refused under this name (`ACCEPTABLE`)."""
+        return name in self.accept
 
     def to_text(self) -> str:
         """The options that differ from the defaults, as JSON: they travel in a MetaTensor's meta."""
@@ -45,7 +84,8 @@ class ReadOptions:
     @classmethod
     def from_text(cls, text: str) -> ReadOptions:
         """The inverse of `to_text`."""
-        return cls(**json.loads(text or "{}"))
+        values = json.loads(text or "{}")
+        return cls(**values | {"accept": tuple(values.get("accept", ()))})
 
 
 @dataclass(frozen=True)

@@ -58,13 +58,17 @@ def take_slices(scan: Scan, chosen: range) -> Scan:
     shape = (scan.shape[0], scan.shape[1], len(chosen))
     if scan.format != "dicom":
         return replace(scan, shape=shape, affine=affine)
-    if len(scan.files) != scan.shape[2] or scan.recipe.tilt is not None:
+    if len(scan.files) != scan.shape[2] or scan.recipe.resampling is not None:
         raise UsageError(
             "some of its slices cannot be written as a series: they are no files of their own",
             path=scan.path,
             remedy="leave --slices out",
         )
-    part = find_one(scan.files[chosen.start : chosen.stop], max_bytes=scan.options.max_bytes)
+    part = find_one(
+        scan.files[chosen.start : chosen.stop],
+        max_bytes=scan.options.max_bytes,
+        accept=scan.options.accept,
+    )
     # One slice alone does not tell the way to the next.
     seen = slice(None) if len(chosen) > 1 else [0, 1, 3]
     if part.shape != shape or not np.allclose(part.affine[:, seen], affine[:, seen], atol=1e-3):

@@ -81,7 +81,7 @@ def _check(path: Path, scores: ScanScores, volumes: AtlasVolumes) -> None:
         raise UsageError(
             "the grid is sheared, which a volume in 3D Slicer cannot be",
             path=path,
-            remedy="resample it first: --resample-tilt",
+            remedy="resample it first: --resample",
         )
 
 

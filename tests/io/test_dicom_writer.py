@@ -178,7 +178,7 @@ def test_a_tilted_stack_is_written_on_its_straight_grid(tmp_path, make_series):
         image.GantryDetectorTilt = "17.7"
 
     make_series(tmp_path / "in", shape=(20, 24, 6), change=tilt)
-    source = find_one(tmp_path / "in", resample_tilt=True)
+    source = find_one(tmp_path / "in", resample=True)
     values = read_scan(source)
     written = write(source, tmp_path / "out", values)
     back = find_one(tmp_path / "out")

@@ -44,7 +44,7 @@ def test_order_follows_the_normal() -> None:
     shuffled = np.random.default_rng(0).permutation(9)
     found = stack(positions[shuffled], directions, (1, 1), 5, NAMES, "x")
     assert np.array_equal(shuffled[list(found.order)], np.arange(9))
-    assert found.tilt is None
+    assert found.drift is None
     assert found.notes == ()
 
 
@@ -99,9 +99,9 @@ def test_tilted_stack_is_resampled_where_it_is(tmp_path: Path, make_series: Make
         ds.PixelData = np.rint(smooth(x, y, np.full_like(x, 2.5 * k))).astype("<u2").tobytes()
 
     make_series(tmp_path / "ct", shape=shape, change=place, intercept=0)
-    with pytest.raises(ScanError, match="--resample-tilt"):
+    with pytest.raises(ScanError, match="--resample"):
         find_one(tmp_path / "ct")
-    scan = find_one(tmp_path / "ct", resample_tilt=True)
+    scan = find_one(tmp_path / "ct", resample=True)
     values = read_scan(scan)
     assert "resampled linearly" in "".join(scan.notes)
     assert values.shape == scan.shape

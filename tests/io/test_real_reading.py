@@ -68,7 +68,7 @@ REFUSED = {
     "10_raw_data_object_philips": r"Raw Data Storage",
     "15_emri_small_codecs": r"one SOP Instance UID|without functional groups",
     "17_siemens_mosaic": r"Siemens mosaic",
-    "18_gantry_tilt_ct_phantom": r"gantry tilt\): 0\.793 mm.*--resample-tilt",
+    "18_gantry_tilt_ct_phantom": r"gantry tilt\): 0\.793 mm.*--resample",
     "20_slice_gap_ct": r"uneven slice spacing after slice 1 of 3.*5\.000 mm",
     "21_duplicate_positions_and_gaps_ct": r"different slices at the same position: CT2[68].* CT2[68]",
     "23_four_series_one_folder_with_gaps": r"1 slice\(s\) missing after slice 2 of 4",
@@ -194,14 +194,20 @@ def test_rounded_positions(shared_dir: Path, tmp_path: Path) -> None:
     assert np.array_equal(canonical(read_scan(scan), scan.affine)[0], data)
 
 
-def test_tilted_head_is_refused_for_its_spacing(shared_dir: Path) -> None:
-    with pytest.raises(ScanError, match=r"after slice 14 of 28 \(14\.dcm\): 1\.081 mm"):
-        find_one(shared_dir / "data" / "real" / "ct_head_gantrytilt_ge_hispeed_512x512x28_dicom")
+def test_tilted_head_of_two_slice_distances_is_resampled(shared_dir: Path) -> None:
+    """14 slices of 4 mm and 14 of 7 mm, tilted: what lies between them is interpolated, and said."""
+    folder = shared_dir / "data" / "real" / "ct_head_gantrytilt_ge_hispeed_512x512x28_dicom"
+    with pytest.raises(ScanError, match=r"gantry tilt\): 2\.342 mm .* 48\.21 mm in all; use --resample"):
+        find_one(folder)
+    scan = find_one(folder, resample=True)
+    assert scan.spacing[2] == pytest.approx(3.95, abs=0.06)
+    assert re.search(r"1\.081 to 6\.999 mm: 28 slices resampled linearly onto \d+", "".join(scan.notes))
+    assert read_scan(scan).shape == scan.shape
 
 
 def test_tilted_phantom_is_resampled_like_dcm2niix(shared_dir: Path, tmp_path: Path) -> None:
     folder = shared_dir / "data" / "edge" / "18_gantry_tilt_ct_phantom"
-    scan = find_one(folder, resample_tilt=True)
+    scan = find_one(folder, resample=True)
     data, affine = canonical(read_scan(scan), scan.affine)
     assert data.shape == (512, 512 + 5, 4)
     for other, place in references(folder, tmp_path / "out"):

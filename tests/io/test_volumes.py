@@ -45,7 +45,7 @@ def several(tmp_path: Path, make_series: Make, marks: list[dict[str, object]]) -
         ([{"ImageType": ["ORIGINAL", "PRIMARY", t]} for t in "MP"], "ImageType"),
         ([{"AcquisitionNumber": "1"}, {"AcquisitionNumber": "2"}], "AcquisitionNumber"),
         ([{}, {}], "Instance Numbers"),
-        ([{"EchoTime": "10"}, {"EchoTime": "10"}, {"EchoTime": "30"}], "Instance Numbers"),
+        ([{"EchoTime": "10"}, {"EchoTime": "10"}, {"EchoTime": "30"}], "EchoTime 10, Instance Numbers"),
     ],
 )
 def test_each_volume_is_read_alone(marks: list, name: str, tmp_path: Path, make_series: Make) -> None:

@@ -23,11 +23,12 @@ from medrecon.io.dicom.reading.header import (
     Header,
 )
 from medrecon.io.dicom.reading.kinds import IMAGES, is_damaged_class
+from medrecon.io.dicom.reading.marks import MARK_TAGS
 from medrecon.io.files.inflate import Inflated
 from medrecon.io.scan import ScanError
 
 NAMES = {tag: name for name, tag in WANTED.items()}
-WANTED_TAGS = frozenset(NAMES)
+WANTED_TAGS = frozenset(NAMES) | MARK_TAGS
 LONG_TEXTS = frozenset((0x00081030, 0x0008103E, 0x00100010))
 """Descriptions and names: for people to read, so that a value of absurd length is cut and not refused."""
 BINARY = frozenset(
@@ -145,16 +146,17 @@ def _data_set(window: Window, start: int, header: Header) -> None:
 def _check_kinds(header: Header, kinds: dict[int, bytes]) -> None:
     """The values that are kept are of the kind and the length that their attributes allow."""
     for tag, vr in kinds.items():
-        if vr not in ALLOWED[tag]:
+        if tag in ALLOWED and vr not in ALLOWED[tag]:
             raise HeaderFault(f"{NAMES[tag]} has the value representation {vr.decode()}")
     if max(map(len, header.values.values()), default=0) <= MAX_VALUE:
         return
     for tag, value in header.values.items():
         if len(value) > MAX_VALUE:
-            if tag not in LONG_TEXTS:
-                raise HeaderFault(f"{NAMES[tag]} is longer than {MAX_VALUE} bytes")
+            name = NAMES.get(tag, f"({tag >> 16:04X},{tag & 0xFFFF:04X})")
+            if tag in NAMES and tag not in LONG_TEXTS:
+                raise HeaderFault(f"{name} is longer than {MAX_VALUE} bytes")
             header.values[tag] = value[:64]
-            header.notes += (f"{NAMES[tag]} is longer than {MAX_VALUE} bytes: cut",)
+            header.notes += (f"{name} is longer than {MAX_VALUE} bytes: cut",)
 
 
 def _check_class(header: Header) -> None:

@@ -10,15 +10,18 @@ import numpy as np
 
 from medrecon.io.dicom.reading.header import REPAIR, Header
 from medrecon.io.dicom.reading.notes import header_notes
+from medrecon.io.dicom.reading.regrid import DicomRecipe, straight_grid
 from medrecon.io.dicom.reading.slices import Slice, common_folder, slices_of
-from medrecon.io.dicom.reading.tilt import DicomRecipe, straight_grid
 from medrecon.io.dicom.reading.volumes import split_volumes
 from medrecon.io.dicom.terms import MODALITIES, UNITS, body_part, defined
+from medrecon.io.distances import half_unit
 from medrecon.io.files.names import hiding
 from medrecon.io.geometry import Stack, check_orientation, check_spacing, stack
-from medrecon.io.scan import ReadOptions, Scan, ScanError, scan_key
+from medrecon.io.scan import ReadOptions, Scan, ScanError, or_accept, scan_key
 
 SEPARATE = "separate what does not belong to the volume"
+FEW_FRAMES = 3
+"""So many frames of reference in one series are a mistake; one for each slice is a de-identifier's work."""
 
 
 def series_scan(headers: Sequence[Header], volume: int | None, options: ReadOptions) -> Scan:
@@ -26,7 +29,7 @@ def series_scan(headers: Sequence[Header], volume: int | None, options: ReadOpti
 
     Args:
         headers: one per file, image objects only, one series, no copies.
-        volume: which volume of a 4D or multi-echo series.
+        volume: which volume of a series that holds several.
         options: what the user allows.
 
     Raises:
@@ -39,50 +42,71 @@ def series_scan(headers: Sequence[Header], volume: int | None, options: ReadOpti
         slices += found
         notes += said
     path = common_folder(slices)
-    _check_headers(headers)
-    _check_grids(slices)
-    directions = check_orientation(slices[0].orientation, slices[0].header.path)
-    spacing = check_spacing(slices[0].spacing, slices[0].header.path)
-    positions = np.asarray([s.position for s in slices])
-    chosen = split_volumes(slices, positions, np.cross(directions[0], directions[1]), volume, path)
+    for name in ("PatientID", "StudyInstanceUID", "Modality"):
+        _one([h.text(name) for h in headers], name, [h.path for h in headers])
+    frame, said = _frame_of_reference(headers, options)
+    chosen = split_volumes(slices, volume, options, path)
     slices = [slices[i] for i in chosen.indices]
-    names = [s.name for s in slices]
-    lined = stack(positions[chosen.indices], directions, spacing, slices[0].thickness, names, path)
+    lined = _lined(slices, path, options)
     slices = [slices[i] for i in lined.order]
-    _check_values(slices, path)
     hide = hiding(header.path for header in headers)
-    notes = [*map(hide, (*notes, *lined.notes)), *header_notes(slices)]
-    return _scan(slices, path, lined, chosen.volume, tuple(dict.fromkeys(notes)), options)
+    values = _check_values(slices, path, options)
+    notes = [*map(hide, (*notes, *said, *chosen.notes, *values, *lined.notes)), *header_notes(slices)]
+    return _scan(slices, path, lined, frame, chosen.volume, tuple(dict.fromkeys(notes)), options)
+
+
+def _lined(slices: Sequence[Slice], path: Path, options: ReadOptions) -> Stack:
+    """The slices of one volume on their grid."""
+    first = slices[0]
+    directions = check_orientation(first.orientation, first.header.path)
+    spacing = check_spacing(first.spacing, first.header.path)
+    thickness = first.thickness
+    if thickness is None and options.accepts("no-thickness"):
+        thickness = 1.0
+    digits = (
+        half_unit([s.header.text("ImagePositionPatient") or _printed(s.position) for s in slices]),
+        half_unit([first.header.text("ImageOrientationPatient") or _printed(first.orientation)]),
+    )
+    return stack(
+        np.asarray([s.position for s in slices]),
+        directions,
+        spacing,
+        thickness,
+        [s.name for s in slices],
+        path,
+        digits=digits,
+        resample=options.resample,
+    )
+
+
+def _printed(values: Sequence[float] | None) -> str:
+    return "\\".join(repr(v).removesuffix(".0") for v in values or ())
 
 
 def _scan(
     slices: Sequence[Slice],
     path: Path,
     lined: Stack,
+    frame_of_reference: str,
     volume: int | None,
     notes: tuple[str, ...],
     options: ReadOptions,
 ) -> Scan:
     first, frame = slices[0].header, slices[0].frame
     shape = (frame.columns, frame.rows, len(slices))
+    affine, resampling = lined.affine, None
+    if lined.drift is not None or lined.places is not None:
+        resampling, shape, affine = straight_grid(lined, shape)
+        if lined.drift is not None:
+            notes += ("gantry tilt: resampled linearly onto a straight grid",)
     if shape[0] * shape[1] * shape[2] * 4 > options.max_bytes:
         raise ScanError(
             f"{' x '.join(map(str, shape))} voxels exceed the limit of {options.max_bytes >> 20} MiB",
             path=path,
             remedy="raise the limit (max_bytes) if the scan is real",
         )
-    affine, tilt = lined.affine, None
-    if lined.tilt is not None:
-        if not options.resample_tilt:
-            raise ScanError(
-                f"sheared grid (gantry tilt): {np.hypot(*lined.tilt):.3f} mm in plane from slice to slice",
-                path=path,
-                remedy="use --resample-tilt to resample it onto a straight grid",
-            )
-        tilt, shape, affine = straight_grid(lined, shape)
-        notes += ("gantry tilt: resampled linearly onto a straight grid",)
     modality = defined(first.text("Modality"), MODALITIES)
-    kind = slices[0].units if modality == "CT" else first.text("Units")
+    kind = _rescale_type(slices[0]) if modality == "CT" else first.text("Units")
     return Scan(
         path=path,
         format="dicom",
@@ -98,8 +122,32 @@ def _scan(
         volume=volume,
         notes=notes,
         options=options,
-        recipe=DicomRecipe(tuple(s.frame for s in slices), tilt),
+        recipe=DicomRecipe(tuple(s.frame for s in slices), resampling, frame_of_reference),
     )
+
+
+def _rescale_type(one: Slice) -> str:
+    return str(one.framed.get("RescaleType") or one.header.text("RescaleType"))
+
+
+def _frame_of_reference(headers: Sequence[Header], options: ReadOptions) -> tuple[str, list[str]]:
+    """One frame of reference made for a series whose images do not share theirs, and what must be said of it.
+
+    Raises:
+        ScanError: images of a few frames of reference are mixed.
+    """
+    uids = [h.text("FrameOfReferenceUID") for h in headers]
+    count = len(set(uids))
+    if count == 1:
+        return "", []
+    if not (count == len(uids) > FEW_FRAMES and all(uids)) and not options.accepts("frames"):
+        _one(uids, "FrameOfReferenceUID", [h.path for h in headers], or_accept("frames"))
+    from pydicom.uid import generate_uid
+
+    made = generate_uid(entropy_srcs=["frame of reference", identity(headers[0])])
+    return str(made), [
+        f"{count} Frame of Reference UIDs in {len(uids)} images of one series: one is made for all"
+    ]
 
 
 def identity(header: Header) -> str:
@@ -121,51 +169,24 @@ def describe(header: Header) -> str:
         return raw.decode("latin-1")
 
 
-def _check_headers(headers: Sequence[Header]) -> None:
-    """What the files of one series must share."""
-    for name in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality"):
-        _one([h.text(name) for h in headers], name, [h.path for h in headers])
-
-
-def _check_grids(slices: Sequence[Slice]) -> None:
-    """Matrix, orientation and pixel spacing are the same in each slice of one series."""
-    first, paths = slices[0], [s.header.path for s in slices]
-    _one([f"{s.frame.columns} x {s.frame.rows}" for s in slices], "matrix size", paths)
-    for name, tolerance in (("orientation", 1e-3), ("spacing", 1e-4)):
-        reference = getattr(first, name)
-        for one in slices:
-            values = getattr(one, name)
-            if values is reference or values == reference:
-                continue
-            if values is None or reference is None or len(values) != len(reference):
-                same = False
-            else:
-                same = bool(np.allclose(values, reference, atol=tolerance, rtol=1e-4))
-            if not same:
-                raise ScanError(
-                    f"slices differ in {name}: {_list(reference)} in {first.name}, {_list(values)} in "
-                    f"{one.name}",
-                    path=one.header.path,
-                    remedy=SEPARATE,
-                )
-
-
-def _check_values(slices: Sequence[Slice], path: Path) -> None:
-    """Either each slice of a volume has a rescale or none; CT must have one."""
+def _check_values(slices: Sequence[Slice], path: Path, options: ReadOptions) -> list[str]:
+    """Either each slice of a volume has a rescale or none; CT must have one. Returns what must be said."""
     paths = [s.header.path for s in slices]
-    _one(["present" if s.rescaled else "missing" for s in slices], "Rescale Slope/Intercept", paths)
-    _one([s.units for s in slices], "Rescale Type", paths)
+    if options.accepts("no-rescale"):
+        bare = sum(not s.rescaled for s in slices)
+        return [f"{bare} slice(s) without Rescale Slope and Intercept: read as stored"] if bare else []
+    accept = or_accept("no-rescale")
+    texts = ["present" if s.rescaled else "missing" for s in slices]
+    _one(texts, "Rescale Slope/Intercept", paths, accept)
     if slices[0].header.text("Modality") == "CT" and not slices[0].rescaled:
         raise ScanError(
-            "CT without Rescale Slope and Intercept: no Hounsfield units", path=path, remedy=REPAIR
+            "CT without Rescale Slope and Intercept: no Hounsfield units", path=path, remedy=REPAIR + accept
         )
+    return []
 
 
-def _list(values: Sequence[float] | None) -> str:
-    return "missing" if values is None else "\\".join(f"{v:.6g}" for v in values)
-
-
-def _one(values: Sequence[str], name: str, paths: Sequence[Path]) -> None:
+def _one(values: Sequence[str], name: str, paths: Sequence[Path], accept: str = "") -> None:
+    """What the files of one series must share."""
     counts = Counter(values)
     if len(counts) > 1:
         common = counts.most_common()[0][0]
@@ -173,5 +194,7 @@ def _one(values: Sequence[str], name: str, paths: Sequence[Path]) -> None:
         told = {"matrix size", "Rescale Slope/Intercept"}  # all else may hold a name
         shown = f"{values[odd]!r}, others have {common!r}" if name in told else "another one"
         raise ScanError(
-            f"slices differ in {name}: {paths[odd].name} has {shown}", path=paths[odd], remedy=SEPARATE
+            f"slices differ in {name}: {paths[odd].name} has {shown}",
+            path=paths[odd],
+            remedy=SEPARATE + accept,
         )

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medrecon.io.dicom.reading.frames import Frame, check_rescale, first_frame
 from medrecon.io.dicom.reading.header import PER_FRAME, REPAIR, Header
+from medrecon.io.dicom.reading.marks import GROUPS, MARKS, Mark
 from medrecon.io.scan import ScanError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 MAX_FRAMES = 100_000
-CLASSIC_MARKS = (
-    "EchoNumbers",
-    "EchoTime",
-    "InversionTime",
-    "TemporalPositionIdentifier",
-    "TriggerTime",
-    "ImageType",
-    "ComplexImageComponent",
-    "AcquisitionNumber",
-    "AcquisitionDateTime",
-    "AcquisitionTime",
-    "ContentTime",
-)
-"""What tells volumes of one classic series apart, the plainest first."""
+PLACE = frozenset(("ImagePositionPatient", "InStackPositionNumber", "ImagePositionVolume", "SliceLocation"))
+"""Dimensions of an enhanced object that count positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +34,8 @@ class Slice:
         spacing: between rows and between columns in mm, or None.
         thickness: Slice Thickness in mm, or None.
         rescaled: whether slope or intercept are given.
-        units: Rescale Type.
-        marks: (name, value) pairs that may tell volumes apart.
-        number: Instance Number or frame number.
+        framed: of a frame of an enhanced object, the values of its marks (`reading.marks`) by name.
+        dimensions: of such a frame, (name, index) of each dimension but those of place.
     """
 
     name: str
@@ -58,9 +46,12 @@ class Slice:
     spacing: tuple[float, ...] | None
     thickness: float | None
     rescaled: bool
-    units: str
-    marks: tuple[tuple[str, str], ...]
-    number: float
+    framed: Mapping[str, Any] = field(default_factory=dict)
+    dimensions: tuple[tuple[str, int], ...] = ()
+
+    def raw(self, mark: Mark) -> Any:
+        """What it says of a mark, as it is stored; None if nothing."""
+        return mark.raw(self.header.values, self.framed)
 
 
 def slices_of(header: Header) -> tuple[list[Slice], list[str]]:
@@ -107,9 +98,6 @@ def place_of(values: Sequence[float] | None, header: Header, name: str) -> tuple
 
 
 def _classic(header: Header, frame: Frame) -> Slice:
-    marks = tuple((name, header.text(name)) for name in CLASSIC_MARKS)
-    bvalue = header.double("DiffusionBValue")
-    number = header.text("InstanceNumber")
     return Slice(
         header.path.name,
         header,
@@ -119,9 +107,6 @@ def _classic(header: Header, frame: Frame) -> Slice:
         header.numbers("PixelSpacing"),
         header.number("SliceThickness"),
         bool(header.text("RescaleSlope") or header.text("RescaleIntercept")),
-        header.text("RescaleType"),
-        (*marks, ("DiffusionBValue", f"{bvalue[0]:g}" if bvalue else "")),
-        float(number) if number.lstrip("+-").isdigit() else math.nan,
     )
 
 
@@ -133,6 +118,7 @@ def _enhanced(header: Header, frame: Frame) -> list[Slice]:
         dataset = pydicom.dcmread(header.path, stop_before_pixels=True)
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
         groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+        pointers = [_dimension(item) for item in dataset.get("DimensionIndexSequence") or []]
     except Exception as error:  # pydicom raises whatever a broken header leads to
         raise ScanError(
             f"broken functional groups ({error})"[:300], path=header.path, remedy=REPAIR
@@ -142,7 +128,7 @@ def _enhanced(header: Header, frame: Frame) -> list[Slice]:
             f"{frame.count} frames, {len(groups)} of them described", path=header.path, remedy=REPAIR
         )
     try:
-        return [_framed(header, frame, k, group, shared) for k, group in enumerate(groups)]
+        return [_framed(header, frame, k, group, shared, pointers) for k, group in enumerate(groups)]
     except ScanError:
         raise
     except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as error:
@@ -151,7 +137,9 @@ def _enhanced(header: Header, frame: Frame) -> list[Slice]:
         ) from None
 
 
-def _framed(header: Header, first: Frame, k: int, group: Dataset, shared: Dataset | None) -> Slice:
+def _framed(
+    header: Header, first: Frame, k: int, group: Dataset, shared: Dataset | None, pointers: Sequence[str]
+) -> Slice:
     name = f"{header.path.name} frame {k + 1}"
     position = _numbers(_item(group, shared, "PlanePositionSequence"), "ImagePositionPatient")
     measures = _item(group, shared, "PixelMeasuresSequence")
@@ -169,6 +157,8 @@ def _framed(header: Header, first: Frame, k: int, group: Dataset, shared: Datase
         frame = replace(first, slope=slope[0] if slope else 1.0, intercept=intercept[0] if intercept else 0.0)
     thickness = _numbers(measures, "SliceThickness")
     orientation = _item(group, shared, "PlaneOrientationSequence")
+    indices = _values(getattr(_item(group, shared, "FrameContentSequence"), "DimensionIndexValues", None))
+    number = max(0, int(header.number("InstanceNumber") or 1) - 1)
     return Slice(
         name,
         header,
@@ -178,28 +168,45 @@ def _framed(header: Header, first: Frame, k: int, group: Dataset, shared: Datase
         _numbers(measures, "PixelSpacing"),
         thickness[0] if thickness else None,
         slope is not None or intercept is not None or first.slope != 1 or first.intercept != 0,
-        str(getattr(scaling, "RescaleType", "") or ""),
-        _frame_marks(group, shared),
-        float(k + 1),
+        _frame_marks(group, shared) | {"InstanceNumber": (float(number * MAX_FRAMES + k + 1),)},
+        tuple((name, int(i)) for name, i in zip(pointers, indices, strict=False) if name),
     )
 
 
-def _frame_marks(group: Dataset, shared: Dataset | None) -> tuple[tuple[str, str], ...]:
-    """What may tell the volumes of an enhanced object apart."""
-    marks = []
-    for sequence, names in (
-        ("MREchoSequence", ("EffectiveEchoTime",)),
-        ("FrameContentSequence", ("StackID", "TemporalPositionIndex")),
-        ("MRImageFrameTypeSequence", ("FrameType", "ComplexImageComponent")),
-        ("CTImageFrameTypeSequence", ("FrameType",)),
-        ("MRDiffusionSequence", ("DiffusionBValue", "DiffusionDirectionality")),
-        ("FrameContentSequence", ("FrameAcquisitionNumber", "FrameReferenceDateTime")),
-    ):
-        item = _item(group, shared, sequence)
-        for name in names:
-            value = None if item is None else item.get(name)
-            marks.append((name, "" if value is None else str(value)))
-    return tuple(marks)
+def _frame_marks(group: Dataset, shared: Dataset | None) -> dict[str, Any]:
+    """The marks of one frame; of a converted object also those that its images had (PS3.3 C.7.6.16.2.25)."""
+    found: dict[str, Any] = {}
+    converted = _item(group, None, "UnassignedPerFrameConvertedAttributesSequence")
+    for mark in MARKS if converted is not None else ():
+        _put(found, mark, converted.get(mark.name))
+    for path, marks in GROUPS.items():
+        outer, _, inner = path.partition(".")
+        item = _item(group, shared, outer)
+        if inner and item is not None:
+            item = _item(item, None, inner)
+        for mark in marks if item is not None else ():
+            _put(found, mark, item.get(mark.name))
+    return found
+
+
+def _put(found: dict[str, Any], mark: Mark, value: Any) -> None:
+    if value is None or value == "":
+        return
+    parts = _values(value)
+    found[mark.name] = tuple(map(float, parts)) if mark.form != "text" else "\\".join(map(str, parts))
+
+
+def _values(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if hasattr(value, "append") else [value]
+
+
+def _dimension(item: Dataset) -> str:
+    """The keyword of what a dimension counts; "" for one of place, or whose meaning is not told."""
+    from pydicom.datadict import keyword_for_tag
+
+    tag = item.get("DimensionIndexPointer")
+    name = "" if tag is None else keyword_for_tag(tag) or f"dimension {tag}"
+    return "" if name in PLACE else name
 
 
 def _item(group: Dataset, shared: Dataset | None, name: str) -> Any:

@@ -1,154 +1,278 @@
-"""Copies of slices, and series that hold several volumes at the same positions (4D, echoes, contrasts)."""
+"""A series to its volumes: one kind of image each, every position once (4D, echoes, contrasts, mixtures)."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from medrecon.io.dicom.reading.header import Header
+from medrecon.io.dicom.reading.marks import CONTENT, THICKNESS, labels, natural
+from medrecon.io.dicom.reading.repeats import Part, first_at_each, parts_by, tell_apart
 from medrecon.io.dicom.reading.slices import Slice
-from medrecon.io.scan import LeftOut, ScanError
+from medrecon.io.distances import places_of
+from medrecon.io.geometry import check_orientation
+from medrecon.io.scan import ReadOptions, ScanError, or_accept
 
 KEEP = "keep the slices of one volume only"
+SHOWN = 12
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The slices of the wanted volume, and which volume that is (None where there is one)."""
+    """The slices of the wanted volume.
+
+    Attributes:
+        indices: of the slices.
+        volume: which volume of the series that is; None where there is one.
+        notes: what must be said.
+    """
 
     indices: list[int]
     volume: int | None
+    notes: tuple[str, ...] = ()
 
 
-def drop_copies(headers: Sequence[Header]) -> tuple[list[Header], list[LeftOut]]:
-    """Drop files that are byte for byte the same as another one.
+@dataclass(frozen=True)
+class _Volume:
+    """One volume of a series: what its images are, by the columns that tell, and its slices."""
 
-    Raises:
-        ScanError: two different files have one SOP Instance UID.
-    """
-    by_uid: dict[str, Header] = {}
-    kept, copies = [], []
-    for header in headers:
-        uid = header.text("SOPInstanceUID")
-        other = by_uid.get(uid) if uid else None
-        if other is None:
-            by_uid[uid] = header
-            kept.append(header)
-        elif other.size == header.size and _digest(other.path) == _digest(header.path):
-            copies.append(LeftOut(header.path, "a copy of a slice that is used"))
-        else:
-            raise ScanError(
-                f"{other.path.name} and {header.path.name}: one SOP Instance UID, different contents",
-                path=header.path,
-                remedy="keep the right one",
-            )
-    return kept, copies
+    label: str
+    key: tuple[object, ...]
+    indices: list[int]
+    note: str = ""
 
 
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+Column = tuple[str, list[str]]
+"""What differs between slices: a name, and a text for each slice."""
 
 
-def split_volumes(
-    slices: Sequence[Slice], positions: np.ndarray, normal: np.ndarray, volume: int | None, path: Path
-) -> Choice:
+def split_volumes(slices: Sequence[Slice], volume: int | None, options: ReadOptions, path: Path) -> Choice:
     """Choose the slices of one volume.
+
+    Slices on another grid, or of another content (`marks.CONTENT`), are another volume wherever they lie.
+    Slices of one content that share their positions are told apart by `repeats.tell_apart`.
 
     Args:
         slices: all slices of the series.
-        positions: (N, 3) their positions in LPS mm.
-        normal: unit vector across the slices.
         volume: which volume, counted from 0; None where there must be only one.
+        options: what the user allows.
         path: the series, for the message.
 
     Raises:
         ScanError: several volumes and none chosen, a choice that is not there, or slices at one position that
             nothing tells apart.
     """
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    places = np.zeros(len(order), int)
-    places[order] = np.cumsum(np.concatenate([[0], np.diff(along[order]) > 1e-3]))
-    groups = _grouped(places)
-    most = max(map(len, groups))
-    if most == 1:
+    grids, contents = _grid_columns(slices), _content_columns(slices)
+    stacks = _grouped(grids, list(range(len(slices))))
+    places = np.zeros(len(slices), int)
+    for members in stacks.values():
+        normal = np.cross(*check_orientation(slices[members[0]].orientation, slices[members[0]].header.path))
+        places[members] = places_of(np.asarray([slices[i].position for i in members]) @ normal)
+    alone = all(len(set(places[m].tolist())) == len(m) for m in stacks.values())
+    notes: tuple[str, ...] = ()
+    if contents and alone and options.accepts("mixed"):
+        notes = (f"slices that differ in {_names(contents)} are read as one volume",)
+        contents = []
+    columns = [*grids, *contents]
+    found: list[_Volume] = []
+    for label, members in _grouped(columns, list(range(len(slices)))).items():
+        found += _volumes(slices, members, places, label, columns, options, path)
+    found.sort(key=lambda v: v.key)
+    notes += tuple(v.note for v in found if v.note)[:1]
+    if len(found) == 1:
         if volume not in (None, 0):
             raise ScanError(
                 f"there is no volume {volume}: the series holds one", path=path, remedy="use --volume 0"
             )
-        return Choice(list(range(len(slices))), None)
-    pair = next(g for g in groups if len(g) > 1)
-    names = f"{slices[pair[0]].name} and {slices[pair[1]].name}"
-    if len(groups) == 1:
-        raise ScanError(f"all {most} images are at one position ({names}): no volume", path=path, remedy=KEEP)
-    name, volumes = _by_mark(slices, places, groups)
-    if not volumes:
-        raise ScanError(f"different slices at the same position: {names}", path=path, remedy=KEEP)
-    labels = list(volumes)
-    if volume is None or not 0 <= volume < len(labels):
-        shown = ", ".join(f"{k} ({name} {label or 'none'})" for k, label in enumerate(labels[:12]))
-        more = ", ..." if len(labels) > 12 else ""
-        raise ScanError(
-            f"holds {len(labels)} volumes at the same positions, {names} for example: {shown}{more}",
-            path=path,
-            remedy=f"choose one with --volume 0 ... {len(labels) - 1}",
-        )
-    return Choice(volumes[labels[volume]], volume)
+        return Choice(found[0].indices, None, notes)
+    short = _short(found, places, stacks)
+    if volume is None or not 0 <= volume < len(found):
+        raise _which(slices, found, columns, short, alone and not grids, path)
+    chosen = found[volume]
+    said = [f"volume {k} holds {n} of the {m} positions" for k, (n, m) in list(short.items())[:3]]
+    return Choice(chosen.indices, volume, (*notes, *said))
 
 
-def _grouped(places: np.ndarray) -> list[list[int]]:
-    order = np.argsort(places, kind="stable")
-    return [g.tolist() for g in np.split(order, np.flatnonzero(np.diff(places[order])) + 1)]
+def _volumes(
+    slices: Sequence[Slice],
+    members: list[int],
+    places: np.ndarray,
+    label: tuple[str, ...],
+    columns: Sequence[Column],
+    options: ReadOptions,
+    path: Path,
+) -> list[_Volume]:
+    """The volumes of slices of one grid and one content."""
+    thick = labels(
+        THICKNESS, [slices[i].raw(THICKNESS) for i in members], [slices[i].header.order for i in members]
+    )
+    groups = [members]
+    if len(set(zip(places[members].tolist(), thick, strict=True))) > len(set(places[members].tolist())):
+        groups = [part for _, part in sorted(parts_by(members, thick).items(), key=lambda p: natural(p[0]))]
+    made = []
+    for k, group in enumerate(groups):
+        parts: list[Part] | None = tell_apart(slices, group, places)
+        if parts is None:
+            if not options.accepts("same-position"):
+                raise _same_position(slices, group, places, path)
+            kept, dropped = first_at_each(slices, group, places)
+            note = f"{dropped} slice(s) at the position of another one are not read: the first by number is"
+            parts = [Part("", (), kept, note)]
+        for part in parts:
+            texts = [f"{n} {text or 'none'}" for (n, _), text in zip(columns, label, strict=True)]
+            if len(groups) > 1:
+                texts.append(f"SliceThickness {thick[members.index(group[0])]}")
+            shown = [texts[i] for i in _telling(columns)] + texts[len(columns) :]
+            key = (*map(natural, label), k, *part.key)
+            made.append(
+                _Volume(
+                    ", ".join([*shown, *([part.label] if part.label else [])]), key, part.indices, part.note
+                )
+            )
+    return made
 
 
-def _by_mark(
-    slices: Sequence[Slice], places: np.ndarray, groups: Sequence[Sequence[int]]
-) -> tuple[str, dict[str, list[int]]]:
-    """The first mark under which each volume has at most one slice at each position, and all have as many."""
-    for k, (name, _) in enumerate(slices[0].marks):
-        labels = [s.marks[k][1] if k < len(s.marks) else "" for s in slices]
-        found: dict[str, list[int]] = {}
-        for i, label in enumerate(labels):
-            found.setdefault(label, []).append(i)
-        if _are_volumes(found, places):
-            return name, {label: found[label] for label in sorted(found, key=_natural)}
-    return _by_number(slices, places, groups)
+def _grouped(columns: Sequence[Column], members: Sequence[int]) -> dict[tuple[str, ...], list[int]]:
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for i in members:
+        groups.setdefault(tuple(texts[i] for _, texts in columns), []).append(i)
+    return groups
 
 
-def _are_volumes(found: dict[str, list[int]], places: np.ndarray) -> bool:
-    """Whether each set of slices covers more than one position, none of them twice, and there are several."""
-    return len(found) > 1 and all(
-        len(members) > 1 and len(set(places[members].tolist())) == len(members) for members in found.values()
+def _telling(columns: Sequence[Column]) -> list[int]:
+    """The columns that are needed to tell all groups apart, the plainest first."""
+    kept: list[int] = []
+    seen: set[tuple[str, ...]] = {()}
+    for k in range(len(columns)):
+        finer = set(zip(*(columns[i][1] for i in (*kept, k)), strict=True))
+        if len(finer) > len(seen):
+            kept.append(k)
+            seen = finer
+    return kept
+
+
+def _content_columns(slices: Sequence[Slice]) -> list[Column]:
+    """The marks of content in which the slices differ."""
+    plain = all(not s.framed for s in slices)
+    values = [s.header.values for s in slices]
+    orders = [s.header.order for s in slices]
+    found = []
+    for mark in CONTENT:
+        if plain and mark.creator is None:
+            raws = [v.get(mark.tag) for v in values]
+        else:
+            raws = [s.raw(mark) for s in slices]
+        if raws.count(raws[0]) < len(raws):
+            texts = labels(mark, raws, orders)
+            if len(set(texts)) > 1:
+                found.append((mark.name, texts))
+    return found
+
+
+def _grid_columns(slices: Sequence[Slice]) -> list[Column]:
+    """Matrix, orientation and pixel spacing, where slices differ in them by more than rounding."""
+    found = [("matrix size", [f"{s.frame.columns} x {s.frame.rows}" for s in slices])]
+    for name, tolerance in (("orientation", 1e-3), ("spacing", 1e-4)):
+        seen: dict[tuple[float, ...] | None, str] = {}
+        texts = []
+        for one in slices:
+            value = getattr(one, name)
+            if value not in seen:
+                same = next((v for v in seen if _close(v, value, tolerance)), None)
+                seen[value] = seen[same] if same is not None else _list(value)
+            texts.append(seen[value])
+        found.append((name, texts))
+    return [(name, texts) for name, texts in found if len(set(texts)) > 1]
+
+
+def _close(a: tuple[float, ...] | None, b: tuple[float, ...] | None, tolerance: float) -> bool:
+    return (
+        a is not None
+        and b is not None
+        and len(a) == len(b)
+        and all(abs(x - y) <= tolerance + 1e-4 * abs(y) for x, y in zip(a, b, strict=True))
     )
 
 
-def _by_number(
-    slices: Sequence[Slice], places: np.ndarray, groups: Sequence[Sequence[int]]
-) -> tuple[str, dict[str, list[int]]]:
-    """Blocks of Instance Numbers, each once through all positions (GE functional series)."""
-    count = len(groups[0])
-    numbers = [s.number for s in slices]
-    if (
-        any(len(g) != count for g in groups)
-        or len(set(numbers)) != len(numbers)
-        or any(n != n for n in numbers)
-    ):
-        return "", {}
-    order = sorted(range(len(slices)), key=lambda i: numbers[i])
-    size = len(groups)
-    found = {}
-    for k in range(count):
-        block = order[k * size : (k + 1) * size]
-        found[f"{numbers[block[0]]:g}-{numbers[block[-1]]:g}"] = block
-    return ("Instance Numbers", found) if _are_volumes(found, places) else ("", {})
+def _list(values: Sequence[float] | None) -> str:
+    return "missing" if values is None else "\\".join(f"{v:.6g}" for v in values)
 
 
-def _natural(label: str) -> tuple[int, float, str]:
-    try:
-        return (0, float(label), "")
-    except ValueError:
-        return (1, 0.0, label)
+def _names(columns: Sequence[Column]) -> str:
+    return " and ".join(columns[k][0] for k in _telling(columns))
+
+
+def _short(
+    found: Sequence[_Volume], places: np.ndarray, stacks: dict[tuple[str, ...], list[int]]
+) -> dict[int, tuple[int, int]]:
+    """Volumes that lack positions of others: number -> (how many they hold, of how many)."""
+    stack_of = {i: k for k, members in enumerate(stacks.values()) for i in members}
+    held = [(stack_of[v.indices[0]], set(places[v.indices].tolist())) for v in found]
+    short = {}
+    for k, (stack, mine) in enumerate(held):
+        union = set().union(*(other for same, other in held if same == stack and other & mine))
+        if len(union) > len(mine):
+            short[k] = (len(mine), len(union))
+    return short
+
+
+def _which(
+    slices: Sequence[Slice],
+    found: Sequence[_Volume],
+    columns: Sequence[Column],
+    short: dict[int, tuple[int, int]],
+    joinable: bool,
+    path: Path,
+) -> ScanError:
+    """The refusal that lists the volumes, or names the one slice that is of another kind than all others."""
+    remedy = f"choose one with --volume 0 ... {len(found) - 1}"
+    accept = or_accept("mixed") if joinable else ""
+    big = [k for k, v in enumerate(found) if len(v.indices) > 1]
+    if not big:
+        names = f"{slices[found[0].indices[0]].name} and {slices[found[1].indices[0]].name}"
+        if len({slices[v.indices[0]].position for v in found}) == 1:
+            what = f"all {len(found)} images are at one position ({names}): no volume"
+            return ScanError(what, path=path, remedy=f"{remedy}, of a single slice")
+    if len(big) == 1 and columns:
+        odd = next(v for k, v in enumerate(found) if k not in big).indices[0]
+        usual = found[big[0]].indices[0]
+        name, texts = next((n, t) for n, t in columns if t[odd] != t[usual])
+        has, have = ("none" if not text else f"'{text}'" for text in (texts[odd], texts[usual]))
+        if "no. " in has + have:
+            has, have = "another one", "the same"
+        return ScanError(
+            f"slices differ in {name}: {slices[odd].name} has {has}, "
+            f"{len(found[big[0]].indices)} others have {have}",
+            path=slices[odd].header.path,
+            remedy=f"separate what does not belong to the volume, or take the others alone with "
+            f"--volume {big[0]}{accept}",
+        )
+    sizes = [
+        f"{len(v.indices)} of {short[k][1]} slices" if k in short else f"{len(v.indices)} slices"
+        for k, v in enumerate(found)
+    ]
+    listed = [f"{k} ({v.label}: {sizes[k]})" for k, v in enumerate(found[:SHOWN])]
+    more = ", ..." if len(found) > SHOWN else ""
+    differ = f" that differ in {_names(columns)}" if columns else " at the same positions"
+    return ScanError(
+        f"holds {len(found)} volumes{differ}: {', '.join(listed)}{more}", path=path, remedy=remedy + accept
+    )
+
+
+def _same_position(slices: Sequence[Slice], members: list[int], places: np.ndarray, path: Path) -> ScanError:
+    values, counts = np.unique(places[members], return_counts=True)
+    place = values[int(np.argmax(counts > 1))]
+    pair = [slices[i].name for i in members if places[i] == place][:2]
+    many = (
+        f"{int((counts > 1).sum())} of {len(values)} positions hold several"
+        if counts.min() < counts.max()
+        else (f"each position holds {counts[0]}")
+    )
+    return ScanError(
+        f"different slices at the same position: {pair[0]} and {pair[1]} for example; {many}, and no mark, "
+        "time or Instance Number tells whole volumes apart",
+        path=path,
+        remedy=KEEP + or_accept("same-position"),
+    )

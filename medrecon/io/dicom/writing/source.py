@@ -93,12 +93,14 @@ def source_slices(scan: Scan) -> list[SourceSlice]:
     for index, frame in enumerate(scan.recipe):
         if frame.count == 1:
             header = _read(frame.path)
-            slices.append(SourceSlice(header, *_identity(header)))
-            continue
-        if frame.path not in objects:
-            objects[frame.path] = Frames(_read(frame.path))
-        header = objects[frame.path].single(frame.index, index, scan)
-        slices.append(SourceSlice(header, *_identity(header), frame.index + 1))
+        else:
+            if frame.path not in objects:
+                objects[frame.path] = Frames(_read(frame.path))
+            header = objects[frame.path].single(frame.index, index, scan)
+        if scan.recipe.frame_of_reference:
+            header.FrameOfReferenceUID = scan.recipe.frame_of_reference
+        number = frame.index + 1 if frame.count > 1 else 0
+        slices.append(SourceSlice(header, *_identity(header), number))
     return slices
 
 

@@ -176,7 +176,7 @@ def _check_geometry(part: Path, scan: Scan, plan: SeriesPlan, final: Path) -> No
         OutputError: it is not found, or stands elsewhere.
     """
     try:
-        back = find_one(part, max_bytes=scan.options.max_bytes)
+        back = find_one(part, max_bytes=scan.options.max_bytes, accept=scan.options.accept)
     except ScanError as error:
         raise OutputError(
             f"the series cannot be read back ({error.message})", path=final, remedy="report it"
