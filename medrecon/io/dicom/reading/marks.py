@@ -108,9 +108,7 @@ CONTENT = (
     Mark("VelocityEncodingDirection", 0x00189090, "double", "MRVelocityEncodingSequence", 0.005),
     Mark("VelocityEncodingMinimumValue", 0x00189091, "double", "MRVelocityEncodingSequence"),
     Mark("VelocityEncodingMaximumValue", 0x00189217, "double", "MRVelocityEncodingSequence"),
-    Mark(
-        "ImageType", 0x00080008, ignored=("ADD",)
-    ),  # GE's word for a thick slice that was added up from thin ones
+    Mark("ImageType", 0x00080008, "code", ignored=("ADD",)),  # GE: added up from thin slices
     Mark(
         "FrameType",
         0x00089007,

@@ -18,7 +18,8 @@ def write_slices(folder: Path, slices: Sequence[Mapping[str, Any]], modality: st
 
     Args:
         folder: for its files, made here. Names follow the order given, InstanceNumber too unless it is given.
-        slices: attributes of each image; `z` is its position in mm, `value` that of all its pixels.
+        slices: attributes of each image; `z` is its position in mm, `value` that of all its pixels,
+            `private` ((tag, creator), tag, VR, value).
         modality: "MR" or "CT".
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +31,11 @@ def write_slices(folder: Path, slices: Sequence[Mapping[str, Any]], modality: st
         for name, given in attributes.items():
             if name in ("z", "value"):
                 continue
-            if given is None:
+            if name == "private":
+                (tag, creator), element, vr, held = given
+                image.add_new(tag, "LO", creator)
+                image.add_new(element, vr, held)
+            elif given is None:
                 delattr(image, name)
             else:
                 setattr(image, name, given)
