@@ -10,15 +10,16 @@ import numpy as np
 
 from medrecon.atlas.measuring import measure
 from medrecon.atlas.network import Engine
-from medrecon.atlas.output import INDEX, PAGE, write_atlas
+from medrecon.atlas.output import INDEX, PAGE, refuse_taken, write_atlas
 from medrecon.atlas.summary import patient_numbers, write_summary
 from medrecon.evaluation.geometry import compare_geometry
 from medrecon.evaluation.scores import ScanScores
 from medrecon.io import find_one, publish, read_scan
+from medrecon.io.choices import with_hu
 from medrecon.io.scan import Scan, ScanError
 
 
-def make_atlas(
+def measure_scan(
     engine: Engine,
     scan: Scan,
     place: Path,
@@ -59,6 +60,53 @@ def make_atlas(
     step("writing")
     write_atlas(place, scores, volumes, viewer=viewer)
     return scores
+
+
+def make_atlas(
+    source: Scan | str | Path,
+    output: str | Path,
+    layers: str | Sequence[str] | None = None,
+    *,
+    bundle: str | Path = "volume_autoencoder",
+    encoder_weights: str | Path | None = None,
+    roi: str | Path | None = None,
+    viewer: bool = True,
+    device: str = "auto",
+    hu: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    **reading: Any,
+) -> ScanScores:
+    """Measure what each layer kept of one scan, and write figures, a page and a scene for 3D Slicer.
+
+    Args:
+        source: a scan, or the path of one.
+        output: a new folder.
+        layers: results: "level4", "level2,level3+level4" or a list; None for each layer.
+        bundle: name of a bundle that comes with medrecon, or a bundle's folder.
+        encoder_weights: for a bundle over somebody else's network: the file of its weights.
+        roi: a mask on the scan's grid; errors are measured over its labels, too.
+        viewer: put the interactive viewer into the page.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        hu: the values are HU, which NIfTI, NRRD and MHA cannot say.
+        progress: called with (hundredths of stages done, of all).
+        **reading: of `medrecon.find_one`: series, volume, resample, accept, nifti_form, replace_nonfinite.
+
+    Returns:
+        The scores, as in metrics.json.
+
+    Raises:
+        ScanError: the scan or the mask cannot be read.
+        ModelError: the bundle or a layer cannot be used.
+        OutputError: the folder is taken, or cannot be written.
+    """
+    scan = source if isinstance(source, Scan) else find_one(source, **reading)
+    scan = with_hu(scan) if hu else scan
+    output = Path(output)
+    refuse_taken(output)
+    weights = None if encoder_weights is None else Path(encoder_weights)
+    engine = Engine(bundle, [scan], output=output, layers=layers, device=device, encoder_weights=weights)
+    mask = None if roi is None else Path(roi)
+    return measure_scan(engine, scan, output, roi=mask, viewer=viewer, progress=progress)
 
 
 def read_mask(scan: Scan, roi: Path) -> np.ndarray:

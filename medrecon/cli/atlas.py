@@ -187,7 +187,7 @@ def _run(
 ) -> _Run:
     from medrecon.atlas.network import Engine
     from medrecon.atlas.output import refuse_taken
-    from medrecon.atlas.run import make_atlas, write_overview
+    from medrecon.atlas.run import measure_scan, write_overview
     from medrecon.bundle.config import Bundle as OpenBundle
     from medrecon.io.files.names import scan_label
 
@@ -206,7 +206,7 @@ def _run(
 
     def one(scan: Scan, label: str) -> ScanScores:
         with progress_bar(session, label) as tick:
-            scores = make_atlas(
+            scores = measure_scan(
                 engine, scan, places[scan.key], roi=asked.roi, viewer=asked.viewer, progress=tick
             )
         for note in scores.warnings:

@@ -77,10 +77,10 @@ def decode(
 
     The result has the source's grid and units; the scan itself is not needed.
     """
-    from medrecon.features import decode_features
+    from medrecon.features import decode as decode_file
 
     with progress_bar(session, features.name) as tick:
-        done = decode_features(
+        done = decode_file(
             features,
             output,
             layers=layers,

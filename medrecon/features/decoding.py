@@ -92,7 +92,7 @@ class FeatureDecoder:
         )
 
 
-def decode_features(
+def decode(
     features: str | Path,
     output: str | Path,
     *,
@@ -107,7 +107,7 @@ def decode_features(
     """Write the volumes that a decoder makes of features; the scan is not needed.
 
     Args:
-        features: a file that `encode_scan` wrote.
+        features: a file that `encode` wrote.
         output: for one result the `.nii`/`.nii.gz` file (or the series folder, with `source`); for several a
             folder.
         layers: results as `medrecon reconstruct` takes them: "level3,level3+level4"; by default each layer in

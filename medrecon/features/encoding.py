@@ -93,7 +93,7 @@ class FeatureEncoder:
         overrides: Mapping[str, Any] | None = None,
         measure: bool = True,
     ) -> FeatureEncoder:
-        """Open a bundle for encoding; arguments as `encode_scan`, and `overrides` of its configuration.
+        """Open a bundle for encoding; arguments as `encode`, and `overrides` of its configuration.
 
         Raises:
             ModelError: the bundle, its weights or a layer cannot be used.
@@ -223,7 +223,7 @@ class FeatureEncoder:
         return found
 
 
-def encode_scan(
+def encode(
     scan: Scan,
     target: str | Path,
     *,
@@ -239,7 +239,7 @@ def encode_scan(
 
     Example:
         >>> scan = medrecon.io.find_one("CT_SERIES")
-        >>> encode_scan(scan, "ct.safetensors", layers="level4", dtype="int8").facts.layers[0].cost
+        >>> encode(scan, "ct.safetensors", layers="level4", dtype="int8").facts.layers[0].cost
 
     Args:
         scan: as `medrecon.io.find_one` gives it.

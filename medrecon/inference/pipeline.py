@@ -10,20 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose
 
 from medrecon.bundle.config import Bundle, layers_of
 from medrecon.bundle.results import check_results, parse_results
 from medrecon.compute.devices import pick_device
 from medrecon.errors import ModelError, UsageError
 from medrecon.inference.prefetch import overlapped
+from medrecon.inference.record import Record as Record
 from medrecon.inference.tiling_check import TilingCheck, check_tiling
-from medrecon.io import SaveReconstructiond, Written, manifest_path, write_manifest
+from medrecon.io import Derivation, SaveReconstructiond, Written, manifest_path, read_scan, write_manifest
 from medrecon.io.notices import listening
 from medrecon.io.reader import remember
 from medrecon.io.scan import LeftOut, Scan, ScanError
+from medrecon.reconstructor import INPUT
 
 _SETTINGS = ("dataset_dir", "output_dir", "layers", "device", "output_format", "overwrite", "scans")
 _PARTS = ("network_def", "network", "targets", "preprocessing", "inferer", "postprocessing")
@@ -32,25 +36,6 @@ _READ_BYTES = 8
 """Memory for each voxel of a scan while it is read: as stored, and in float32."""
 
 Tick = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Record:
-    """What became of one scan.
-
-    Attributes:
-        scan: the source.
-        outputs: result -> where it was written.
-        seconds: time from file to file; while several scans are at work their times overlap.
-        network_seconds: the part of it that the network took.
-        notes: what was noticed while reading and writing and must be said, one line each.
-    """
-
-    scan: Scan
-    outputs: dict[str, Path]
-    seconds: float
-    network_seconds: float
-    notes: tuple[str, ...] = ()
 
 
 class Pipeline:
@@ -144,6 +129,32 @@ class Pipeline:
             ModelError: the network cannot take this scan.
         """
         return self._write(self._reconstruct(self._read(scan), progress))
+
+    def run_in_memory(self, scan: Scan, progress: Tick | None = None) -> tuple[dict[str, np.ndarray], Record]:
+        """The same, but nothing is written: result -> (X, Y, Z) on the source's grid, in its units.
+
+        Raises:
+            ScanError: the scan turns out to be unreadable.
+            ModelError: the network cannot take this scan.
+        """
+        stage = self._reconstruct(self._read(scan), progress)
+        start = time.perf_counter()
+        item = stage.item
+        with torch.inference_mode(), listening() as heard:
+            for step in _steps_of(self._postprocessing):
+                item = item if step is self._save else step(item)
+        images = {
+            result: read_scan(scan) if result == INPUT else item["pred"][channel].numpy()
+            for channel, result in enumerate(self.results)
+        }
+        seconds = stage.seconds + time.perf_counter() - start
+        notes = tuple(dict.fromkeys(stage.notes + heard))
+        return images, Record(scan, {}, seconds, stage.network_seconds, notes)
+
+    @property
+    def derivations(self) -> Mapping[str, Derivation]:
+        """Result -> how it is made."""
+        return self._save.derivation
 
     def run_each(
         self,
@@ -239,7 +250,7 @@ class Pipeline:
             outputs=self._written,
             left_out=left_out,
             refused=refused,
-            derivation=self._save.derivation,
+            derivation=self.derivations,
             config={"bundle": self.bundle.name, "version": self.bundle.version},
             device=str(self.device),
             layers=self.results,
@@ -263,9 +274,13 @@ def _fits_beside(scan: Scan) -> bool:
     return math.prod(scan.shape) * _READ_BYTES <= psutil.virtual_memory().available // 4
 
 
+def _steps_of(postprocessing: Any) -> tuple[Any, ...]:
+    return postprocessing.transforms if isinstance(postprocessing, Compose) else (postprocessing,)
+
+
 def _saver_of(postprocessing: Any, bundle: Bundle) -> SaveReconstructiond:
     """The transform that writes, in whatever order the configuration has them."""
-    for transform in getattr(postprocessing, "transforms", [postprocessing]):
+    for transform in _steps_of(postprocessing):
         if isinstance(transform, SaveReconstructiond):
             return transform
     raise ModelError("its postprocessing writes nothing", path=bundle.root, remedy="add SaveReconstructiond")

@@ -114,7 +114,7 @@ class Scan:
 
     path: Path
     format: Format
-    files: tuple[Path, ...]
+    files: tuple[Path, ...] = field(repr=False)
     shape: tuple[int, int, int]
     affine: np.ndarray = field(repr=False, compare=False)
     modality: str = ""
@@ -134,6 +134,11 @@ class Scan:
         """Distance between voxel centres along X, Y, Z, in mm."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
+
+    def _repr_html_(self) -> str:
+        from medrecon.io.preview import html_of
+
+        return html_of(self)
 
     def __fspath__(self) -> str:
         """The scan's address `path#scan=KEY[,VOLUME]`: MONAI's `LoadImage` turns every input into a path.

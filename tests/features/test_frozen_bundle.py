@@ -14,7 +14,7 @@ import torch
 from medrecon.blocks.weights import fingerprint
 from medrecon.bundle.config import Bundle
 from medrecon.errors import ModelError
-from medrecon.features import decode_features, encode_scan
+from medrecon.features import decode, encode
 from medrecon.inference.pipeline import Pipeline
 from medrecon.io import find_one
 
@@ -60,7 +60,7 @@ def test_decoding_needs_no_encoder(
     bundle, weights, _ = frozen
     make_nifti(tmp_path / "t1.nii.gz", (21, 18, 5))
     scan, features = find_one(tmp_path / "t1.nii.gz"), tmp_path / "f.safetensors"
-    encode_scan(scan, features, layers="fine,coarse", bundle=bundle, encoder_weights=weights, device="cpu")
+    encode(scan, features, layers="fine,coarse", bundle=bundle, encoder_weights=weights, device="cpu")
     pipeline = Pipeline.from_bundle(
         bundle,
         scans=[scan],
@@ -71,9 +71,7 @@ def test_decoding_needs_no_encoder(
     )
     pipeline.run(scan)
     weights.unlink()
-    done = decode_features(
-        features, tmp_path / "out.nii.gz", layers="fine+coarse", bundle=bundle, device="cpu"
-    )
+    done = decode(features, tmp_path / "out.nii.gz", layers="fine+coarse", bundle=bundle, device="cpu")
     made, reference = (nib.load(tmp_path / name) for name in ("out.nii.gz", "ref.nii.gz"))
     assert np.array_equal(np.asarray(made.dataobj), np.asarray(reference.dataobj))
     assert done.notes == ()
@@ -86,15 +84,15 @@ def test_features_of_other_encoder_weights_are_refused(
     make_nifti(tmp_path / "t1.nii.gz", (21, 18, 5))
     scan, features = find_one(tmp_path / "t1.nii.gz"), tmp_path / "f.safetensors"
     with pytest.raises(ModelError, match="does not hold the weights"):
-        encode_scan(scan, features, layers="fine", bundle=bundle, device="cpu")
+        encode(scan, features, layers="fine", bundle=bundle, device="cpu")
     with pytest.raises(ModelError, match="other weights"):
-        encode_scan(scan, features, layers="fine", bundle=bundle, encoder_weights=other, device="cpu")
+        encode(scan, features, layers="fine", bundle=bundle, encoder_weights=other, device="cpu")
     weights = bundle / "models" / "model.pt"
     state = torch.load(weights, weights_only=True)
     torch.save(state | {"made_for": torch.zeros_like(state["made_for"])}, weights)
-    encode_scan(scan, features, layers="fine", bundle=bundle, encoder_weights=other, device="cpu")
-    unsure = decode_features(features, tmp_path / "a.nii.gz", bundle=bundle, device="cpu")
+    encode(scan, features, layers="fine", bundle=bundle, encoder_weights=other, device="cpu")
+    unsure = decode(features, tmp_path / "a.nii.gz", bundle=bundle, device="cpu")
     assert "does not say which weights" in unsure.notes[0]
     torch.save(state, weights)
     with pytest.raises(ModelError, match="features of other weights"):
-        decode_features(features, tmp_path / "b.nii.gz", bundle=bundle, device="cpu")
+        decode(features, tmp_path / "b.nii.gz", bundle=bundle, device="cpu")

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medrecon.features import decode_features, encode_scan
+from medrecon.features import decode, encode
 from medrecon.inference.pipeline import Pipeline
 from medrecon.io import find_one
 
@@ -20,8 +20,8 @@ def test_decoded_features_are_the_reconstruction(bundle: str, shared_dir: Path, 
     if not source.exists():
         pytest.skip(f"no {source.name} here")
     scan = find_one(source)
-    encode_scan(scan, tmp_path / "f.safetensors", layers="level4", bundle=bundle, device="cpu")
-    decode_features(tmp_path / "f.safetensors", tmp_path / "out.nii.gz", device="cpu")
+    encode(scan, tmp_path / "f.safetensors", layers="level4", bundle=bundle, device="cpu")
+    decode(tmp_path / "f.safetensors", tmp_path / "out.nii.gz", device="cpu")
     pipeline = Pipeline.from_bundle(
         bundle, scans=[scan], output=tmp_path / "ref.nii.gz", layers="level4", device="cpu"
     )

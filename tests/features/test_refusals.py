@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from medrecon.errors import ModelError, OutOfMemoryError, OutputError, UsageError
-from medrecon.features import decode_features, encode_scan
+from medrecon.features import decode, encode
 from medrecon.io import find_one
 
 Make = Callable[..., np.ndarray]
@@ -27,14 +27,14 @@ def scan_path(tmp_path: Path, make_nifti: Make) -> Path:
 
 def encoded(source: Path, bundle: Path, layers: str = "level4", **options: object) -> Path:
     target = source.parent / f"{bundle.name}.safetensors"
-    encode_scan(find_one(source), target, layers=layers, bundle=bundle, device="cpu", **options)
+    encode(find_one(source), target, layers=layers, bundle=bundle, device="cpu", **options)
     return target
 
 
 def refusal(features: Path, **options: object) -> str:
     output = features.parent / "refused.nii.gz"
     with pytest.raises(ModelError) as told:
-        decode_features(features, output, device="cpu", **options)
+        decode(features, output, device="cpu", **options)
     assert not output.exists()
     assert told.value.exit_code == 4
     assert "\n" not in str(told.value)
@@ -64,7 +64,7 @@ def test_a_decoder_that_was_trained_on_for_the_same_encoder_is_welcome(
     torch.save({k: v * 2 if "inversion" in k else v for k, v in state.items()}, other / "models" / "model.pt")
     features = encoded(scan_path, bundle)
     for name, which in (("a", bundle), ("b", other)):
-        decode_features(features, scan_path.parent / f"{name}.nii", bundle=which, device="cpu")
+        decode(features, scan_path.parent / f"{name}.nii", bundle=which, device="cpu")
     assert (scan_path.parent / "a.nii").read_bytes() != (scan_path.parent / "b.nii").read_bytes()
 
 
@@ -161,7 +161,7 @@ def test_a_layer_that_sees_the_whole_image_is_encoded_whole_or_refused(
 
     bundle = whole_bundle(make_bundle)
     features = encoded(scan_path, bundle, "norm")
-    decode_features(features, scan_path.parent / "out.nii", bundle=bundle, device="cpu")
+    decode(features, scan_path.parent / "out.nii", bundle=bundle, device="cpu")
     monkeypatch.setattr(tiles, "_free", lambda _: 100)
     with pytest.raises(OutOfMemoryError, match="see the whole image"):
         encoded(scan_path, bundle, "norm", overwrite=True)

@@ -17,7 +17,7 @@ from torch import nn
 
 from medrecon.encoders import TappedEncoder
 from medrecon.encoders.adapt import ZScore
-from medrecon.features import FeatureEncoder, decode_features, encode_scan, tiles
+from medrecon.features import FeatureEncoder, decode, encode, tiles
 from medrecon.features.file import FeatureFile
 from medrecon.features.model import open_encoder
 from medrecon.features.tiles import decode_image, encode_image
@@ -50,13 +50,11 @@ def test_float32_features_give_what_reconstruct_writes(
     source = tmp_path / ("t1.nii.gz" if kind == "nifti" else "series")
     make_nifti(source, (35, 20, 18)) if kind == "nifti" else make_ct(source, (20, 35, 7))
     bundle = make_bundle(name)
-    encode_scan(
-        find_one(source), tmp_path / "f.safetensors", layers="level3,level4", bundle=bundle, device="cpu"
-    )
-    done = decode_features(tmp_path / "f.safetensors", tmp_path / "out", bundle=bundle, device="cpu")
+    encode(find_one(source), tmp_path / "f.safetensors", layers="level3,level4", bundle=bundle, device="cpu")
+    done = decode(tmp_path / "f.safetensors", tmp_path / "out", bundle=bundle, device="cpu")
     assert list(done.outputs) == ["level3", "level4"]
     joined = tmp_path / "joined.nii.gz"
-    decode_features(tmp_path / "f.safetensors", joined, layers="level4+level3", bundle=bundle, device="cpu")
+    decode(tmp_path / "f.safetensors", joined, layers="level4+level3", bundle=bundle, device="cpu")
     for result, path in {**done.outputs, "level4+level3": joined}.items():
         reference = reconstructed(bundle, source, tmp_path / f"ref_{result}.nii.gz", result)
         assert np.array_equal(values(path), values(reference)), result
@@ -74,9 +72,9 @@ def test_padding_below_the_window_comes_back(tmp_path: Path, make_bundle: Callab
         image.PixelData = (pixels + np.where(pixels, 1024, 0)).astype("<u2").tobytes()
         image.save_as(file)
     bundle, scan = make_bundle("slice_autoencoder"), find_one(tmp_path / "series")
-    encoded = encode_scan(scan, tmp_path / "f.safetensors", layers="level4", bundle=bundle, device="cpu")
+    encoded = encode(scan, tmp_path / "f.safetensors", layers="level4", bundle=bundle, device="cpu")
     assert encoded.facts.padding["shape"] == [1, 24, 20, 5]
-    decode_features(tmp_path / "f.safetensors", tmp_path / "out.nii.gz", bundle=bundle, device="cpu")
+    decode(tmp_path / "f.safetensors", tmp_path / "out.nii.gz", bundle=bundle, device="cpu")
     back = values(tmp_path / "out.nii.gz")
     assert (back[:, :3] == -2048).all()
     assert (back[:, 3:] == -2048).mean() < 0.01
@@ -155,21 +153,19 @@ def test_a_derived_series_is_the_one_that_reconstruct_writes(
     make_ct(tmp_path / "in" / "other", (20, 24, 5), description="other", seed=1)
     bundle, scan = make_bundle("slice_autoencoder"), find_one(tmp_path / "in" / "series")
     features = tmp_path / "f.safetensors"
-    encode_scan(scan, features, layers="level3", bundle=bundle, device="cpu")
+    encode(scan, features, layers="level3", bundle=bundle, device="cpu")
     reference = reconstructed(bundle, tmp_path / "in" / "series", tmp_path / "ref", "level3", "dicom")
     (tmp_path / "in").rename(tmp_path / "moved")
-    decode_features(features, tmp_path / "out", bundle=bundle, source=tmp_path / "moved", device="cpu")
+    decode(features, tmp_path / "out", bundle=bundle, source=tmp_path / "moved", device="cpu")
     for name in sorted(path.name for path in reference.iterdir()):
         one, other = (pydicom.dcmread(folder / name) for folder in (reference, tmp_path / "out"))
         assert one.SOPInstanceUID == other.SOPInstanceUID
         assert one.PixelData == other.PixelData
     with pytest.raises(ScanError, match="is not the series that these features were made from"):
-        decode_features(
-            features, tmp_path / "b", bundle=bundle, source=tmp_path / "moved" / "other", device="cpu"
-        )
+        decode(features, tmp_path / "b", bundle=bundle, source=tmp_path / "moved" / "other", device="cpu")
     shifted = replace(scan, affine=scan.affine + np.eye(4, k=3))
     with pytest.raises(ScanError, match="has another grid"):
-        decode_features(features, tmp_path / "b", bundle=bundle, source=shifted, device="cpu")
+        decode(features, tmp_path / "b", bundle=bundle, source=shifted, device="cpu")
     assert not (tmp_path / "b").exists()
 
 
@@ -191,15 +187,15 @@ def test_geometry_before_the_network_is_undone_without_the_scan(
     config = bundle / "configs" / "inference.yaml"
     config.write_text(config.read_text().replace("    - { _target_: medrecon.transforms", GEOMETRY))
     scan, features = find_one(tmp_path / "t1.nii.gz"), tmp_path / "f.safetensors"
-    encoded = encode_scan(scan, features, layers="level4", bundle=bundle, device="cpu")
+    encoded = encode(scan, features, layers="level4", bundle=bundle, device="cpu")
     assert encoded.facts.image_shape != encoded.facts.shape
     assert len(encoded.facts.geometry) >= 2
-    decode_features(features, tmp_path / "out.nii.gz", bundle=bundle, device="cpu")
+    decode(features, tmp_path / "out.nii.gz", bundle=bundle, device="cpu")
     reference = reconstructed(bundle, tmp_path / "t1.nii.gz", tmp_path / "ref.nii.gz", "level4")
     assert np.array_equal(values(tmp_path / "out.nii.gz"), values(reference))
     assert nib.load(reference).header == nib.load(tmp_path / "out.nii.gz").header
     with pytest.raises(ModelError, match="which the bundle does not have"):
-        decode_features(features, tmp_path / "b.nii.gz", bundle=plain, device="cpu")
+        decode(features, tmp_path / "b.nii.gz", bundle=plain, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["volume_autoencoder", "slice_autoencoder"])
@@ -209,8 +205,8 @@ def test_the_loss_that_is_written_is_the_loss_there_is(
 ) -> None:
     make_nifti(tmp_path / "t1.nii.gz", (20, 18, 9))
     bundle, scan = make_bundle(name), find_one(tmp_path / "t1.nii.gz")
-    exact = encode_scan(scan, tmp_path / "a.safetensors", layers="level4", bundle=bundle, device="cpu")
-    coarse = encode_scan(
+    exact = encode(scan, tmp_path / "a.safetensors", layers="level4", bundle=bundle, device="cpu")
+    coarse = encode(
         scan, tmp_path / "b.safetensors", layers="level4", bundle=bundle, dtype=dtype, device="cpu"
     )
     with safe_open(coarse.path, framework="np") as stored:
@@ -250,7 +246,7 @@ def test_the_middle_of_a_large_volume_is_measured_as_a_part_of_the_whole(
     encoder = FeatureEncoder.from_bundle(bundle, "level3", "int8", device="cpu")
     (layer,) = encoder.run(scan, tmp_path / "f.safetensors").facts.layers
     assert 0 < layer.psnr_voxels <= 32 * 16 * 16
-    encode_scan(scan, tmp_path / "a.safetensors", layers="level3", bundle=bundle, device="cpu")
+    encode(scan, tmp_path / "a.safetensors", layers="level3", bundle=bundle, device="cpu")
     with FeatureFile(tmp_path / "a.safetensors") as file:
         layers = {"level3": file.facts.layers[0]}
         whole = decode_image(encoder.model.network, file.read, layers, (150, 20, 18), CPU)

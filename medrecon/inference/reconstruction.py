@@ -1,0 +1,127 @@
+"""One scan through a bundle with its results in memory: what a notebook asks for."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medrecon.inference.pipeline import Pipeline
+from medrecon.io import Derivation, DicomSeriesWriter, NiftiWriter, Scan, find_one, plan_outputs
+from medrecon.io.choices import with_hu
+from medrecon.io.files.destinations import NIFTI_ENDINGS
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What layers kept of a scan.
+
+    Attributes:
+        scan: the source.
+        images: result -> (X, Y, Z) on the source's grid, in its units.
+        derivations: result -> how it was made.
+        seconds: wall time, reading included.
+        notes: what was noticed and must be said, one line each.
+    """
+
+    scan: Scan
+    images: Mapping[str, np.ndarray] = field(repr=False)
+    derivations: Mapping[str, Derivation] = field(repr=False)
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, result: str) -> np.ndarray:
+        return self.images[result]
+
+    def save(
+        self, output: str | Path, *, output_format: str = "same", overwrite: bool = False
+    ) -> dict[str, Path]:
+        """Write the results as scans: a derived DICOM series from DICOM, a file from all else.
+
+        Args:
+            output: for one result its file or folder, for several a folder; see `medrecon.io.plan_outputs`.
+            output_format: "same", or one of `medrecon.io.plan_outputs`.
+            overwrite: replace outputs that exist.
+
+        Returns:
+            Result -> where it is.
+
+        Raises:
+            OutputError: an output exists, or cannot be written.
+            UsageError: the format does not suit the source or the name.
+        """
+        targets = plan_outputs(
+            [self.scan], list(self.images), output, output_format=output_format, overwrite=overwrite
+        )
+        for number, (result, image) in enumerate(self.images.items(), start=1):
+            target = targets[self.scan.key, result]
+            options: dict[str, Any] = {
+                "derivation": self.derivations.get(result),
+                "overwrite": overwrite,
+                "result": result,
+            }
+            writer: NiftiWriter | DicomSeriesWriter
+            if target.name.lower().endswith(NIFTI_ENDINGS):
+                writer = NiftiWriter(**options)
+            else:
+                writer = DicomSeriesWriter(**options, series_offset=number)
+            writer.set_data_array(image, channel_dim=None)
+            writer.set_scan(self.scan)
+            writer.write(target)
+        return {result: targets[self.scan.key, result] for result in self.images}
+
+    def _repr_html_(self) -> str:
+        from medrecon.io.preview import html_of
+
+        return html_of(self.scan, self.images)
+
+
+def reconstruct(
+    source: Scan | str | Path,
+    layers: str | Sequence[str] | None = None,
+    *,
+    bundle: str | Path = "volume_autoencoder",
+    encoder_weights: str | Path | None = None,
+    device: str = "auto",
+    hu: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    **reading: Any,
+) -> Reconstruction:
+    """Turn chosen layers of a network back into a scan.
+
+    Args:
+        source: a scan, or the path of one.
+        layers: results: "level4", "level2,level3+level4" or a list; "input" is the control without a network.
+            None takes those of the bundle's configuration.
+        bundle: name of a bundle that comes with medrecon, or a bundle's folder.
+        encoder_weights: for a bundle over somebody else's network: the file of its weights.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        hu: the values are HU, which NIfTI, NRRD and MHA cannot say.
+        progress: called with (tiles done, tiles in all).
+        **reading: of `medrecon.find_one`: series, volume, resample, accept, nifti_form, replace_nonfinite.
+
+    Returns:
+        The results, in memory; `save` writes them.
+
+    Raises:
+        ScanError: the scan cannot be read.
+        ModelError: the bundle or a layer cannot be used.
+        UsageError: the options do not make sense.
+    """
+    scan = source if isinstance(source, Scan) else find_one(source, **reading)
+    scan = with_hu(scan) if hu else scan
+    pipeline = Pipeline.from_bundle(
+        bundle,
+        scans=[scan],
+        output=Path(tempfile.gettempdir()) / f"medrecon-{uuid.uuid4().hex}",  # nothing is written there
+        layers=layers,
+        device=device,
+        overrides={} if encoder_weights is None else {"encoder_weights": Path(encoder_weights)},
+    )
+    images, record = pipeline.run_in_memory(scan, progress)
+    return Reconstruction(scan, images, pipeline.derivations, record.seconds, (*scan.notes, *record.notes))
