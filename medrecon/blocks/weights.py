@@ -14,6 +14,9 @@ from torch import nn
 
 from medrecon.errors import ModelError
 
+_MOST_HEADER = 8 << 20
+"""Bytes of a safetensors header: that of the largest public networks takes one."""
+
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Where checkpoints that hold more than tensors keep them."""
 
@@ -112,6 +115,7 @@ def fingerprint(module: nn.Module) -> str:
 def _read(file: Path) -> Any:
     try:
         if file.suffix == ".safetensors":
+            _check_header(file)
             return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
@@ -125,6 +129,14 @@ def _read(file: Path) -> Any:
             path=file,
             remedy="save the state_dict alone, or as safetensors",
         ) from None
+
+
+def _check_header(file: Path) -> None:
+    """Refuse a header that would take the library minutes to read."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+    if length > _MOST_HEADER:
+        raise SafetensorError(f"its header takes more than {_MOST_HEADER >> 20} MiB")
 
 
 def _checked(content: Any, file: Path) -> dict[str, torch.Tensor]:

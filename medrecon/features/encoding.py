@@ -16,6 +16,7 @@ from medrecon import __version__
 from medrecon.compute.devices import pick_device
 from medrecon.contract import LayerInfo
 from medrecon.errors import ModelError, UsageError, near
+from medrecon.features.container import seal
 from medrecon.features.cropping import Block, count_values, layer_facts, stored_bytes
 from medrecon.features.destinations import check_space
 from medrecon.features.file import FeatureFile, create
@@ -182,6 +183,7 @@ class FeatureEncoder:
                 whole.unlink()
             flush(arrays)
             arrays.clear()
+            seal(part)
             FeatureFile(part).close()  # it must pass the check that every reader makes
             size = part.stat().st_size
         notes = tuple(dict.fromkeys(heard))

@@ -15,23 +15,15 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from medrecon.errors import ModelError
+from medrecon.features.container import CODES, Container
 from medrecon.features.metadata import MASK, VALUES, FeatureFacts, LayerFacts, from_metadata, to_metadata
 from medrecon.features.packed import Packing, tensor_names, unpack
 from medrecon.features.values import along, from_stored
 
 ENDING = ".safetensors"
 
-_CODES = {
-    "float32": "F32",
-    "float16": "F16",
-    "int8": "I8",
-    "uint8": "U8",
-    "uint16": "U16",
-    "uint32": "U32",
-}
 _MOST_PACKED = 1 << 31  # bytes of padding that are unpacked at most
 
 
@@ -61,7 +53,7 @@ def create(path: Path, facts: FeatureFacts, tensors: Mapping[str, np.ndarray]) -
     for name, (kind, shape) in shapes.items():
         places[name] = end
         end += math.prod(shape) * np.dtype(kind).itemsize
-        header[name] = {"dtype": _CODES[kind], "shape": list(shape), "data_offsets": [places[name], end]}
+        header[name] = {"dtype": CODES[kind], "shape": list(shape), "data_offsets": [places[name], end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     start = 8 + len(text)
@@ -110,23 +102,27 @@ class FeatureFile:
                 "there is no such feature file", path=self.path, remedy="make one with medrecon encode"
             )
         try:
-            self._file = safe_open(self.path, framework="np")
-            self.facts = from_metadata(self._file.metadata(), self.path)
-            self._check()
-        except (SafetensorError, OSError, ValueError, TypeError) as error:
+            self._file = Container(self.path)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ModelError(
-                f"it is not a readable safetensors file ({error})",
+                f"it is not a readable safetensors file with features ({error or type(error).__name__})",
                 path=self.path,
                 remedy="get it again, or make it with medrecon encode",
             ) from None
+        try:
+            self.facts = from_metadata(self._file.metadata, self.path)
+            self._check()
+        except BaseException:
+            self.close()
+            raise
 
     def _check(self) -> None:
-        there = set(self._file.keys())
+        there = set(self._file.tensors)
         self._packed: dict[str, Packing] = {}
         wanted = {MASK, VALUES} if self.facts.padding else set()
         for layer in self.facts.layers:
             wanted.add(layer.name)
-            self._expect(layer.name, {_CODES[self.facts.dtype]}, layer.stored_shape)
+            self._expect(layer.name, {self.facts.dtype}, layer.stored_shape)
             if layer.kept is not None:
                 wanted.update(tensor_names(layer.name))
                 self._packed[layer.name] = self._packing(layer)
@@ -137,9 +133,9 @@ class FeatureFile:
                 remedy="get the file again",
             )
 
-    def _expect(self, name: str, codes: set[str], shape: Sequence[int] | None) -> None:
-        part = self._file.get_slice(name) if name in self._file.keys() else None  # noqa: SIM118
-        if part is None or part.get_dtype() not in codes or shape not in (None, tuple(part.get_shape())):
+    def _expect(self, name: str, kinds: set[str], shape: Sequence[int] | None) -> None:
+        part = self._file.tensors.get(name)
+        if part is None or part.kind.name not in kinds or shape not in (None, part.shape):
             raise ModelError(
                 f"its tensor {name} is missing, or not what its metadata says",
                 path=self.path,
@@ -148,9 +144,9 @@ class FeatureFile:
 
     def _packing(self, layer: LayerFacts) -> Packing:
         which, sets = tensor_names(layer.name)
-        self._expect(which, {"U16", "U32"}, layer.positions)
-        self._expect(sets, {"U8"}, None)
-        numbers, packed = self._file.get_tensor(which), self._file.get_tensor(sets)
+        self._expect(which, {"uint16", "uint32"}, layer.positions)
+        self._expect(sets, {"uint8"}, None)
+        numbers, packed = self._read(which), self._read(sets)
         try:
             packing = Packing.from_tensors(numbers, packed, layer.sets, layer.channels)
             if packing.kept != layer.kept:
@@ -173,17 +169,24 @@ class FeatureFile:
         """
         facts = self.facts.layer(layer)
         index = index or tuple(slice(0, n) for n in facts.shape)
-        tensor = self._file.get_slice(layer)
         if layer in self._packed:
             kind = np.dtype(self.facts.dtype)
 
             def part(low: int, high: int) -> np.ndarray:
-                return tensor[low:high] if low < high else np.empty(0, kind)
+                return self._read(layer, (slice(low, high),)) if low < high else np.empty(0, kind)
 
             stored = self._packed[layer].read(part, index, facts.channel_axis)
         else:
-            stored = tensor[index]
+            stored = self._read(layer, index)
         return from_stored(stored, along(facts.scale, facts.channel_axis, index))
+
+    def _read(self, name: str, index: tuple[slice, ...] | None = None) -> np.ndarray:
+        try:
+            return self._file.read(name, index)
+        except (ValueError, OSError) as error:
+            raise ModelError(
+                f"cannot be read any more ({error})", path=self.path, remedy="get the file again"
+            ) from None
 
     def padding(self) -> dict[str, Any]:
         """Places and values of what lay below the intensity window, packed; empty where there is nothing.
@@ -193,7 +196,7 @@ class FeatureFile:
         """
         if not self.facts.padding:
             return {}
-        mask, values = self._file.get_tensor(MASK), self._file.get_tensor(VALUES)
+        mask, values = self._read(MASK), self._read(VALUES)
         try:
             dtype = np.dtype(str(self.facts.padding["dtype"]))
             shape = tuple(int(n) for n in self.facts.padding["shape"])
@@ -222,4 +225,4 @@ class FeatureFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.__exit__(None, None, None)
+        self._file.close()

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from medrecon.errors import ModelError
+from medrecon.features.container import OPEN, SUM
+from medrecon.io.geometry import check_affine, straighten
+from medrecon.io.scan import ScanError
 
-SCHEMA = "medrecon.features/2"
-_READ = (SCHEMA, "medrecon.features/1")
-"""Files of version 1 hold no packed layers, and are read as they are."""
+SCHEMA = "medrecon.features/3"
 DTYPES = ("float32", "float16", "int8")
 COMPUTED = ("float32", "bfloat16", "float16")
 MASK, VALUES = "padding:mask", "padding:values"
@@ -153,6 +154,7 @@ def to_metadata(facts: FeatureFacts) -> dict[str, str]:
     """The facts as safetensors' metadata: plain text, or JSON for what has parts (floats to the last bit)."""
     return {
         "schema": SCHEMA,
+        SUM: OPEN,
         "medrecon": facts.version,
         "model": facts.model,
         "model_version": facts.model_version,
@@ -181,7 +183,7 @@ def from_metadata(metadata: Mapping[str, str] | None, path: Path) -> FeatureFact
     """
     said = dict(metadata or {})
     schema = said.get("schema", "")
-    if schema not in _READ:
+    if schema != SCHEMA:
         ours = schema.split("/")[0] == SCHEMA.split("/")[0]
         raise ModelError(
             f"features of another format ({schema}), this medrecon reads {SCHEMA}"
@@ -210,7 +212,7 @@ def from_metadata(metadata: Mapping[str, str] | None, path: Path) -> FeatureFact
             geometry=tuple(dict(item) for item in json.loads(said["geometry"])),
             version=said["medrecon"],
         )
-        fault = _fault(facts)
+        fault = _fault(facts, path)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         fault = f"{type(error).__name__}: {error}"
     if fault:
@@ -231,14 +233,19 @@ def _three(values: Any) -> tuple[int, int, int]:
     return x, y, z
 
 
-def _fault(facts: FeatureFacts) -> str:
+def _fault(facts: FeatureFacts, path: Path) -> str:
     """What is wrong with facts that parse, or ""."""
     sizes = [*facts.shape, *facts.image_shape]
     if not all(type(n) is int and 0 < n < _MOST_AXIS for n in sizes):
         return "no volume has that shape"
     for affine in (facts.affine, facts.image_affine):
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.linalg.det(affine[:3, :3]):
+        if affine.shape != (4, 4):
             return "no grid has that affine"
+        try:
+            check_affine(affine, "affine", path)
+            straighten(affine, facts.shape, "affine", path)
+        except ScanError as error:
+            return error.message
     low, high = float(facts.intensity["low"]), float(facts.intensity["high"])
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         return "no intensity range"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from medrecon.errors import ModelError, OutputError, UsageError
+from medrecon.features.container import MOST_HEADER, seal
 from medrecon.features.destinations import plan_features, readable
 from medrecon.features.file import FeatureFile, create
 from medrecon.features.metadata import MASK, VALUES, FeatureFacts, LayerFacts, to_metadata
@@ -29,7 +32,7 @@ SHAPE = (5, 3, 2, 4)
 
 def facts(dtype: str = "float32", **changes: Any) -> FeatureFacts:
     layer = LayerFacts("deep", SHAPE, (4, 4, 2), (9, 9, 5), 5 / 32, scale=changes.pop("scale", None))
-    affine = np.array([[0.1, 1 / 3, 0, -7], [0.2, 0, 0.9, 1e-17], [np.pi, 0, -1, 2], [0, 0, 0, 1]])
+    affine = np.array([[0, 1 / 3, 0, -7], [0.2, 0, 0, 1e-17], [0, 0, -np.pi, 2], [0, 0, 0, 1]])
     made = FeatureFacts(
         model="toy",
         model_version="1.0",
@@ -63,7 +66,15 @@ def written(path: Path, said: FeatureFacts, tensors: dict[str, np.ndarray] | Non
     numbers = np.random.default_rng(0).normal(0, 40, SHAPE).astype(said.dtype)
     stored[...] = numbers
     stored.flush()
+    seal(path)
     return numbers
+
+
+def save(tensors: dict[str, np.ndarray], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """By the library, with a check sum that is right."""
+    save_file(tensors, path, metadata)
+    if metadata:
+        seal(path)
 
 
 def test_any_reader_of_safetensors_opens_it(tmp_path: Path) -> None:
@@ -141,11 +152,39 @@ def test_files_that_are_no_feature_files(tmp_path: Path) -> None:
         assert "not a readable safetensors file" in refused(path)
     path.write_bytes(struct.pack("<Q", 1 << 60) + whole[8:])
     assert "not a readable safetensors file" in refused(path)
-    save_file({"deep": np.zeros(SHAPE, np.float32)}, path)
-    assert "no features written by medrecon" in refused(path)
+    save({"deep": np.zeros(SHAPE, np.float32)}, path)
+    assert "it has no check sum" in refused(path)
     metadata = to_metadata(facts()) | {"schema": "medrecon.features/99"}
-    save_file({"deep": np.zeros(SHAPE, np.float32)}, path, metadata)
+    save({"deep": np.zeros(SHAPE, np.float32)}, path, metadata)
     assert "another format (medrecon.features/99)" in refused(path)
+
+
+@pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.9, 0.999])
+def test_one_flipped_bit_is_seen(place: float, tmp_path: Path) -> None:
+    path = tmp_path / "f.safetensors"
+    written(path, facts())
+    whole = bytearray(path.read_bytes())
+    whole[int(place * len(whole))] ^= 4
+    path.write_bytes(whole)
+    refused(path)
+
+
+def test_a_file_that_is_cut_while_it_is_read_costs_no_process(tmp_path: Path) -> None:
+    path = tmp_path / "f.safetensors"
+    written(path, facts())
+    with FeatureFile(path) as file:
+        os.truncate(path, path.stat().st_size - 8)
+        with pytest.raises(ModelError, match="cannot be read any more"):
+            file.read("deep")
+
+
+def test_a_header_of_many_keys_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "f.safetensors"
+    text = json.dumps({f"tensor{n}": 0 for n in range(1_000_000)}).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    begin = time.perf_counter()
+    assert f"more than {MOST_HEADER >> 20} MiB" in refused(path)
+    assert time.perf_counter() - begin < 2
 
 
 @pytest.mark.parametrize(
@@ -160,7 +199,7 @@ def test_files_that_are_no_feature_files(tmp_path: Path) -> None:
 def test_tensors_that_are_not_what_the_metadata_says(
     tensors: dict[str, np.ndarray], said: str, tmp_path: Path
 ) -> None:
-    save_file(tensors, tmp_path / "f.safetensors", to_metadata(facts()))
+    save(tensors, tmp_path / "f.safetensors", to_metadata(facts()))
     assert said in refused(tmp_path / "f.safetensors")
 
 
@@ -172,8 +211,14 @@ def layer(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("affine", "[[1,0,0,0],[0,1,0,0],[0,0,NaN,0],[0,0,0,1]]", "no grid"),
-        ("affine", "[[1,0,0,0],[0,0,0,0],[0,0,1,0],[0,0,0,1]]", "no grid"),
+        ("affine", "[[1,0,0,0],[0,1,0,0],[0,0,NaN,0],[0,0,0,1]]", "absurd"),
+        ("affine", "[[1,0,0,0],[0,0,0,0],[0,0,1,0],[0,0,0,1]]", "singular"),
+        ("affine", "[[1,0,0,0],[0,1e-7,0,0],[0,1,1e-7,0],[0,0,0,1]]", "singular"),
+        ("affine", "[[1,1,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]", "sheared"),
+        ("affine", "[[1,0,0,0],[0,1,0,0],[0,0,1,1e30],[0,0,0,1]]", "absurd"),
+        ("affine", "[[1e9,0,0,0],[0,1e9,0,0],[0,0,1e9,0],[0,0,0,1]]", "absurd"),
+        ("affine", "[[1,0,0],[0,1,0],[0,0,1]]", "no grid"),
+        ("image_affine", "[[1,0.5,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]", "sheared"),
         ("shape", "[0, 8, 8]", "no volume"),
         ("shape", "[11, 8]", "ValueError"),
         ("image_shape", "[1099511627776, 8, 8]", "no volume"),
@@ -196,7 +241,7 @@ def layer(**changes: Any) -> str:
 )
 def test_metadata_that_contradicts_itself(key: str, value: str, said: str, tmp_path: Path) -> None:
     metadata = to_metadata(facts()) | {key: value}
-    save_file({"deep": np.zeros(SHAPE, np.float32)}, tmp_path / "f.safetensors", metadata)
+    save({"deep": np.zeros(SHAPE, np.float32)}, tmp_path / "f.safetensors", metadata)
     message = refused(tmp_path / "f.safetensors")
     assert "its metadata is broken" in message
     assert said in message
