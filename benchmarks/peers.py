@@ -16,7 +16,7 @@ from torch import nn
 
 from medrecon.blocks.allocation import OVERHEAD
 from medrecon.blocks.dct import from_blocks, synthesise, to_blocks
-from medrecon.contract import Features
+from medrecon.contract import Decoder, Features, Progress
 from medrecon.encoders import fit_weights, read_weights
 from medrecon.encoders.conv import pad_to_multiple
 from medrecon.errors import MedreconError
@@ -92,7 +92,7 @@ def training_images(
     return names, images
 
 
-class PlainInverse(nn.Module):
+class PlainInverse(Decoder):
     """What an `AdaptiveEncoder` kept, through the inverse transform alone: the adaptive linear code.
 
     Counts what it is given: the coefficients that are not zero, and the mean and the mask of each block.
@@ -109,7 +109,9 @@ class PlainInverse(nn.Module):
         self.names = decoder.names
         self.values = 0
 
-    def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
         """The image behind one level."""
         (there,) = features.values()
         blocks = there[:, 0].numel()

@@ -40,7 +40,8 @@ def one(size: Sequence[int], bundle: str, layers: str, repeats: int, most: int |
     from medrecon.blocks.tiles import arithmetic, largest_tile
     from medrecon.bundle.config import Bundle
     from medrecon.bundle.workflow import channels_last
-    from medrecon.inference.tiling import SliceInferer, VolumeInferer, affordable_voxels, bytes_per_voxel
+    from medrecon.inference.memory import affordable_voxels
+    from medrecon.inference.tiling import SliceInferer, VolumeInferer
 
     network: Any = channels_last(Bundle.open(bundle).architecture()).eval()
     volume = network.encoder.spatial_dims == 3
@@ -59,7 +60,7 @@ def one(size: Sequence[int], bundle: str, layers: str, repeats: int, most: int |
     told |= {"seconds": min(seconds), "processor_seconds": min(processor)}
     told["peak_gib"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * UNIT / 2**30
     if volume:
-        limit = most or affordable_voxels(torch.device("cpu"), bytes_per_voxel(network))
+        limit = most or affordable_voxels(torch.device("cpu"), network.inversion.bytes_per_voxel)
         tiles = inferer.plan(size, network, limit)
         told |= {"tiles": len(tiles), "tile": list(largest_tile(tiles))}
         told["arithmetic"] = arithmetic(size, tiles)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
-from medrecon.contract import LayerInfo
+from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
 from medrecon.errors import ModelError
 
 INPUT = "input"
@@ -41,28 +40,40 @@ class Reconstructor(nn.Module):
     """The `network_def` of each bundle: features of the chosen layers, and the image that they give back.
 
     Args:
-        encoder: has `layers()` and `forward(image, names) -> Features`.
-        inversion: has `forward(features, shape) -> image`.
+        encoder: from an image to features.
+        inversion: the decoder behind it.
         layers: the result computed when `forward` is not told; the deepest layer when None.
         mixed_precision: run the convolutions in bfloat16 (autocast); None where it is native.
+
+    Raises:
+        ModelError: they do not derive from the base classes of `medrecon.contract`.
     """
+
+    encoder: Encoder
+    inversion: Decoder
 
     def __init__(
         self,
-        encoder: nn.Module,
-        inversion: nn.Module,
+        encoder: Encoder,
+        inversion: Decoder,
         layers: str | None = None,
         mixed_precision: bool | None = None,
     ) -> None:
         super().__init__()
-        self.encoder: Any = encoder
+        for part, base in ((encoder, Encoder), (inversion, Decoder)):
+            if not isinstance(part, base):
+                raise ModelError(
+                    f"{type(part).__name__} is no {base.__name__.lower()}",
+                    remedy=f"derive it from medrecon.contract.{base.__name__}",
+                )
+        self.encoder = encoder
         self.inversion = inversion
         self.default = layers or self.layers()[-1].name
         self.mixed_precision = mixed_precision
 
     def layers(self) -> list[LayerInfo]:
         """The layers that can be named, shallow to deep: those of the encoder that the inversion is for."""
-        names = getattr(self.inversion, "names", None)
+        names = self.inversion.names
         return [layer for layer in self.encoder.layers() if names is None or layer.name in names]
 
     def forward(self, image: torch.Tensor, layers: str | Sequence[str] | None = None) -> torch.Tensor:
@@ -83,20 +94,46 @@ class Reconstructor(nn.Module):
         return next(self.reconstruct(image, [layers]))
 
     def reconstruct(
-        self, image: torch.Tensor, results: Sequence[str | Sequence[str]]
+        self,
+        image: torch.Tensor,
+        results: Sequence[str | Sequence[str]],
+        progress: Progress | None = None,
     ) -> Iterator[torch.Tensor]:
-        """One image for each result in turn; the encoder runs once. `input` gives the image itself."""
+        """One image for each result in turn; the encoder runs once. `input` gives the image itself.
+
+        Args:
+            image: as for `forward`.
+            results: see there.
+            progress: told how far each result is, by decoders that take their time.
+        """
         names = [parse_layers(r) if isinstance(r, str) else tuple(r) for r in results]
         needed = [layer.name for layer in self.layers() if any(layer.name in n for n in names)]
         unknown = [n for group in names for n in group if n not in needed and n != INPUT]
         with self.precision(image.device):
-            features = self.encoder(image, needed + unknown) if needed or unknown else {}
+            features: Features = self.encoder(image, needed + unknown) if needed or unknown else {}
         for group in names:
             if group == (INPUT,):
                 yield image
                 continue
             with self.precision(image.device):
-                yield self.inversion({name: features[name] for name in group}, image.shape[2:])
+                yield self.inversion({name: features[name] for name in group}, image.shape[2:], progress)
+
+    def conditioned_on(self, image: torch.Tensor) -> contextlib.AbstractContextManager[None]:
+        """Within: the encoder takes images as parts of this one (`Encoder.conditioned_on`).
+
+        What is held already stays: a part of an image that is cut in turn belongs to the whole.
+
+        Args:
+            image: (B, 1, *spatial); a volume also for a network of slices. Nothing is held of a batch.
+        """
+        if image.shape[0] != 1 or self.encoder.is_conditioned:
+            return contextlib.nullcontext()
+        dims = self.encoder.spatial_dims
+        if dims not in (image.ndim - 2, image.ndim - 3):
+            return contextlib.nullcontext()  # no image for this network: whoever runs it says so
+        if dims == image.ndim - 3:
+            image = image[0].movedim(-1, 0)  # (1, 1, X, Y, slices) -> (slices, 1, X, Y)
+        return self.encoder.conditioned_on(image)
 
     def precision(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
         """The arithmetic in which encoder and inversion run on a device: mixed where it is native."""
@@ -108,8 +145,7 @@ class Reconstructor(nn.Module):
     @property
     def stride(self) -> int:
         """What tiles are cut on multiples of: the deepest stride, or what the encoder says (`multiple`)."""
-        multiple: tuple[int, ...] = getattr(self.encoder, "multiple", ())
-        return max([*multiple, *(max(layer.stride) for layer in self.layers())])
+        return max([*self.encoder.multiple, *(max(layer.stride) for layer in self.layers())])
 
     @property
     def halo(self) -> int | None:
@@ -118,11 +154,11 @@ class Reconstructor(nn.Module):
         None where the inversion does not say its `reach`, or a layer sees the whole image: then only the
         whole image (or the encoder's `window`) gives the right result.
         """
-        reach = getattr(self.inversion, "reach", None)
+        reach = self.inversion.reach
         if reach is None:
             return None
-        measure = getattr(self.encoder, "measure", self.layers)  # tapped networks measure when it is needed
-        layers: list[LayerInfo] = measure()
+        chosen = {layer.name for layer in self.layers()}
+        layers = [layer for layer in self.encoder.measure() if layer.name in chosen]
         if any(layer.receptive_field is None for layer in layers):
             return None
         sides = [
@@ -130,10 +166,9 @@ class Reconstructor(nn.Module):
             for layer in layers
             for field, step in zip(layer.receptive_field or (), layer.stride, strict=True)
         ]
-        return max(0, math.ceil(max(sides))) + int(reach)
+        return max(0, math.ceil(max(sides))) + reach
 
     @property
     def window(self) -> tuple[int, ...] | None:
         """The spatial size that the encoder must be given; None where any size will do."""
-        window: tuple[int, ...] | None = getattr(self.encoder, "window", None)
-        return window
+        return self.encoder.window

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import nn
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Decoder, Features, LayerInfo, Progress
 from medrecon.encoders import ConvEncoder
 from medrecon.errors import ModelError
 from medrecon.inversion import PyramidDecoder
@@ -140,8 +139,10 @@ def test_halo_holds_all_that_a_block_depends_on(dims: int) -> None:
 
 
 def test_an_inversion_that_does_not_tell_its_reach_gets_the_whole_image() -> None:
-    class Whole(nn.Module):
-        def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
+    class Whole(Decoder):
+        def forward(
+            self, features: Features, shape: Sequence[int], progress: Progress | None = None
+        ) -> torch.Tensor:
             return torch.zeros(1, 1, *shape)
 
     network = Reconstructor(build().encoder, Whole())

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.nn import functional
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
 from medrecon.io import Derivation, Scan, find_scans
+from medrecon.reconstructor import Reconstructor
 
 
-class Pool(nn.Module):
+class Pool(Encoder):
     """Layers "coarse2" and "coarse4": means over 2 and 4 voxels along each axis."""
 
     def layers(self) -> list[LayerInfo]:
@@ -26,10 +27,12 @@ class Pool(nn.Module):
         return {name: functional.avg_pool3d(image, int(name[-1]), ceil_mode=True) for name in wanted}
 
 
-class Repeat(nn.Module):
+class Repeat(Decoder):
     """Repeats the finest of the features over the voxels that it came from."""
 
-    def forward(self, features: Features, shape: tuple[int, ...]) -> torch.Tensor:
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
         name = min(features)
         up = functional.interpolate(features[name], scale_factor=int(name[-1]))
         return up[..., : shape[0], : shape[1], : shape[2]]
@@ -40,14 +43,15 @@ class WholeInferer:
 
     def __init__(self, results: list[str]) -> None:
         self.results = results
-        self.progress = None
 
-    def __call__(self, image: torch.Tensor, network: nn.Module) -> torch.Tensor:
+    def __call__(
+        self, image: torch.Tensor, network: Reconstructor, progress: Progress | None = None
+    ) -> torch.Tensor:
         made = []
         for number, result in enumerate(self.results, start=1):
             made.append(image if result == "input" else network(image, result))
-            if self.progress is not None:
-                self.progress(number, len(self.results))
+            if progress is not None:
+                progress(number, len(self.results))
         return torch.cat(made, dim=1)
 
 
@@ -59,11 +63,13 @@ class Fails(WholeInferer):
         self.slices = slices
         self.error = error
 
-    def __call__(self, image: torch.Tensor, network: nn.Module) -> torch.Tensor:
+    def __call__(
+        self, image: torch.Tensor, network: Reconstructor, progress: Progress | None = None
+    ) -> torch.Tensor:
         if image.shape[-1] == self.slices:
             kinds = {"memory": MemoryError, "interrupt": KeyboardInterrupt, "bug": ZeroDivisionError}
             raise kinds[self.error]("planted")
-        return super().__call__(image, network)
+        return super().__call__(image, network, progress)
 
 
 def all_scans(source: str) -> tuple[Scan, ...]:
@@ -96,14 +102,16 @@ class Dies(WholeInferer):
         super().__init__(results)
         self.slices, self.times, self.marks = slices, times, marks
 
-    def __call__(self, image: torch.Tensor, network: nn.Module) -> torch.Tensor:
+    def __call__(
+        self, image: torch.Tensor, network: Reconstructor, progress: Progress | None = None
+    ) -> torch.Tensor:
         if image.shape[-1] == self.slices:
             for number in range(self.times):
                 mark = Path(f"{self.marks}.{number}")
                 if not mark.exists():
                     mark.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(image, network)
+        return super().__call__(image, network, progress)
 
 
 class Sleeps(WholeInferer):
@@ -113,8 +121,10 @@ class Sleeps(WholeInferer):
         super().__init__(results)
         self.slices, self.mark = slices, Path(mark)
 
-    def __call__(self, image: torch.Tensor, network: nn.Module) -> torch.Tensor:
+    def __call__(
+        self, image: torch.Tensor, network: Reconstructor, progress: Progress | None = None
+    ) -> torch.Tensor:
         if image.shape[-1] == self.slices and not self.mark.exists():
             self.mark.write_text(str(os.getpid()))
             time.sleep(600)
-        return super().__call__(image, network)
+        return super().__call__(image, network, progress)

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import decollate_batch, list_data_collate
+from monai.data import MetaTensor, decollate_batch, list_data_collate
 
 from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
 from medrecon.bundle.config import Bundle, layers_of
 from medrecon.bundle.results import check_results, parse_results
 from medrecon.compute.devices import pick_device
-from medrecon.contract import LayerInfo
+from medrecon.contract import LayerInfo, Progress
 from medrecon.errors import UsageError
-from medrecon.inference.pieces import statistics_of
+from medrecon.inference.memory import affordable_voxels
+from medrecon.inference.tiling import ResultsInferer
 from medrecon.io import SaveReconstructiond, read_scan
 from medrecon.io.notices import listening
 from medrecon.io.reader import remember
 from medrecon.io.scan import Scan
-from medrecon.reconstructor import INPUT, parse_layers
+from medrecon.reconstructor import INPUT, Reconstructor, parse_layers
 
 MOST_VOXELS = 1 << 25
 """Largest tile: with the volumes that an atlas keeps, 512x512x300 stays below 8 GiB."""
@@ -126,18 +127,15 @@ class Engine:
             **weights,
         }
         self.bundle = Bundle.open(opened.root, settings)
-        self.network: Any = self.bundle.build("network").to(self.device).eval()
+        self.network: Reconstructor = self.bundle.build("network").to(self.device).eval()
         self.infos: dict[str, LayerInfo] = {layer.name: layer for layer in self.network.layers()}
         self._preprocessing = self.bundle.build("preprocessing")
-        self._inferer = self.bundle.build("inferer")
+        self._inferer: ResultsInferer = self.bundle.build("inferer")
         postprocessing = self.bundle.build("postprocessing")
         steps = list(getattr(postprocessing, "transforms", [postprocessing]))
         self._saver = next((step for step in steps if isinstance(step, SaveReconstructiond)), None)
         self._home = [step for step in steps if not isinstance(step, SaveReconstructiond)]
-        if getattr(self._inferer, "most_voxels", 0) is None:
-            from medrecon.inference.tiling import affordable_voxels
-
-            self._inferer.most_voxels = min(MOST_VOXELS, affordable_voxels(self.device))
+        self._most = self._inferer.most_voxels or min(MOST_VOXELS, affordable_voxels(self.device))
 
     @property
     def facts(self) -> dict[str, str]:
@@ -151,7 +149,7 @@ class Engine:
             "device": str(self.device),
         }
 
-    def run(self, scan: Scan, progress: Callable[[int, int], None] | None = None) -> Raw:
+    def run(self, scan: Scan, progress: Progress | None = None) -> Raw:
         """Read one scan, reconstruct every result, and run the controls.
 
         Raises:
@@ -185,12 +183,14 @@ class Engine:
         return Raw(source, results, identity, box, voxels, seconds, tuple(dict.fromkeys(notes)))
 
     def _infer(
-        self, image: torch.Tensor, names: Sequence[str], network: Any, progress: Any = None
+        self,
+        image: torch.Tensor,
+        names: Sequence[str],
+        network: Reconstructor,
+        progress: Progress | None = None,
     ) -> torch.Tensor:
-        self._inferer.progress = progress
-        self._inferer.results = list(names)
-        found: torch.Tensor = self._inferer(image.to(self.device), network)
-        return found
+        inferer = self._inferer.for_results(names, self._most)
+        return inferer(image.to(self.device), network, progress=progress)
 
     def _bring_home(self, batch: dict[str, Any], pred: torch.Tensor, source: np.ndarray) -> list[np.ndarray]:
         """(1, R, *grid of the network) -> R volumes on the source's grid, in its units and its precision."""
@@ -204,9 +204,9 @@ class Engine:
             made.append(as_stored(values, source))
         return made
 
-    def _controls(self, image: torch.Tensor, progress: Any) -> Box:
+    def _controls(self, image: torch.Tensor, progress: Progress | None) -> Box:
         low, high = _range_of(image)
-        plain = image.as_tensor() if hasattr(image, "as_tensor") else image
+        plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         depth, plane = plain.shape[-1], plain.shape[-3] * plain.shape[-2]
         count = max(16, BOX_VOXELS // plane // 16 * 16)
         start = (depth - count) // 2 // 16 * 16
@@ -216,7 +216,7 @@ class Engine:
         kinds = [PLAIN, QUANTISED, SHUFFLED, *([RANDOM] if probe.other is not None else [])]
         width = high - low
         box = Box(None if whole else (start, start + count - 1), _units(seen[0, 0], low, width), (low, high))
-        with statistics_of(self.network, plain, self.device):  # the slices are a part of the scan
+        with self.network.conditioned_on(plain):  # the slices are a part of the scan
             probe.ranging = True
             self._infer(seen, self.results, probe)
             probe.ranging = False

@@ -6,21 +6,27 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Encoder, Features, Progress
 from medrecon.evaluation.rate import FeatureCode, SparseLayer
-from medrecon.inference.pieces import unwrapped
-from medrecon.reconstructor import parse_layers
+from medrecon.reconstructor import Reconstructor, parse_layers
 
 SHUFFLED, RANDOM, QUANTISED, PLAIN = "shuffled features", "random weights", "8 bits", ""
 _SEED = 20240229
 
 STEP = 0.5
 """Step of a sparse layer's values when they are coded, in units of the smallest value worth its price."""
+
+
+@runtime_checkable
+class Resettable(Protocol):
+    """A module of torch's whose parameters can be drawn anew."""
+
+    def reset_parameters(self) -> None:
+        """Draw them."""
 
 
 @dataclass
@@ -46,7 +52,7 @@ class Consistency:
         return sum(math.sqrt(self.apart[key] / self.length[key]) for key in keys) / len(keys)
 
 
-class Probe(nn.Module):
+class Probe(Reconstructor):
     """Stands in for a `Reconstructor`: an inferer drives it over the same tiles.
 
     A result may carry the way in which its features are changed: `variant("level3", SHUFFLED)`. The first
@@ -62,9 +68,8 @@ class Probe(nn.Module):
         network: a `Reconstructor`.
     """
 
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.network = network
+    def __init__(self, network: Reconstructor) -> None:
+        super().__init__(network.encoder, network.inversion, network.default, network.mixed_precision)
         self.ranging = False
         self.code = FeatureCode()
         self.consistency = Consistency()
@@ -72,28 +77,17 @@ class Probe(nn.Module):
         self.same: set[str] = set()
         """Results whose features do not depend on the encoder's weights."""
 
-    def layers(self) -> list[LayerInfo]:
-        """Those of the network."""
-        return list(self.network.layers())
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("stride", "halo", "window", "encoder", "inversion"):
-            return getattr(self.network, name)
-        return super().__getattr__(name)
-
-    def forward(self, image: torch.Tensor, layers: str) -> torch.Tensor:
-        """One result, as `Reconstructor.forward` gives it."""
-        return next(self.reconstruct(image, [layers]))
-
-    def reconstruct(self, image: torch.Tensor, results: Sequence[str]) -> Iterator[torch.Tensor]:
+    def reconstruct(
+        self, image: torch.Tensor, results: Sequence[str | Sequence[str]], progress: Progress | None = None
+    ) -> Iterator[torch.Tensor]:
         """One image for each result and variant in turn."""
-        network = self.network
-        wanted = dict.fromkeys(name for result in results for name in parse_layers(_split(result)[0]))
+        texts = [result if isinstance(result, str) else "+".join(result) for result in results]
+        wanted = dict.fromkeys(name for text in texts for name in parse_layers(_split(text)[0]))
         order = [layer.name for layer in self.layers() if layer.name in wanted]
-        with network.precision(image.device):
-            features: Features = network.encoder(image, order)
+        with self.precision(image.device):
+            features: Features = self.encoder(image, order)
             if self.ranging:
-                self.code.sparse = sparse_layers(network) | self.code.sparse
+                self.code.sparse = sparse_layers(self.encoder) | self.code.sparse
                 self.code.take_range(features)
                 for _ in results:
                     yield image
@@ -101,37 +95,30 @@ class Probe(nn.Module):
             random: Features = {} if self.other is None else self.other(image, order)
         coded = self.code.quantise(features)
         shape = image.shape[2:]
-        for asked in results:
+        for asked in texts:
             result, kind = _split(asked)
             names = parse_layers(result)
             if kind == RANDOM and all(torch.equal(random[n], features[n]) for n in names):
                 self.same.add(result)
             chosen = {PLAIN: features, RANDOM: random, QUANTISED: coded, SHUFFLED: features}[kind]
             given = {name: _shuffled(chosen[name]) if kind == SHUFFLED else chosen[name] for name in names}
-            with network.precision(image.device):
-                made = network.inversion(given, shape)
+            with self.precision(image.device):
+                made = self.inversion(given, shape, progress)
                 if kind == PLAIN:
-                    again = network.encoder(made.to(image.dtype), list(names))
+                    again = self.encoder(made.to(image.dtype), list(names))
                     self.consistency.add(result, given, again)
             yield made
 
 
-def sparse_layers(network: Any) -> dict[str, SparseLayer]:
-    """What a code must know of the layers that leave channels empty, at the prices that are set now.
+def sparse_layers(encoder: Encoder) -> dict[str, SparseLayer]:
+    """What a code must know of the layers that leave channels empty, as they are allocated now.
 
-    A value is worth keeping where its square exceeds its price, so the price tells how much error is
+    A value is worth keeping where its square exceeds the multiplier, so that tells how much error is
     accepted; the step follows it.
     """
-    encoder = unwrapped(network.encoder)
-    prices = getattr(encoder, "held_prices", {})
-    if not prices:
-        return {}
-    masks = encoder.masks
-    sets = torch.cat([torch.ones_like(masks[:, :1]), masks], dim=1).cpu().numpy()  # the mean is in each
     return {
-        info.name: SparseLayer(sets, STEP * math.sqrt(float(prices[info.name])))
-        for info in network.layers()
-        if info.sparse and info.name in prices
+        name: SparseLayer(rule.sets.cpu().numpy(), STEP * math.sqrt(rule.multiplier))
+        for name, rule in encoder.allocations().items()
     }
 
 
@@ -154,14 +141,13 @@ def _shuffled(values: torch.Tensor) -> torch.Tensor:
     return flat[:, order].reshape(channels, batch, *values.shape[2:]).movedim(0, 1).contiguous()
 
 
-def random_encoder(encoder: nn.Module) -> nn.Module | None:
+def random_encoder(encoder: Encoder) -> Encoder | None:
     """A copy of an encoder with its parameters drawn anew, always the same; None where it has none."""
     other = copy.deepcopy(encoder)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(_SEED)
         for module in other.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
+            if isinstance(module, Resettable):
+                module.reset_parameters()
     pairs = zip(other.parameters(), encoder.parameters(), strict=True)
     return other if any(not torch.equal(a, b) for a, b in pairs) else None

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from medrecon.contract import Encoder
 from medrecon.errors import ModelError
 
 _MOST_HEADER = 8 << 20
@@ -94,13 +95,13 @@ def fingerprint(module: nn.Module) -> str:
 
     Over each tensor of the state dict, by name in order: name, dtype, shape and values (floating point as
     float32, all else as int64, little-endian). It says which network made some features: normalisations that
-    are no part of the state dict do not count, nor does what wraps an encoder (`wrapped`).
+    are no part of the state dict do not count, nor does what wraps an encoder (`Encoder.unwrapped`).
 
     Returns:
         64 hexadecimal digits.
     """
-    while isinstance(inner := getattr(module, "wrapped", None), nn.Module):
-        module = inner
+    if isinstance(module, Encoder):
+        module = module.unwrapped
     total = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         if not isinstance(value, torch.Tensor):

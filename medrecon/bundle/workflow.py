@@ -135,7 +135,7 @@ def require_encoder(network: Reconstructor, encoder_weights: str | Path | None) 
             remedy="name their file with --encoder-weights (monai.bundle: --encoder_weights); the bundle's "
             "docs/README.md says where to get it",
         )
-    made_for = getattr(network.inversion, "encoder_fingerprint", "")
+    made_for = network.inversion.encoder_fingerprint
     if made_for and fingerprint(network.encoder) != made_for:
         raise ModelError(
             "these are other weights than those that the bundle's decoders were trained for",
@@ -198,7 +198,7 @@ def describe_results(
         weights: the file whose hash names the model.
     """
     rates = rates_of(network, results)
-    lossless = getattr(network.inversion, "complete", set()) | {INPUT}
+    lossless = network.inversion.lossless | {INPUT}
     sha256 = digest(Path(weights))
     described = {}
     for result in results:

@@ -100,21 +100,21 @@ def _of_encoder(
     from medrecon.encoders import build_encoder
 
     chosen = None if layers is None else [name.strip() for name in layers.split(",")]
-    built: Any = build_encoder(encoder, weights=weights, arguments=arguments, layers=chosen)
-    infos: list[LayerInfo] = built.measure() if fields and hasattr(built, "measure") else built.layers()
+    built = build_encoder(encoder, weights=weights, arguments=arguments, layers=chosen)
+    infos = built.measure() if fields else built.layers()
     dims = len(infos[0].stride)
-    window = getattr(built, "window", None)
+    window = built.window
     shape = parse_size(size, dims) if size else tuple(window or ((256, 256) if dims == 2 else (96,) * 3))
     rows = [{**_row(info), **_held(info, shape)} for info in infos]
-    refused = [{"name": name, "reason": reason} for name, reason in getattr(built, "refused", {}).items()]
-    notes = list(getattr(built, "notes", ()))
+    refused = [{"name": name, "reason": reason} for name, reason in built.refused.items()]
+    notes = list(built.notes)
     data = {
         "encoder": encoder,
         "size": list(shape),
         "window": None if window is None else list(window),
         "layers": rows,
         "not_tappable": refused,
-        "geometry": [type(step).__name__ for step in getattr(built, "geometry", ())],
+        "geometry": [type(step).__name__ for step in built.geometry],
         "notes": notes,
     }
 

@@ -95,7 +95,7 @@ class Statistic(ABC, nn.Module):
     """Base of maps that need statistics of the whole image.
 
     They are taken from the image at hand, each of a batch by itself, or from one that was held before: see
-    `TappedEncoder.normalised_by`.
+    `TappedEncoder.conditioned_on`.
 
     Args:
         channel_wise: take them from each channel by itself.

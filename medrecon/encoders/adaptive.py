@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from medrecon.blocks.allocation import (
@@ -22,7 +21,7 @@ from medrecon.blocks.allocation import (
 )
 from medrecon.blocks.dct import analyse, block_basis, low_frequencies
 from medrecon.blocks.tiles import slabs
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Allocation, Encoder, Features, LayerInfo
 from medrecon.encoders.conv import pad_to_multiple
 from medrecon.encoders.naming import resolve_layers
 
@@ -31,7 +30,7 @@ _JITTER = 1.0
 """In training, budgets vary by a factor of two either way: patches get more or less than their scan."""
 
 
-class AdaptiveEncoder(nn.Module):
+class AdaptiveEncoder(Encoder):
     """Levels that spend their values where the image is busy, in 2D or 3D.
 
     An image is cut into blocks (16 x 16, or 8 x 8 x 8), each expressed in the orthonormal DCT, so that an
@@ -41,7 +40,7 @@ class AdaptiveEncoder(nn.Module):
     counted in. A level of one value per voxel keeps everything.
 
     What is kept of a block depends on that block and the price alone. Where an image is cut into pieces,
-    `normalised_by` sets the price of the whole; without it each call finds that of the image it is given.
+    `conditioned_on` sets the price of the whole; without it each call finds that of the image it is given.
     With f(x) the features, f(a x + b) = a f(x) but for the means, which move by b: no window matters.
 
     Args:
@@ -74,7 +73,6 @@ class AdaptiveEncoder(nn.Module):
             raise ValueError(f"values_per_voxel must be {OVERHEAD / self.channels:g} or more")
         self.rates = {f"level{k}": float(rate) for k, rate in enumerate(values_per_voxel, start=1)}
         self.orders, self.steps = orders, steps
-        self.shares_budget = True  # over the slices of a volume too; `normalised_by` takes it where it is
         self.basis: torch.Tensor
         self.masks: torch.Tensor
         self.register_buffer("basis", block_basis(self.size, spatial_dims, self.channels), persistent=False)
@@ -87,7 +85,7 @@ class AdaptiveEncoder(nn.Module):
         side = (self.size,) * self.spatial_dims
         return [LayerInfo(name, self.channels, side, side, rate) for name, rate in self.rates.items()]
 
-    def forward(self, image: torch.Tensor, names: Sequence[str] | None = None) -> Features:
+    def forward(self, image: torch.Tensor, names: Iterable[str] | None = None) -> Features:
         """Features of the chosen levels.
 
         Args:
@@ -165,30 +163,30 @@ class AdaptiveEncoder(nn.Module):
         return price_of(_energy(spread(rows, MOST_BLOCKS)), self.masks, budget)
 
     @property
-    def normalised(self) -> bool:
+    def is_conditioned(self) -> bool:
         """Whether prices of a whole image are set."""
         return self._prices is not None
 
-    @property
-    def held_prices(self) -> dict[str, torch.Tensor]:
-        """The prices that are set, of the levels computed so far; none outside of `normalised_by`."""
-        return dict(self._prices or {})
+    def allocations(self) -> dict[str, Allocation]:
+        """The sets and prices of the levels computed so far within `conditioned_on`."""
+        sets = functional.pad(self.masks, (1, 0), value=True)  # the mean is in each
+        return {name: Allocation(sets, float(price)) for name, price in (self._prices or {}).items()}
 
     @contextlib.contextmanager
-    def normalised_by(self, image: torch.Tensor) -> Iterator[None]:
+    def conditioned_on(self, whole: torch.Tensor) -> Iterator[None]:
         """Within: the levels' prices are those of this image, of which pieces are then encoded.
 
         Args:
-            image: (1, 1, *spatial), or (slices, 1, *spatial) for a volume whose slices share a budget.
+            whole: (1, 1, *spatial), or (slices, 1, *spatial) for a volume whose slices share a budget.
         """
-        self._prices = _Prices(self, image)
+        self._prices = _Prices(self, whole)
         try:
             yield
         finally:
             self._prices = None
 
     def prices(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The price of a value at each level but a complete one; argument as `normalised_by`.
+        """The price of a value at each level but a complete one; argument as `conditioned_on`.
 
         Found on a part of the blocks where there are very many: whatever the size, in bounded memory.
         """

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Encoder, Features, LayerInfo
 from medrecon.encoders.adapt import IMAGENET, ChannelMeanStd, intensity_map
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.naming import resolve_layers
@@ -47,7 +48,7 @@ def build_encoder(
     in_channels: int | None = None,
     intensity: Any = None,
     window: Sequence[int] | None = None,
-) -> nn.Module:
+) -> Encoder:
     """A frozen encoder: `layers()` says what it offers, `forward(image, names)` gives the features.
 
     A dotted path and a bundle run code: name only those that you trust.
@@ -82,23 +83,21 @@ def build_encoder(
         within = given.pop(f"_{name}_", None)
         options[name] = within if options[name] is None else options[name]
     options["intensity"] = intensity_map(options["intensity"])
-    if str(what) in SHORT_NAMES:
-        path, preset = SHORT_NAMES[str(what)]
-        own = {"weights": weights, "sha256": sha256}
-        return _offering(_construct(path, {**preset, **given, **own}), options["layers"])
+    path, preset = SHORT_NAMES.get(str(what), (str(what), {}))
+    own = {"weights": weights, "sha256": sha256} if str(what) in SHORT_NAMES else {}
     folder = Path(what).expanduser()
-    if folder.is_dir():
+    if not own and folder.is_dir():
         from medrecon.encoders.monai_bundle import bundle_encoder
 
         return bundle_encoder(folder, weights=weights, sha256=sha256, overrides=given, **options)
-    network = _construct(str(what), given)
-    if hasattr(network, "layers") and {"names"} <= set(inspect.signature(network.forward).parameters):
-        if weights is not None:
+    network = _construct(path, {**preset, **given, **own})
+    if isinstance(network, Encoder):
+        if weights is not None and not own:
             raise ModelError(
                 f"{what} is an encoder of its own", remedy='give its weights as an argument: {"weights": ...}'
             )
         return _offering(network, options["layers"])
-    known = _known_of(str(what), network, given)
+    known = _known_of(path, network, given)
     options = {name: known.get(name) if value is None else value for name, value in options.items()}
     return TappedEncoder(network, weights=weights, sha256=sha256, **options)
 
@@ -203,7 +202,7 @@ def _known_of(path: str, network: nn.Module, arguments: Mapping[str, Any]) -> di
 class _Chosen(FrozenEncoder):
     """An encoder that offers some of its layers."""
 
-    def __init__(self, encoder: nn.Module, layers: Sequence[str]) -> None:
+    def __init__(self, encoder: Encoder, layers: Sequence[str]) -> None:
         super().__init__(encoder)
         self._names = tuple(layers)
 
@@ -211,12 +210,16 @@ class _Chosen(FrozenEncoder):
         """The layers offered, shallow to deep."""
         return [info for info in super().layers() if info.name in self._names]
 
-    def forward(self, image: Any, names: Iterable[str] | None = None) -> Features:
+    def measure(self) -> list[LayerInfo]:
+        """The same, with their receptive fields."""
+        return [info for info in super().measure() if info.name in self._names]
+
+    def forward(self, image: torch.Tensor, names: Iterable[str] | None = None) -> Features:
         """Features of `image`; raises what the encoder raises."""
         return super().forward(image, resolve_layers(names, self._names))
 
 
-def _offering(encoder: Any, layers: str | Iterable[str] | None) -> nn.Module:
+def _offering(encoder: Encoder, layers: str | Iterable[str] | None) -> Encoder:
     """An encoder of its own, frozen, with the layers that were asked for."""
     if layers is None:
         return encoder if isinstance(encoder, Frozen) else FrozenEncoder(encoder)

@@ -6,22 +6,21 @@ import hashlib
 from collections.abc import Iterable
 
 import torch
-from torch import nn
 
-from medrecon.contract import Features, LayerInfo
-from medrecon.encoders.frozen import Frozen
+from medrecon.contract import Encoder, Features
+from medrecon.encoders.frozen import FrozenEncoder
 from medrecon.encoders.naming import resolve_layers
 
 
-class CachedEncoder(Frozen):
+class CachedEncoder(FrozenEncoder):
     """A frozen encoder that keeps the features of images it has seen, in half precision, in main memory.
 
     Images are told apart by their values. Where gradients must reach the image, or the encoder takes it as a
-    part of a whole (`normalised`), nothing is kept or looked up. When the memory is used up the encoder goes
-    on without keeping more.
+    part of a whole (`conditioned_on`), nothing is kept or looked up. When the memory is used up the encoder
+    goes on without keeping more.
 
     Args:
-        encoder: frozen, with `layers()` and `forward(image, names)`.
+        encoder: frozen in place, not copied.
         most_bytes: memory for features.
 
     Attributes:
@@ -29,27 +28,11 @@ class CachedEncoder(Frozen):
         misses: images that the encoder was run for.
     """
 
-    def __init__(self, encoder: nn.Module, most_bytes: float = 4e9) -> None:
-        super().__init__()
-        self.encoder = encoder
+    def __init__(self, encoder: Encoder, most_bytes: float = 4e9) -> None:
+        super().__init__(encoder)
         self.most_bytes = int(most_bytes)
         self.used_bytes = self.hits = self.misses = 0
         self._kept: dict[tuple[str, str], torch.Tensor] = {}
-        self.freeze()
-
-    @property
-    def wrapped(self) -> nn.Module:
-        """The encoder, whose weights these are."""
-        return self.encoder
-
-    @property
-    def normalised(self) -> bool:
-        """Whether it takes images as parts of a whole, whose statistics it holds."""
-        return getattr(self.encoder, "normalised", False)
-
-    def layers(self) -> list[LayerInfo]:
-        """The layers of the encoder, shallow to deep."""
-        return self.encoder.layers()  # type: ignore[operator]
 
     def forward(self, image: torch.Tensor, names: Iterable[str] | None = None) -> Features:
         """Features of `image` (B, C, *spatial), as the encoder gives them to half precision.
@@ -57,8 +40,8 @@ class CachedEncoder(Frozen):
         Raises:
             ModelError: what the encoder raises.
         """
-        if image.requires_grad or self.normalised:
-            return self.encoder(image, names)
+        if image.requires_grad or self.is_conditioned:
+            return super().forward(image, names)
         wanted = resolve_layers(names, [info.name for info in self.layers()])
         keys = [hashlib.sha256(one.contiguous().cpu().numpy().tobytes()).hexdigest() for one in image.float()]
         new = [k for k, key in enumerate(keys) if any((key, name) not in self._kept for name in wanted)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from monai.networks.layers.factories import Conv
@@ -10,11 +10,11 @@ from torch import nn
 
 from medrecon.blocks.convolutions import CentredBlocks, ResidualBlock
 from medrecon.blocks.dct import analyse, block_basis
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Encoder, Features, LayerInfo
 from medrecon.encoders.naming import resolve_layers
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Encoder):
     """Four levels, `level1` ... `level4`, of strides 2, 4, 8 and 16, in 2D or 3D.
 
     Each level holds the lowest frequencies of its blocks (an orthonormal DCT, so that an error in a feature
@@ -91,7 +91,7 @@ class ConvEncoder(nn.Module):
             )
         ]
 
-    def forward(self, image: torch.Tensor, names: Sequence[str] | None = None) -> Features:
+    def forward(self, image: torch.Tensor, names: Iterable[str] | None = None) -> Features:
         """Features of the chosen levels.
 
         Args:

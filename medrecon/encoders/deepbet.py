@@ -41,8 +41,6 @@ class DeepbetEncoder(StagedEncoder):
         ModelError: weights that are not exactly this network's.
     """
 
-    window = None
-
     def __init__(self, weights: str | Path | None = None, sha256: str | None = None) -> None:
         super().__init__(3, (1,))
         # The names, and the places in each Sequential, are those of the original state dict.
@@ -65,7 +63,7 @@ class DeepbetEncoder(StagedEncoder):
         stem = LayerInfo("stem", CHANNELS[0], (2, 2, 2))
         return [stem, *(LayerInfo(f"down{k}", width, (4 << k,) * 3) for k, width in enumerate(CHANNELS))]
 
-    def normalised(self, image: torch.Tensor) -> torch.Tensor:
+    def normalise(self, image: torch.Tensor) -> torch.Tensor:
         """Clipped to the robust range, z-scored over the volume, shifted as in deepbet's training."""
         return 0.226 * z_score(image.clamp(0, 1)) + 0.449
 

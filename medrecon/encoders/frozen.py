@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
-from torch import nn
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Allocation, Encoder, Features, LayerInfo
+
+Self = TypeVar("Self", bound="Frozen")
 
 
-class Frozen(nn.Module):
+class Frozen(Encoder):
     """Base of encoders whose weights never change.
 
     Trainers call `train()` on the whole network in each iteration, so that call is where an encoder thaws:
     batch norm starts to follow the batch. Here it re-asserts evaluation mode and parameters without gradient.
     """
 
-    def train(self, mode: bool = True) -> Frozen:
+    def train(self: Self, mode: bool = True) -> Self:
         """Stay in evaluation mode, without trainable parameters, whatever `mode` says."""
         super().train(False)
         self.requires_grad_(False)
         return self
 
-    def freeze(self) -> Frozen:
+    def freeze(self: Self) -> Self:
         """Freeze now: to be called at the end of a subclass' `__init__`."""
         return self.train(False)
 
@@ -32,28 +35,43 @@ class FrozenEncoder(Frozen):
     """Any encoder, frozen: the same layers and features, no training.
 
     Args:
-        encoder: a module with `layers()` and `forward(image, names)`; it is frozen in place, not copied.
+        encoder: frozen in place, not copied.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
+        self.window, self.multiple = encoder.window, encoder.multiple
+        self.geometry, self.refused, self.notes = encoder.geometry, encoder.refused, encoder.notes
         self.freeze()
-
-    @property
-    def wrapped(self) -> nn.Module:
-        """The encoder, whose weights these are."""
-        return self.encoder
-
-    @property
-    def normalised(self) -> bool:
-        """Whether it takes images as parts of a whole, whose statistics it holds."""
-        return getattr(self.encoder, "normalised", False)
 
     def layers(self) -> list[LayerInfo]:
         """The layers of the encoder, shallow to deep."""
-        return self.encoder.layers()  # type: ignore[operator]
+        return self.encoder.layers()
 
     def forward(self, image: torch.Tensor, names: Iterable[str] | None = None) -> Features:
         """Features of `image` (B, C, *spatial); raises what the encoder raises."""
-        return self.encoder(image, names)
+        features: Features = self.encoder(image, names)
+        return features
+
+    def measure(self) -> list[LayerInfo]:
+        """The layers of the encoder with their receptive fields."""
+        return self.encoder.measure()
+
+    def conditioned_on(self, whole: torch.Tensor) -> contextlib.AbstractContextManager[None]:
+        """Within: the encoder takes images as parts of this whole."""
+        return self.encoder.conditioned_on(whole)
+
+    @property
+    def is_conditioned(self) -> bool:
+        """Whether the encoder is."""
+        return self.encoder.is_conditioned
+
+    def allocations(self) -> dict[str, Allocation]:
+        """Those of the encoder."""
+        return self.encoder.allocations()
+
+    @property
+    def unwrapped(self) -> Encoder:
+        """The encoder, whose weights these are."""
+        return self.encoder.unwrapped

@@ -66,6 +66,6 @@ class MedicalNetEncoder(ResidualEncoder):
             return infos
         return [replace(info, receptive_field=None) for info in infos]
 
-    def normalised(self, image: torch.Tensor) -> torch.Tensor:
+    def normalise(self, image: torch.Tensor) -> torch.Tensor:
         """z-scored by the voxels above 0, or as it is."""
         return image if self.normalisation == "none" else z_score(image, image > 0, correction=0)

@@ -24,19 +24,6 @@ _NETWORKS = ("network_def", "network", "net")
 _WEIGHTS = ("models/model.pt", "models/model.safetensors", "models/model.pth")
 
 
-class BundleEncoder(TappedEncoder):
-    """The network of a MONAI bundle, tapped.
-
-    Attributes:
-        geometry: invertible transforms of the key `image`, to be run on the scan (source units, RAS) before
-            its intensities are mapped to [0, 1]: the bundle's spacing, orientation, size.
-        notes: what of the bundle's preprocessing is not quite as in the bundle.
-    """
-
-    geometry: list[Any]
-    notes: list[str]
-
-
 def bundle_encoder(
     folder: str | Path,
     *,
@@ -87,7 +74,9 @@ def bundle_encoder(
     honoured = Preprocessing(root, _modality(parser), intensity is None)
     for step in steps:
         honoured.take(step)
-    encoder = BundleEncoder(
+    for note in honoured.notes:
+        logger.warning("%s: %s", root, note)
+    return TappedEncoder(
         network.cpu(),
         layers,
         spatial_dims,
@@ -96,11 +85,9 @@ def bundle_encoder(
         window if window is not None else _region(parser, root),
         file,
         sha256,
+        honoured.geometry,
+        honoured.notes,
     )
-    encoder.geometry, encoder.notes = honoured.geometry, honoured.notes
-    for note in honoured.notes:
-        logger.warning("%s: %s", root, note)
-    return encoder
 
 
 def _own_encoder(network: Any, root: Path) -> Frozen:

@@ -9,13 +9,13 @@ from monai.networks.blocks import Convolution
 from monai.networks.layers import Pool
 from torch import nn
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Encoder, Features, LayerInfo
 from medrecon.encoders.conv import pad_to_multiple
 from medrecon.encoders.naming import resolve_layers
 from medrecon.errors import ModelError
 
 
-class PlainEncoder(nn.Module):
+class PlainEncoder(Encoder):
     """Convolution, ReLU, max-pool, repeated: `level1` (stride 2), `level2` (stride 4) and so on.
 
     Args:

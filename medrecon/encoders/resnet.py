@@ -58,6 +58,6 @@ class ResNetEncoder(ResidualEncoder):
             self.load(weights, sha256, unused=("fc.",))
         self.freeze()
 
-    def normalised(self, image: torch.Tensor) -> torch.Tensor:
+    def normalise(self, image: torch.Tensor) -> torch.Tensor:
         """Three channels, less the mean colour, over its deviation; one channel is taken as grey."""
         return (image - self.mean) / self.std

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Features
 from medrecon.encoders.frozen import Frozen
 from medrecon.encoders.naming import resolve_layers
 from medrecon.errors import ModelError
 
 
-class StagedEncoder(ABC, Frozen):
+class StagedEncoder(Frozen):
     """Base of frozen encoders whose layers follow one another.
 
     Subclasses say what an image must look like to the network, and which stage follows which. Nothing is
@@ -31,11 +31,7 @@ class StagedEncoder(ABC, Frozen):
         self.in_channels = in_channels
 
     @abstractmethod
-    def layers(self) -> list[LayerInfo]:
-        """The layers, shallow to deep."""
-
-    @abstractmethod
-    def normalised(self, image: torch.Tensor) -> torch.Tensor:
+    def normalise(self, image: torch.Tensor) -> torch.Tensor:
         """The image, scaled to [0, 1] or so, as the weights expect it."""
 
     @abstractmethod
@@ -63,7 +59,7 @@ class StagedEncoder(ABC, Frozen):
                 f"{type(self).__name__} takes (B, {channels}, {axes}), not {tuple(image.shape)}",
                 remedy="give it an image of that form",
             )
-        x, found = self.normalised(image), Features()
+        x, found = self.normalise(image), Features()
         for labels, stage in self.stages():
             x = stage(x)
             found.update({label: x for label in labels if label in wanted})

@@ -52,6 +52,8 @@ class TappedEncoder(Frozen):
             size, and to tap layers that are one vector for the whole image.
         weights: a safetensors or torch file with all of the network's tensors, or None to leave it as it is.
         sha256: expected SHA-256 of that file, None for any.
+        geometry: transforms of the grid that the network expects (`Encoder`).
+        notes: what must be said of it.
 
     Attributes:
         window: the size that it must or should be given, None where any will do.
@@ -73,6 +75,8 @@ class TappedEncoder(Frozen):
         window: Sequence[int] | None = None,
         weights: str | Path | None = None,
         sha256: str | None = None,
+        geometry: Sequence[Any] = (),
+        notes: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -86,6 +90,7 @@ class TappedEncoder(Frozen):
         self.window = self._survey.window or (None if window is None else tuple(window))
         self.multiple: Shape = self._survey.multiple
         self.refused = dict(self._survey.refused)
+        self.geometry, self.notes = list(geometry), list(notes)
         self._taps = {name: self._survey.taps[name] for name in self._choose(layers)}
         self._fields: dict[str, Shape | None] = {}
         self._spare = self._shortfall()
@@ -148,26 +153,34 @@ class TappedEncoder(Frozen):
         return {name: self._fit(found[name], name, size, shape) for name in wanted}
 
     @property
-    def normalised(self) -> bool:
+    def is_conditioned(self) -> bool:
         """Whether statistics of a whole image are held."""
         return any(module.held for module in self.intensity.modules() if isinstance(module, Statistic))
 
     @contextmanager
-    def normalised_by(self, image: torch.Tensor) -> Iterator[None]:
+    def conditioned_on(self, whole: torch.Tensor) -> Iterator[None]:
         """Take the statistics that the intensity map needs (z-score, percentiles) from this whole image.
 
         Without it each call takes them from the image that it is given, which may be one window of a volume.
+        Each slice of a volume is a whole image of its own.
         """
         statistics = [module for module in self.intensity.modules() if isinstance(module, Statistic)]
+        if len(whole) > 1:
+            yield
+            return
         try:
             with torch.no_grad():
                 for module in statistics:
                     module.hold()
-                self.intensity(_plain(image))
+                self.intensity(_plain(whole).to(self._like(whole).device, torch.float32))
             yield
         finally:
             for module in statistics:
                 module.release()
+
+    def _like(self, image: torch.Tensor) -> torch.Tensor:
+        """A tensor of the type and on the device that the network works with."""
+        return next(self.network.parameters(), image)
 
     def _choose(self, layers: str | Iterable[str] | None) -> list[str]:
         known = list(self._survey.taps)
@@ -209,7 +222,7 @@ class TappedEncoder(Frozen):
         mapped = self.intensity(_plain(image))
         if mapped.shape[1] == 1:
             mapped = mapped.expand(-1, self.in_channels, *mapped.shape[2:])
-        like = next(self.network.parameters(), mapped)
+        like = self._like(mapped)
         return mapped.to(like.dtype) if like.is_floating_point() else mapped
 
     def _pad(self, image: torch.Tensor) -> torch.Tensor:

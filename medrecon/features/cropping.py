@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from medrecon.blocks.tiles import Span
 from medrecon.contract import LayerInfo
 from medrecon.errors import ModelError
 from medrecon.features.metadata import LayerFacts
-from medrecon.inference.tiling import Span
 
 Tile = tuple[Span, ...]
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}

@@ -13,12 +13,13 @@ import numpy as np
 from medrecon import __version__
 from medrecon.bundle.results import parse_results
 from medrecon.compute.devices import pick_device
+from medrecon.contract import Progress
 from medrecon.errors import ModelError, UsageError, near
 from medrecon.features.file import FeatureFile
 from medrecon.features.model import Model, bundle_of, check_fit, open_decoder
 from medrecon.features.restore import restore
 from medrecon.features.source import check_source, find_source, stand_in
-from medrecon.features.tiles import Progress, decode_image
+from medrecon.features.tiles import decode_image
 from medrecon.io import Derivation, DicomSeriesWriter, NiftiWriter, Scan, Written, plan_outputs
 from medrecon.io.files.destinations import NIFTI_ENDINGS
 from medrecon.reconstructor import INPUT, parse_layers
@@ -52,7 +53,7 @@ class FeatureDecoder:
         self.model = model
         self._preprocessing = model.bundle.build("preprocessing")
 
-    def volume(self, file: FeatureFile, result: str, progress: Progress = None) -> np.ndarray:
+    def volume(self, file: FeatureFile, result: str, progress: Progress | None = None) -> np.ndarray:
         """One result of a feature file: (X, Y, Z) in the source's units, on its grid.
 
         Args:
@@ -81,7 +82,7 @@ class FeatureDecoder:
         """How a result came to be, for the file it is written to."""
         facts, names = file.facts, parse_layers(result)
         stored = "" if facts.dtype == "float32" else f", features as {facts.dtype}"
-        lossless: set[str] = getattr(self.model.network.inversion, "complete", set())
+        lossless = self.model.network.inversion.lossless
         return Derivation(
             model=f"{self.model.name} {self.model.bundle.version}".strip() + stored,
             version=__version__,

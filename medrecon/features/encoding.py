@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 
 from medrecon import __version__
 from medrecon.compute.devices import pick_device
-from medrecon.contract import LayerInfo
+from medrecon.contract import LayerInfo, Progress
 from medrecon.errors import ModelError, UsageError, near
 from medrecon.features.container import seal
 from medrecon.features.cropping import Block, count_values, layer_facts, stored_bytes
@@ -26,7 +26,7 @@ from medrecon.features.restore import traces
 from medrecon.features.rounding_loss import rounded_layer, with_cost
 from medrecon.features.source import source_facts
 from medrecon.features.store import flush, store
-from medrecon.features.tiles import Progress, encode_image
+from medrecon.features.tiles import encode_image
 from medrecon.io import Scan, publish
 from medrecon.io.meta import remember
 from medrecon.io.notices import listening
@@ -126,7 +126,7 @@ class FeatureEncoder:
         check_space(target, self._size(shape) + working)
 
     def run(
-        self, scan: Scan, target: str | Path, *, overwrite: bool = False, progress: Progress = None
+        self, scan: Scan, target: str | Path, *, overwrite: bool = False, progress: Progress | None = None
     ) -> Encoded:
         """Encode one scan and write its features, whole or not at all.
 

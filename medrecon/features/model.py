@@ -89,9 +89,7 @@ def open_decoder(bundle: str | Path, device: torch.device) -> Model:
         return Model(opened, network, device, own, _digest(opened))
     network = _halves(opened.architecture(), opened)  # its encoder, with random weights, never runs
     network = load_inversion(network, opened.build("weights"), device)
-    return Model(
-        opened, network, device, str(getattr(network.inversion, "encoder_fingerprint", "")), _digest(opened)
-    )
+    return Model(opened, network, device, network.inversion.encoder_fingerprint, _digest(opened))
 
 
 def bundle_of(file: FeatureFile) -> str:

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from medrecon.blocks.tiles import Span
 from medrecon.errors import ModelError
 from medrecon.features.metadata import LayerFacts
 from medrecon.features.model import Model
 from medrecon.features.tiles import Read, decode_slices, decode_tile, grid_of
 from medrecon.features.values import along, from_stored, largest, pieces, scales, to_stored
-from medrecon.inference.tiling import Span
 
 MOST_MEASURED = 1 << 22
 """Voxels that the cost in the image is measured on: the middle of a scan, or slices spread over it."""
@@ -85,7 +85,7 @@ def _decoded(
             decode_slices(model.network, read, layers, shape, slice(z, z + 1), model.device) for z in which
         ]
         return image[:, :, which], torch.cat(made, dim=2)
-    tile = _middle(shape, grid_of(model.network), getattr(model.network.inversion, "reach", None))
+    tile = _middle(shape, grid_of(model.network), model.network.inversion.reach)
     part = image[tuple(slice(span.start, span.stop) for span in tile)]
     return part, decode_tile(model.network, read, layers, shape, tile, model.device)
 

@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
-from medrecon.contract import LayerInfo
+from medrecon.blocks.tiles import Span, plan_tiles
+from medrecon.contract import Decoder, Features, LayerInfo, Progress
 from medrecon.errors import ModelError, OutOfMemoryError
 from medrecon.features.cropping import CHANNELS_LAST, Block, Tile, slice_block, volume_block
 from medrecon.features.metadata import LayerFacts
-from medrecon.inference.pieces import statistics_of
-from medrecon.inference.tiling import (
-    BYTES_PER_VOXEL,
-    MOST_VOXELS,
-    Span,
-    affordable_voxels,
-    plan_tiles,
-)
+from medrecon.inference.memory import MOST_VOXELS, affordable_voxels, free_bytes
+from medrecon.reconstructor import Reconstructor
 
 Read = Callable[..., np.ndarray]
 """`read(layer, *slices)`: values of a layer, float32."""
-Progress = Callable[[int, int], None] | None
 
 _SLICES = 1 << 22  # pixels of a batch of slices; larger ones are no faster
 _BUFFERS = 12  # bytes for each value of the layers that are kept: the value, and two buffers on the way
 
 
-def grid_of(network: Any) -> int:
+def grid_of(network: Reconstructor) -> int:
     """Voxels on whose multiples volumes are cut: every stride of the encoder divides it."""
     return math.lcm(*(step for layer in network.encoder.layers() for step in layer.stride))
 
@@ -46,14 +38,14 @@ def encoder_halo(layers: Sequence[LayerInfo]) -> int | None:
     return math.ceil(max(sides))
 
 
-def cut_volume(shape: Sequence[int], network: Any, halo: int | None, most: int) -> list[Tile]:
+def cut_volume(shape: Sequence[int], network: Reconstructor, halo: int | None, most: int) -> list[Tile]:
     """Tiles of a volume; one, the whole, where there is no halo."""
     if halo is None:
         return [tuple(Span(0, n, 0, n) for n in shape)]
     return plan_tiles(shape, grid_of(network), halo, most)
 
 
-def check_window(network: Any, shape: Sequence[int]) -> None:
+def check_window(network: Reconstructor, shape: Sequence[int]) -> None:
     """Refuse encoders that slide a window over the image: its features overlap and are no one map.
 
     Raises:
@@ -69,12 +61,12 @@ def check_window(network: Any, shape: Sequence[int]) -> None:
 
 
 def encode_image(
-    network: Any,
+    network: Reconstructor,
     image: torch.Tensor,
     layers: Sequence[LayerInfo],
     device: torch.device,
     most: int | None = None,
-    progress: Progress = None,
+    progress: Progress | None = None,
 ) -> Iterator[dict[str, Block]]:
     """Features of a volume, piece by piece; the first piece is the last of each axis and tells the sizes.
 
@@ -96,25 +88,25 @@ def encode_image(
         OutOfMemoryError: one piece would not fit.
     """
     check_window(network, image.shape)
-    with statistics_of(network, image[None, None], device):
+    with network.conditioned_on(image[None, None]):
         yield from _pieces(network, image, layers, device, most, progress)
 
 
 def _pieces(
-    network: Any,
+    network: Reconstructor,
     image: torch.Tensor,
     layers: Sequence[LayerInfo],
     device: torch.device,
     most: int | None,
-    progress: Progress,
+    progress: Progress | None,
 ) -> Iterator[dict[str, Block]]:
     """What `encode_image` yields."""
     names = [layer.name for layer in layers]
     rate = sum(layer.tensor_rate for layer in layers)
-    budget = _free(device) // 2
+    budget = free_bytes(device) // 2
     if len(layers[0].stride) == 2:
         plane = image.shape[0] * image.shape[1]
-        each = max(4 * BYTES_PER_VOXEL, _BUFFERS * rate)
+        each = max(4 * Decoder.bytes_per_voxel, _BUFFERS * rate)
         count = max(1, (most or min(_SLICES, int(budget / each))) // plane)
         starts = range(0, image.shape[2], count)
         for done, start in enumerate(starts):
@@ -128,7 +120,7 @@ def _pieces(
             }
         _step(progress, len(starts), len(starts))
         return
-    each = max(BYTES_PER_VOXEL, _BUFFERS * rate)
+    each = max(Decoder.bytes_per_voxel, _BUFFERS * rate)
     halo = encoder_halo(layers)
     tiles = cut_volume(image.shape, network, halo, most or min(MOST_VOXELS, int(budget / each)))
     largest = max(math.prod(s.high - s.low for s in tile) for tile in tiles)
@@ -146,13 +138,13 @@ def _pieces(
 
 
 def decode_image(
-    network: Any,
+    network: Reconstructor,
     read: Read,
     layers: Mapping[str, LayerFacts],
     shape: Sequence[int],
     device: torch.device,
     most: int | None = None,
-    progress: Progress = None,
+    progress: Progress | None = None,
 ) -> torch.Tensor:
     """The volume behind features, in the network's scale.
 
@@ -178,7 +170,7 @@ def decode_image(
             image[:, :, start:stop] = decode_slices(network, read, layers, shape, slice(start, stop), device)
         _step(progress, len(starts), len(starts))
         return image
-    halo = getattr(network.inversion, "reach", None)
+    halo = network.inversion.reach
     tiles = cut_volume(shape, network, halo, most or affordable_voxels(device))
     for done, tile in enumerate(tiles):
         _step(progress, done, len(tiles))
@@ -189,7 +181,7 @@ def decode_image(
 
 
 def decode_tile(
-    network: Any,
+    network: Reconstructor,
     read: Read,
     layers: Mapping[str, LayerFacts],
     shape: Sequence[int],
@@ -209,7 +201,7 @@ def decode_tile(
 
 
 def decode_slices(
-    network: Any,
+    network: Reconstructor,
     read: Read,
     layers: Mapping[str, LayerFacts],
     shape: Sequence[int],
@@ -223,13 +215,14 @@ def decode_slices(
     return _decode(network, given, layers, shape[:2], device)[:, 0].permute(1, 2, 0).float().cpu()
 
 
-def _encode(network: Any, image: torch.Tensor, names: list[str], device: torch.device) -> Any:
+def _encode(network: Reconstructor, image: torch.Tensor, names: list[str], device: torch.device) -> Features:
     with torch.inference_mode(), network.precision(device):
-        return network.encoder(image.to(device, torch.float32), names)
+        features: Features = network.encoder(image.to(device, torch.float32), names)
+    return features
 
 
 def _decode(
-    network: Any,
+    network: Reconstructor,
     given: Mapping[str, np.ndarray],
     layers: Mapping[str, LayerFacts],
     shape: Sequence[int],
@@ -247,11 +240,6 @@ def _decode(
     return made
 
 
-def _free(device: torch.device) -> int:
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return int(free)
-
-
-def _step(progress: Progress, done: int, of: int) -> None:
+def _step(progress: Progress | None, done: int, of: int) -> None:
     if progress is not None:
         progress(done, of)

@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 from medrecon import __version__
 from medrecon.blocks.weights import digest
 from medrecon.bundle.workflow import rates_of
+from medrecon.contract import Decoder, Features, Progress
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.io import Derivation, Scan, read_scan
 from medrecon.reconstructor import Reconstructor
@@ -110,35 +111,44 @@ def optimise_slices(
     part = scaled.as_tensor()[None, ..., cut].float().to(device)
     flat = len(model.network.layers()[0].stride) == 2
     passes = len(chosen) if flat else 1
-    watch = _Watch(model.inversion, tick, passes * len(results) * model.settings.steps)
+    watched = _Watched(model.inversion, tick, passes * len(results) * model.settings.steps)
+    network = Reconstructor(model.network.encoder, watched, mixed_precision=False)
     images, rows = {}, []
     for result in results:
         # One slice at a time: each is optimised by itself, and its features are all that must be held.
         inferer = SliceInferer([result], most_voxels=1) if flat else VolumeInferer([result])
         pred = torch.zeros_like(scaled.as_tensor())
         with torch.inference_mode():
-            pred[..., cut] = inferer(part, model.network)[0]
+            pred[..., cut] = inferer(part, network)[0]
         back: Any = intensity.inverse(MetaTensor(pred).copy_meta_from(scaled))
         images[result] = back.as_tensor()[0, ..., cut].numpy()
-        rows.append(watch.row(result))
+        rows.append(watched.row(result))
     return images, rows
 
 
-class _Watch:
-    """Gathers how each image ended, and moves one bar over all of them."""
+class _Watched(Decoder):
+    """The optimiser, which gathers here how each image ended, and moves one bar over all of them."""
 
-    def __init__(self, inversion: ImageOptimiser, tick: Tick | None, total: int) -> None:
-        self.inversion, self.tick, self.total = inversion, tick, total
+    def __init__(self, optimiser: ImageOptimiser, tick: Tick | None, total: int) -> None:
+        super().__init__()
+        self.optimiser, self.tick, self.total = optimiser, tick, total
         self.before = 0
         self.outcomes: list[Outcome] = []
-        inversion.progress = self
 
-    def __call__(self, done: int, of: int) -> None:
-        if self.tick is not None:
-            self.tick(self.before + done, self.total)
-        if done == of:
-            self.before += of
-            self.outcomes += self.inversion.outcomes
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
+        """The images behind the features."""
+
+        def step(done: int, of: int) -> None:
+            if self.tick is not None:
+                self.tick(self.before + done, self.total)
+            if done == of:
+                self.before += of
+
+        images: torch.Tensor = self.optimiser(features, shape, step)
+        self.outcomes += self.optimiser.outcomes
+        return images
 
     def row(self, result: str) -> dict[str, Any]:
         """The means since the last row."""

@@ -27,7 +27,7 @@ from medrecon.io import Derivation, SaveReconstructiond, Written, manifest_path,
 from medrecon.io.notices import listening
 from medrecon.io.reader import remember
 from medrecon.io.scan import LeftOut, Scan, ScanError
-from medrecon.reconstructor import INPUT
+from medrecon.reconstructor import INPUT, Reconstructor
 
 _SETTINGS = ("dataset_dir", "output_dir", "layers", "device", "output_format", "overwrite", "scans")
 _PARTS = ("network_def", "network", "targets", "preprocessing", "inferer", "postprocessing")
@@ -57,7 +57,7 @@ class Pipeline:
         self.results = list(results)
         self.device = device
         self.targets: dict[tuple[str, str], Path] = bundle.build("targets")
-        self.network: torch.nn.Module = bundle.build("network").to(device).eval()
+        self.network: Reconstructor = bundle.build("network").to(device).eval()
         self._preprocessing = bundle.build("preprocessing")
         self._inferer = bundle.build("inferer")
         self._postprocessing = bundle.build("postprocessing")
@@ -186,10 +186,9 @@ class Pipeline:
 
     def _reconstruct(self, stage: _Stage, progress: Tick | None) -> _Stage:
         start = time.perf_counter()
-        self._inferer.progress = progress
         image = stage.item["image"]
         with torch.inference_mode(), listening() as heard:
-            made = self._inferer(image.as_tensor()[None].to(self.device), self.network)[0]
+            made = self._inferer(image.as_tensor()[None].to(self.device), self.network, progress=progress)[0]
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             stage.item["pred"] = MetaTensor(made).copy_meta_from(image)

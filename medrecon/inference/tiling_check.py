@@ -9,16 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from monai.inferers import Inferer
 
 from medrecon.blocks.tiles import Span, arithmetic, cut, largest_tile
 from medrecon.errors import ModelError
-from medrecon.inference.tiling import (
-    SliceInferer,
-    VolumeInferer,
-    affordable_voxels,
-    bytes_per_voxel,
-    free_voxels,
-)
+from medrecon.inference.memory import affordable_voxels, free_voxels
+from medrecon.inference.tiling import VolumeInferer
+from medrecon.reconstructor import Reconstructor
 
 LIMIT = 1e-4
 """Largest difference that counts as none, as a share of the range."""
@@ -77,13 +74,13 @@ class TilingCheck:
 class _Halved(VolumeInferer):
     """Cuts each axis in two."""
 
-    def plan(self, shape: Sequence[int], network: Any, most: int) -> list[tuple[Span, ...]]:
-        step, halo = network.stride, math.ceil(network.halo / network.stride) * network.stride
+    def plan(self, shape: Sequence[int], network: Reconstructor, most: int) -> list[tuple[Span, ...]]:
+        step, halo = network.stride, math.ceil((network.halo or 0) / network.stride) * network.stride
         halves = [math.ceil(math.ceil(n / step) / 2) * step for n in shape]
         return list(itertools.product(*(cut(n, core, halo) for n, core in zip(shape, halves, strict=True))))
 
 
-def check_tiling(image: torch.Tensor, network: Any, inferer: Any) -> TilingCheck:
+def check_tiling(image: torch.Tensor, network: Reconstructor, inferer: Inferer) -> TilingCheck:
     """Compare an inferer's tiles with the volume in one piece.
 
     Args:
@@ -94,14 +91,15 @@ def check_tiling(image: torch.Tensor, network: Any, inferer: Any) -> TilingCheck
     Raises:
         ModelError: nothing is tiled here: slices, windows of one size, or a network that sees all of it.
     """
-    if isinstance(inferer, SliceInferer) or getattr(network, "window", None) or network.halo is None:
+    halo = network.halo
+    if not isinstance(inferer, VolumeInferer) or network.window or halo is None:
         raise ModelError(
             "this network is not run in tiles: there is nothing to compare",
             remedy="leave out --check-tiling",
         )
     device = next((p.device for p in network.parameters()), image.device)
     shape = tuple(image.shape[2:])
-    each = bytes_per_voxel(network)
+    each = network.inversion.bytes_per_voxel
     most = inferer.most_voxels or affordable_voxels(device, each)
     tiles = inferer.plan(shape, network, most)
     region = _middle(image, max(most, free_voxels(device, each)), network.stride)
@@ -129,7 +127,7 @@ def check_tiling(image: torch.Tensor, network: Any, inferer: Any) -> TilingCheck
         shape=shape,
         tiles=len(tiles),
         tile=largest_tile(tiles),
-        halo=network.halo,
+        halo=halo,
         arithmetic=round(arithmetic(shape, tiles), 3),
         region=tuple(region.shape[2:]),
         used=used,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 from medrecon.blocks.convolutions import CentredBlocks, ResidualBlock
 from medrecon.blocks.dct import block_basis, from_parts, sub_blocks, synthesise, to_parts
 from medrecon.blocks.tiles import slabs
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Decoder, Features, LayerInfo, Progress
 from medrecon.inversion.given import levels_given
 from medrecon.inversion.rolling import Rolling, RollingBlocks, Rows
 
@@ -23,7 +23,7 @@ _AT_ONCE = 4096
 """Blocks that are put together at a time."""
 
 
-class AdaptiveDecoder(nn.Module):
+class AdaptiveDecoder(Decoder):
     """Inverts `AdaptiveEncoder`: the inverse transform of what is there, and a guess at what is not.
 
     Levels that are joined are merged: they hold the same coefficients, each its own share of them. A network
@@ -46,6 +46,7 @@ class AdaptiveDecoder(nn.Module):
         ValueError: when the layers are not those of an `AdaptiveEncoder`, or there are not two widths.
     """
 
+    names: list[str]
     bytes_per_voxel = 20
     """Peak memory of encoder and decoder in 3D: 12 measured in bfloat16, 14 in float32, 4 more a level."""
 
@@ -64,7 +65,6 @@ class AdaptiveDecoder(nn.Module):
             raise ValueError("AdaptiveDecoder wants levels of one stride, each with a channel for each voxel")
         if len(widths) != 2:
             raise ValueError(f"AdaptiveDecoder wants two widths, got {tuple(widths)}")
-        self.rows_done: Callable[[int, int], None] | None = None  # told (rows of blocks done, of)
         self.names = [layer.name for layer in layers]
         self.linear = {layer.name for layer in layers if layer.values_per_voxel >= enough}
         self.spatial_dims, self.size = dims, size
@@ -93,12 +93,15 @@ class AdaptiveDecoder(nn.Module):
         # Positions of 4 seen beyond one, in blocks; the coarse blocks; then stem and centring, in blocks.
         self.reach = size * (math.ceil((depth + 1) / ratio) + coarse_depth + math.ceil(2 / ratio))
 
-    def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
         """The image behind the features.
 
         Args:
             features: any non-empty subset of the levels, (B, channels, *blocks) each.
             shape: spatial size of the image wanted; what lies beyond is cut off.
+            progress: told (rows of blocks done, rows in all), where the image is large.
 
         Returns:
             (B, 1, *shape), in the units of the encoder's input.
@@ -121,8 +124,8 @@ class AdaptiveDecoder(nn.Module):
             for part, guesses in guessed:
                 voxels = slice(part.start * self.size, part.stop * self.size)
                 image[:, :, voxels] = self._synthesised(_merged(levels, part), guesses)
-                if self.rows_done is not None:
-                    self.rows_done(part.stop, grid[1])
+                if progress is not None:
+                    progress(part.stop, grid[1])
         inside: tuple[Any, ...] = (..., *(slice(n) for n in shape))
         return image[inside]
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from medrecon.blocks.convolutions import ACTIVATIONS, ResidualBlock
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Decoder, Features, LayerInfo, Progress
 from medrecon.errors import ModelError
 from medrecon.inversion.linear import LinearInverse
 from medrecon.inversion.single import stages
@@ -26,7 +26,7 @@ STEP = 0.1
 """What is learned is added at this scale: an optimizer's first steps must not bury the linear inverse."""
 
 
-class FusionDecoder(nn.Module):
+class FusionDecoder(Decoder):
     """Inverts any subset of an encoder's layers, of any strides, in 2D or 3D, with one set of weights.
 
     It starts from the linear inverse of the shallowest layer given, fitted in closed form (`fit`), and adds
@@ -52,6 +52,7 @@ class FusionDecoder(nn.Module):
         ModelError: no layer, a layer that is not there, layers of different dimensions, or an unknown choice.
     """
 
+    names: list[str]
     made_for: torch.Tensor
 
     def __init__(
@@ -112,7 +113,9 @@ class FusionDecoder(nn.Module):
         beyond = sum((depth + 1 + overlap) * max(stride) for stride in self.strides) + max(self.strides[-1])
         self.reach = beyond + max(self.strides[0])
 
-    def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
         """The image behind the features.
 
         Args:

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 from monai.networks.utils import eval_mode
-from torch import nn
 
-from medrecon.contract import Features
+from medrecon.contract import Decoder, Encoder, Features, Progress
 from medrecon.errors import ModelError, UsageError
 from medrecon.inversion.minimise import OPTIMISERS, Budget, Minimum, minimise
 from medrecon.inversion.parameterisation import Parameterisation, parameterisation
@@ -42,7 +41,7 @@ class Outcome:
     diverged: bool
 
 
-class ImageOptimiser(nn.Module):
+class ImageOptimiser(Decoder):
     """Find the image whose features are those given (Mahendran & Vedaldi 2015, arXiv:1412.0035).
 
     The loss is the mean over the layers given of |features - wanted|^2 / |wanted|^2, plus priors. Each image
@@ -51,9 +50,9 @@ class ImageOptimiser(nn.Module):
     seen.
 
     Args:
-        encoder: has `forward(image, names) -> Features`. It is no part of this module: its weights stay out
-            of the state dict, and whoever made it moves it to a device.
-        start: an inversion whose result is the first image ("decode, then refine"); even grey when None.
+        encoder: whose features are given. It is no part of this module: its weights stay out of the state
+            dict, and whoever made it moves it to a device.
+        start: a decoder whose result is the first image ("decode, then refine"); even grey when None.
         parameterisation: "pixels", "multiscale", "fourier", "prior" (deep image prior), or what makes one.
         optimiser: "lbfgs" or "adam"; None: adam for the deep image prior, lbfgs for all else.
         steps: most evaluations of the encoder for each image.
@@ -67,7 +66,6 @@ class ImageOptimiser(nn.Module):
         seed: of the deep image prior's weights and noise; the same image comes out each time.
 
     Attributes:
-        progress: called with (steps done, steps in all) where it is set.
         outcomes: of the last call, one for each image.
 
     Raises:
@@ -76,8 +74,8 @@ class ImageOptimiser(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
-        start: nn.Module | None = None,
+        encoder: Encoder,
+        start: Decoder | None = None,
         parameterisation: str | Parameterisation = "fourier",
         optimiser: str | None = None,
         steps: int = 300,
@@ -100,7 +98,7 @@ class ImageOptimiser(nn.Module):
                 "steps, window and history start at 1, weights, rate and tolerance at 0",
                 remedy="mend the settings of the optimisation",
             )
-        self._encoder: tuple[Any] = (encoder,)  # in a tuple: torch would take it for a part of this module
+        self._encoder = (encoder,)  # in a tuple: torch would take it for a part of this module
         self.start = start
         self.parameterisation = _parameterisation(parameterisation)
         self._named = parameterisation if isinstance(parameterisation, str) else "own"
@@ -108,7 +106,6 @@ class ImageOptimiser(nn.Module):
         self.tv, self.intensity = tv, intensity
         self.layer_weights = dict(layer_weights or {})
         self.seed = seed
-        self.progress: Callable[[int, int], None] | None = None
         self.outcomes: list[Outcome] = []
 
     def settings(self) -> dict[str, Any]:
@@ -119,12 +116,15 @@ class ImageOptimiser(nn.Module):
     def _weights(self) -> dict[str, float]:
         return {f"weight_{name}": weight for name, weight in self.layer_weights.items()}
 
-    def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
         """The images behind the features.
 
         Args:
             features: {layer name: (B, C, *positions)}, one or more layers of the encoder.
             shape: spatial size of the images wanted.
+            progress: told (steps done, steps in all).
 
         Returns:
             (B, 1, *shape), float32, about [0, 1], finite, detached.
@@ -150,9 +150,15 @@ class ImageOptimiser(nn.Module):
             starts = self._starts(wanted, shape)
             for item in range(count):
                 one = {name: value[item : item + 1] for name, value in wanted.items()}
-                images.append(self._invert(one, starts[item : item + 1], item * steps, count * steps))
-        if self.progress is not None:
-            self.progress(count * steps, count * steps)
+                before = item * steps
+
+                def tick(done: int, before: int = before) -> None:
+                    if progress is not None:
+                        progress(before + done, count * steps)
+
+                images.append(self._invert(one, starts[item : item + 1], tick))
+        if progress is not None:
+            progress(count * steps, count * steps)
         return torch.cat(images)
 
     def _starts(self, wanted: Features, shape: Sequence[int]) -> torch.Tensor:
@@ -162,7 +168,7 @@ class ImageOptimiser(nn.Module):
         with torch.no_grad():
             return self.start(wanted, shape).float()
 
-    def _invert(self, wanted: Features, start: torch.Tensor, before: int, total: int) -> torch.Tensor:
+    def _invert(self, wanted: Features, start: torch.Tensor, tick: Callable[[int], None]) -> torch.Tensor:
         began = time.perf_counter()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -173,10 +179,6 @@ class ImageOptimiser(nn.Module):
             image = start + correction()
             loss = distance(image) + self.tv * total_variation(image) + self.intensity * outside(image)
             return loss, image
-
-        def tick(done: int) -> None:
-            if self.progress is not None:
-                self.progress(before + done, total)
 
         with torch.enable_grad():
             found: Minimum = minimise(objective, list(correction.parameters()), self.budget, tick)
@@ -193,7 +195,7 @@ class ImageOptimiser(nn.Module):
 class _Distance:
     """How far the features of an image are from those wanted, in units of their own mean square."""
 
-    def __init__(self, encoder: Any, wanted: Features, weights: Mapping[str, float]) -> None:
+    def __init__(self, encoder: Encoder, wanted: Features, weights: Mapping[str, float]) -> None:
         self.encoder, self.wanted, self.weights = encoder, wanted, weights
         # A layer that is silent everywhere wants silence: any scale would do, none must be infinite.
         self.scales = {name: value.square().mean().clamp(min=1e-8) for name, value in wanted.items()}

@@ -12,11 +12,11 @@ from torch import nn
 
 from medrecon.blocks.convolutions import CentredBlocks, ResidualBlock
 from medrecon.blocks.dct import block_basis, synthesise
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Decoder, Features, LayerInfo, Progress
 from medrecon.inversion.given import levels_given
 
 
-class PyramidDecoder(nn.Module):
+class PyramidDecoder(Decoder):
     """Inverts `ConvEncoder`: the linear inverse of the shallowest level given, refined by all levels given.
 
     The refinement starts at the deepest level given, climbs to stride 4, takes in each level that is there on
@@ -33,6 +33,8 @@ class PyramidDecoder(nn.Module):
         ValueError: when the layers are not those of a `ConvEncoder`.
     """
 
+    names: list[str]
+
     def __init__(
         self, layers: Sequence[LayerInfo], widths: Sequence[int] = (96, 128, 256), depth: int = 3
     ) -> None:
@@ -42,7 +44,7 @@ class PyramidDecoder(nn.Module):
         self.names = [layer.name for layer in layers]
         self.strides = {layer.name: layer.stride[0] for layer in layers}
         dims = self.spatial_dims = len(layers[0].stride)
-        self.complete = {layer.name for layer in layers if layer.values_per_voxel == 1}
+        self.lossless = frozenset(layer.name for layer in layers if layer.values_per_voxel == 1)
         for layer in layers:
             basis = block_basis(layer.stride[0], dims, layer.channels)
             self.register_buffer(f"basis_{layer.name}", basis, persistent=False)
@@ -79,7 +81,9 @@ class PyramidDecoder(nn.Module):
         at8 = math.ceil((4 * depth + 4) / 8) * 8 + 8
         self.reach = math.ceil(at8 / 16) * 16 + 16
 
-    def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
         """The image behind the features.
 
         Args:
@@ -95,7 +99,7 @@ class PyramidDecoder(nn.Module):
         given = levels_given(features, self.names)
         finest = given[0]
         base = synthesise(features[finest], getattr(self, f"basis_{finest}"), self.strides[finest])
-        if finest not in self.complete:
+        if finest not in self.lossless:
             base = base + self._refine(base, features, given)
         inside: tuple[Any, ...] = (..., *(slice(size) for size in shape))
         return base[inside]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -10,11 +10,11 @@ from monai.networks.blocks import Convolution
 from torch import nn
 from torch.nn import functional
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Decoder, Features, LayerInfo, Progress
 from medrecon.errors import ModelError
 
 
-class SingleLayerDecoder(ABC, nn.Module):
+class SingleLayerDecoder(Decoder):
     """Inverts one layer: stages that undo its stride, a convolution to one channel, a sigmoid.
 
     A stage multiplies each axis by a prime factor of that axis' stride, so any stride works, other than
@@ -42,6 +42,7 @@ class SingleLayerDecoder(ABC, nn.Module):
             known = ", ".join(by_name) or "none"
             raise ModelError(f"the encoder has no layer {layer!r} to invert", remedy=f"its layers: {known}")
         self.layer = by_name[layer] if layer is not None else layers[-1]
+        self.names = [self.layer.name]
         self.spatial_dims = len(self.layer.stride)
         scales = stages(self.layer.stride)
         last = self.layer.channels
@@ -56,7 +57,9 @@ class SingleLayerDecoder(ABC, nn.Module):
     def stage(self, in_channels: int, out_channels: int, scale: tuple[int, ...]) -> nn.Module:
         """One step up: (B, in_channels, *size) -> (B, out_channels, *(size * scale))."""
 
-    def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
         """The image behind the features of this decoder's layer.
 
         Args:

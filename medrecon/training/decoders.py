@@ -43,12 +43,12 @@ def fit_decoder(
     """Fit what a decoder over a frozen encoder does not train: the scale of features, linear inverses.
 
     Args:
-        network: its inversion has `names`, `fit` and `remember` (the encoder's fingerprint).
+        network: its inversion also remembers the encoder's fingerprint.
         batches: training batches with an `image`, of which the first `count` are looked at.
         device: where the network is.
         count: batches to look at.
     """
-    inversion: Any = network.inversion
+    inversion = network.inversion
     seen = []
     with torch.inference_mode():
         # again from the start where there are fewer: an epoch of a short training has too few to fit to

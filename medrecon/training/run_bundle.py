@@ -92,9 +92,7 @@ def _described(
     parser: ConfigParser, network: nn.Module, folder: Path, root: Path
 ) -> dict[str, dict[str, Any]]:
     plain: Any = getattr(network, "module", network)  # without what distributes it
-    complete: Collection[str] = getattr(plain.inversion, "complete", ())
-    files = run_configs(parser, root, folder.absolute().name, complete)
-    return files
+    return run_configs(parser, root, folder.absolute().name, plain.inversion.lossless)
 
 
 def run_configs(

@@ -7,15 +7,14 @@ import torch
 from torch import nn
 
 from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, random_encoder, variant
-from medrecon.contract import LayerInfo
+from medrecon.contract import Decoder, Encoder, LayerInfo
 from medrecon.encoders import AdaptiveEncoder, ConvEncoder
-from medrecon.inference.pieces import statistics_of
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.inversion import AdaptiveDecoder, PyramidDecoder
 from medrecon.reconstructor import Reconstructor
 
 
-class Copy(nn.Module):
+class Copy(Encoder):
     """A layer that is the image, and one that is twice the image through a weight."""
 
     def __init__(self) -> None:
@@ -31,10 +30,10 @@ class Copy(nn.Module):
         return {name: found[name] for name in names or found}
 
 
-class Halve(nn.Module):
+class Halve(Decoder):
     reach = 0
 
-    def forward(self, features, shape):
+    def forward(self, features, shape, progress=None):
         return features["copy"] if "copy" in features else features["twice"] / 2
 
 
@@ -77,7 +76,7 @@ def test_features_that_do_not_depend_on_weights_are_told(probe, image):
 
 
 def test_an_inconsistent_reconstruction_is_told(probe, image):
-    probe.network.inversion.forward = lambda features, shape: 0 * next(iter(features.values()))
+    probe.inversion.forward = lambda features, shape, progress: 0 * next(iter(features.values()))
     answers(probe, image, "twice")
     assert probe.consistency.of("twice") == pytest.approx(1)
 
@@ -148,7 +147,7 @@ def test_sparse_levels_are_coded_at_the_price_of_the_whole(dims: int, inferer: t
         probe = Probe(network).eval()
         assert probe.other is None  # no weights to draw anew
         run = inferer(["level1", "level4"])
-        with statistics_of(network, whole, torch.device("cpu")):
+        with network.conditioned_on(whole):
             probe.ranging = True
             run(part, probe)
             probe.ranging = False

@@ -132,7 +132,7 @@ def test_results_are_those_of_the_network(
             expected = network(image[None, None])[0, 0]
         else:
             slices = image.permute(2, 0, 1)[:, None]
-            with network.encoder.normalised_by(slices):
+            with network.encoder.conditioned_on(slices):
                 expected = network(slices)[:, 0].permute(1, 2, 0)
     got = read_scan(find_one(tmp_path / "out"))
     assert np.abs(got - (expected * 4095 - 1024).numpy()).max() < 0.51, "rounded to whole HU, no more"

@@ -7,7 +7,6 @@ import torch
 
 from medrecon.encoders import AdaptiveEncoder
 from medrecon.errors import ModelError
-from medrecon.inference.pieces import slices_first
 
 RATES = {"level1": 1, "level2": 1 / 2, "level3": 3 / 16, "level4": 1 / 16, "level5": 1 / 64}
 SHAPES = {2: (133, 90), 3: (40, 53, 38)}
@@ -70,7 +69,7 @@ def test_it_follows_any_change_of_window(dims: int, gain: float, offset: float) 
 def test_pieces_of_an_image_at_the_price_of_the_whole_are_its_features(dims: int) -> None:
     encoder, image = AdaptiveEncoder(dims).eval(), picture(dims, shape=(96, 64, 48)[:dims])
     whole = encoder(image)
-    with encoder.normalised_by(image):
+    with encoder.conditioned_on(image):
         first, second = encoder(image[:, :, :48]), encoder(image[:, :, 48:])
     for name in RATES:
         torch.testing.assert_close(torch.cat([first[name], second[name]], dim=2), whole[name])
@@ -83,9 +82,9 @@ def test_slices_of_a_volume_share_one_budget() -> None:
     encoder = AdaptiveEncoder(2).eval()
     volume = picture(3, shape=(64, 80, 6))
     volume[..., :3] *= 1e-3
-    slices = slices_first(volume)
+    slices = volume[0].movedim(-1, 0)
     assert slices.shape == (6, 1, 64, 80)
-    with encoder.normalised_by(slices):
+    with encoder.conditioned_on(slices):
         features = encoder(slices, ["level4"])["level4"]
     kept = (features[:, 1:] != 0).flatten(1).sum(1)
     assert kept[3:].min() > 5 * kept[:3].max()
@@ -99,7 +98,7 @@ def test_prices_of_large_images_come_from_a_part_of_their_blocks(monkeypatch: py
     part = encoder.prices(image)
     for name, price in full.items():
         assert float(part[name] / price) == pytest.approx(1, abs=0.25)
-    with encoder.normalised_by(image):
+    with encoder.conditioned_on(image):
         kept = values_kept(encoder(image, ["level4"])["level4"]) / image.numel()
     assert kept == pytest.approx(1 / 16, rel=0.1)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import torch
 
 from medrecon.encoders import AdaptiveEncoder, CachedEncoder, FrozenEncoder, PlainEncoder, fingerprint
-from medrecon.inference.pieces import statistics_of
+from medrecon.inversion import AdaptiveDecoder
+from medrecon.reconstructor import Reconstructor
 
 
 def build(most_bytes: float = 1e9) -> tuple[CachedEncoder, FrozenEncoder, list[int]]:
@@ -65,14 +64,14 @@ def test_parts_of_a_whole_are_not_taken_for_images_of_their_own() -> None:
     whole = torch.rand(1, 1, 32, 64)
     whole[..., :32] *= 0.01
     cached = CachedEncoder(AdaptiveEncoder(2).eval())
-    network = SimpleNamespace(encoder=cached)
+    network = Reconstructor(cached, AdaptiveDecoder(cached.layers(), (4, 4), 1, 1))
     part = whole[..., :32]
     alone = cached(part, ["level4"])["level4"]
-    with statistics_of(network, whole, torch.device("cpu")):
-        assert cached.normalised
+    with network.conditioned_on(whole):
+        assert cached.is_conditioned
         of_whole = cached(part, ["level4"])["level4"]
-        with statistics_of(network, part, torch.device("cpu")):  # cut again: still of the whole
+        with network.conditioned_on(part):  # cut again: still of the whole
             assert torch.equal(cached(part, ["level4"])["level4"], of_whole)
     assert not torch.equal(alone != 0, of_whole != 0)
     assert torch.equal(cached(part, ["level4"])["level4"] != 0, alone != 0)
-    assert not cached.normalised
+    assert not cached.is_conditioned

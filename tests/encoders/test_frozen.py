@@ -3,12 +3,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Encoder, Features, LayerInfo
 from medrecon.encoders import FrozenEncoder, PlainEncoder, ResNetEncoder, VGGEncoder
 from medrecon.inversion import PlainDecoder
 
 
-class WithBatchNorm(nn.Module):
+class WithBatchNorm(Encoder):
     """An encoder of somebody else's, with all that training changes without an optimiser."""
 
     def __init__(self) -> None:

@@ -116,12 +116,12 @@ def test_normalisation_is_medicalnets_over_voxels_above_zero() -> None:
     torch.manual_seed(0)
     image = (torch.rand(2, 1, 9, 8, 7) - 0.3).clamp_min(0)
     image[1] *= 3
-    found = MedicalNetEncoder().normalised(image)
+    found = MedicalNetEncoder().normalise(image)
     for scan, value in zip(image, found, strict=True):
         inside = scan[scan > 0]
         wanted = (scan - inside.mean()) / inside.std(correction=0)
         torch.testing.assert_close(value, wanted)
-    flat = MedicalNetEncoder().normalised(torch.zeros(1, 1, 4, 4, 4))
+    flat = MedicalNetEncoder().normalise(torch.zeros(1, 1, 4, 4, 4))
     assert torch.equal(flat, torch.zeros(1, 1, 4, 4, 4))
 
 

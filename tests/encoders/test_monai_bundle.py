@@ -171,4 +171,4 @@ def test_a_bundle_of_medrecon_s_own_is_its_encoder() -> None:
     folder = Path(__file__).resolve().parents[2] / "bundles" / "slice_autoencoder"
     encoder = build_encoder(folder)
     assert [info.name for info in encoder.layers()] == ["level1", "level2", "level3", "level4", "level5"]
-    assert not torch.equal(encoder.wrapped.masks, AdaptiveEncoder(2).masks), "fitted"
+    assert not torch.equal(encoder.unwrapped.masks, AdaptiveEncoder(2).masks), "fitted"

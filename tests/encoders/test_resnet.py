@@ -101,9 +101,9 @@ def test_the_deepest_fields_are_what_gradients_reach(layer: str) -> None:
 
 def test_normalisations_and_three_channels() -> None:
     encoder, image = ResNetEncoder(), torch.rand(1, 3, 32, 32)
-    assert torch.allclose(encoder.normalised(image), (image - MEAN) / STD)
+    assert torch.allclose(encoder.normalise(image), (image - MEAN) / STD)
     symmetric = ResNetEncoder(normalisation="symmetric")
-    assert torch.allclose(symmetric.normalised(image), 2 * image - 1, atol=1e-6)
+    assert torch.allclose(symmetric.normalise(image), 2 * image - 1, atol=1e-6)
     grey = image[:, :1]
     same = encoder(grey.repeat(1, 3, 1, 1), ["layer1"])["layer1"]
     torch.testing.assert_close(encoder(grey, ["layer1"])["layer1"], same)

@@ -306,7 +306,7 @@ def test_statistics_of_the_whole_image_hold_for_its_windows() -> None:
     whole = encoder(image, "0")["0"]
     window = image[:, :, :8, :8] * 1
     assert not torch.allclose(encoder(window, "0")["0"], whole[:, :, :8, :8])
-    with encoder.normalised_by(image):
+    with encoder.conditioned_on(image):
         assert torch.allclose(encoder(window, "0")["0"], whole[:, :, :8, :8])
     assert not torch.allclose(encoder(window, "0")["0"], whole[:, :, :8, :8])
     assert encoder.measure()[0].receptive_field is None, "statistics reach everywhere"

@@ -102,7 +102,7 @@ def test_pieces_leave_no_seams(dims: int, make_bundle: Callable) -> None:
 
     whole, cut = encoded(1 << 24), encoded(131 * 20 * (2 if dims == 2 else 11))
     slices = image.permute(2, 0, 1)[:, None] if dims == 2 else image[None, None]
-    with torch.inference_mode(), model.network.encoder.normalised_by(slices):
+    with torch.inference_mode(), model.network.encoder.conditioned_on(slices):
         direct = model.network.encoder(slices, None)
     for layer in whole:
         size = float(np.abs(whole[layer]).max())
@@ -137,7 +137,7 @@ def test_statistics_of_the_whole_volume_reach_each_piece(monkeypatch: pytest.Mon
     (name,) = whole
     for blocks in cut:
         np.testing.assert_allclose(blocks[name].values, whole[name].values[blocks[name].index], atol=1e-5)
-    assert not network.encoder.normalised
+    assert not network.encoder.is_conditioned
 
 
 def _facts(name: str, shape: tuple[int, ...], info: object):

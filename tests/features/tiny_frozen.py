@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
 from medrecon.encoders import Frozen, fit_weights, read_weights
 
 
@@ -32,10 +33,8 @@ class TinyFrozen(Frozen):
         return {name: found[name] for name in names or found}
 
 
-class Global(nn.Module):
+class Global(Encoder):
     """Layer `norm`: means of blocks over the deviation of the whole image; `window` can be set."""
-
-    window: tuple[int, ...] | None = None
 
     def layers(self) -> list[LayerInfo]:
         return [LayerInfo("norm", 1, (2, 2, 2))]
@@ -44,9 +43,11 @@ class Global(nn.Module):
         return {"norm": functional.avg_pool3d(image / image.std(), 2, ceil_mode=True)}
 
 
-class Back(nn.Module):
+class Back(Decoder):
     """Repeats the features; its reach is not said."""
 
-    def forward(self, features: Features, shape: tuple[int, ...]) -> torch.Tensor:
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
         up = functional.interpolate(next(iter(features.values())), scale_factor=2)
         return up[..., : shape[0], : shape[1], : shape[2]]

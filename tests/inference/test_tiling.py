@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from torch import nn
 
 from medrecon.blocks.tiles import arithmetic, cut, largest_tile, plan_tiles
+from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
 from medrecon.encoders import AdaptiveEncoder, ConvEncoder
 from medrecon.errors import ModelError
-from medrecon.inference.tiling import MOST_VOXELS, SliceInferer, VolumeInferer, affordable_voxels
+from medrecon.inference.memory import MOST_VOXELS, affordable_voxels
+from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.inversion import AdaptiveDecoder, PyramidDecoder
 from medrecon.reconstructor import Reconstructor
 
@@ -36,17 +37,16 @@ def build(dims: int, depth: int = 3, mixed_precision: bool = False) -> Reconstru
     return network.eval()
 
 
-class NarrowHalo(nn.Module):
+class NarrowHalo(Reconstructor):
     """A network that says it depends on less than it does, by so many voxels."""
 
     def __init__(self, network: Reconstructor, less: int) -> None:
-        super().__init__()
-        self.network = network
-        self.stride = network.stride
-        self.halo = network.halo - less
+        super().__init__(network.encoder, network.inversion, mixed_precision=network.mixed_precision)
+        self.less = less
 
-    def reconstruct(self, image: torch.Tensor, results: Sequence[str]) -> Iterator[torch.Tensor]:
-        return self.network.reconstruct(image, results)
+    @property
+    def halo(self) -> int:
+        return super().halo - self.less
 
 
 def seam(network: Reconstructor, shape: tuple[int, int, int], less: int = 0) -> float:
@@ -55,10 +55,9 @@ def seam(network: Reconstructor, shape: tuple[int, int, int], less: int = 0) -> 
     largest = (2 * (network.halo + 16) + 32) * math.prod(shape[1:])
     inferer = VolumeInferer(RESULTS, most_voxels=largest)
     steps: list[tuple[int, int]] = []
-    inferer.progress = lambda done, total: steps.append((done, total))
     with torch.no_grad():
         whole = torch.cat(list(network.reconstruct(image, RESULTS)), dim=1)
-        tiled = inferer(image, NarrowHalo(network, less))
+        tiled = inferer(image, NarrowHalo(network, less), progress=lambda done, of: steps.append((done, of)))
     total = steps[0][1]
     assert total >= 4, "one tile shows nothing"
     assert steps == [(done, total) for done in range(total + 1)]
@@ -163,9 +162,8 @@ def test_slices_are_those_of_the_2d_network(batch: int, most_voxels: int | None)
     volume = torch.rand(batch, 1, 33, 20, 7)
     inferer = SliceInferer(RESULTS, most_voxels)
     steps: list[tuple[int, int]] = []
-    inferer.progress = lambda done, total: steps.append((done, total))
     with torch.no_grad():
-        got = inferer(volume, network)
+        got = inferer(volume, network, progress=lambda done, of: steps.append((done, of)))
         assert got.shape == (batch, 4, 33, 20, 7)
         for number in range(7):
             for channel, result in enumerate(RESULTS):
@@ -211,19 +209,46 @@ def test_images_of_the_wrong_number_of_axes_are_refused() -> None:
         SliceInferer(["level4"])(torch.rand(1, 1, 16), build(2))
 
 
-class OneSize(nn.Module):
-    """A network that takes windows of one size alone, and says so; it doubles the image."""
-
-    window: tuple[int, ...] | None
-    halo = None
-    stride = 1
+class Windowed(Encoder):
+    """An encoder that must be given one size; it subtracts the mean of the whole, where it is told which."""
 
     def __init__(self, *window: int) -> None:
         super().__init__()
         self.window = window
+        self.held: torch.Tensor | None = None
+
+    def layers(self) -> list[LayerInfo]:
+        return [LayerInfo("a", 1, (1,) * len(self.window))]
+
+    def forward(self, image: torch.Tensor, names: Iterable[str] | None = None) -> Features:
+        return {"a": image - (image.mean() if self.held is None else self.held)}
+
+    @contextlib.contextmanager
+    def conditioned_on(self, whole: torch.Tensor) -> Iterator[None]:
+        self.held = whole.mean()
+        yield
+        self.held = None
+
+
+class Same(Decoder):
+    """The features are the image."""
+
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
+        return features["a"]
+
+
+class OneSize(Reconstructor):
+    """A network that takes windows of one size alone, and says so; it doubles the image."""
+
+    def __init__(self, *window: int) -> None:
+        super().__init__(Windowed(*window), Same())
         self.seen: list[tuple[int, ...]] = []
 
-    def reconstruct(self, image: torch.Tensor, results: Sequence[str]) -> Iterator[torch.Tensor]:
+    def reconstruct(
+        self, image: torch.Tensor, results: Sequence[str], progress: Progress | None = None
+    ) -> Iterator[torch.Tensor]:
         self.seen.append(tuple(image.shape[2:]))
         for number, _ in enumerate(results, start=2):
             yield number * image
@@ -234,8 +259,7 @@ def test_windows_of_the_size_that_an_encoder_needs(shape: tuple[int, int, int]) 
     network, image = OneSize(16, 16, 16), torch.rand(2, 1, *shape)
     inferer = VolumeInferer(["a", "input", "b"])
     steps: list[tuple[int, int]] = []
-    inferer.progress = lambda done, total: steps.append((done, total))
-    made = inferer(image, network)
+    made = inferer(image, network, progress=lambda done, of: steps.append((done, of)))
     assert set(network.seen) == {(16, 16, 16)}
     assert steps == [(done, len(network.seen)) for done in range(len(network.seen) + 1)]
     torch.testing.assert_close(made, torch.cat([2 * image, image, 3 * image], dim=1))
@@ -248,36 +272,9 @@ def test_windows_slice_by_slice() -> None:
     torch.testing.assert_close(made, torch.cat([image, 2 * image], dim=1))
 
 
-class CentredOnItsImage(nn.Module):
-    """Subtracts the mean of what it is given; may be told to hold that of another image."""
-
-    spatial_dims = 3
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.held: torch.Tensor | None = None
-
-    @contextlib.contextmanager
-    def normalised_by(self, image: torch.Tensor) -> Iterator[None]:
-        self.held = image.mean()
-        yield
-        self.held = None
-
-
-class Centred(OneSize):
-    """Gives the image less the mean that its encoder holds."""
-
-    def __init__(self, *window: int) -> None:
-        super().__init__(*window)
-        self.encoder = CentredOnItsImage()
-
-    def reconstruct(self, image: torch.Tensor, results: Sequence[str]) -> Iterator[torch.Tensor]:
-        held = self.encoder.held
-        yield image - (image.mean() if held is None else held)
-
-
 def test_statistics_are_those_of_the_volume_not_of_a_window() -> None:
-    network, image = Centred(16, 16, 16), torch.rand(1, 1, 40, 16, 16)
+    network = Reconstructor(Windowed(16, 16, 16), Same(), mixed_precision=False)
+    image = torch.rand(1, 1, 40, 16, 16)
     image[:, :, 20:] += 3
     made = VolumeInferer(["a"])(image, network)
     torch.testing.assert_close(made, image - image.mean())
@@ -292,15 +289,13 @@ def test_large_tiles_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> N
     image = torch.rand(1, 1, 160, 8, 8)
     inferer = VolumeInferer(["level4", "input", "level3"])
     steps: list[tuple[int, int]] = []
-    inferer.progress = lambda done, total: steps.append((done, total))
     with torch.no_grad():
-        inferer(image, network)
+        inferer(image, network, progress=lambda done, of: steps.append((done, of)))
     assert {total for _, total in steps} == {100}
     done = [done for done, _ in steps]
     assert done == sorted(done)
     assert (done[0], done[-1]) == (0, 100)
     assert len(set(done)) > 30, "a row of blocks is a step"
-    assert network.inversion.rows_done is None
 
 
 @pytest.mark.parametrize("slices", [300, 512, 1000, 2000])

@@ -6,26 +6,27 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
-from torch import nn
 
+from medrecon.contract import Progress
 from medrecon.inference.tiling import SliceInferer, TilingWarning, VolumeInferer
 from medrecon.reconstructor import Reconstructor
 
 from ..tiny_networks import RESULTS, build, picture
 
 
-class ShortOfMemory(nn.Module):
+class ShortOfMemory(Reconstructor):
     """A network that runs out of memory where it gets more than so many voxels."""
 
     def __init__(self, network: Reconstructor, most: int, error: Exception) -> None:
-        super().__init__()
-        self.network, self.most, self.error = network, most, error
-        self.stride, self.halo, self.encoder = network.stride, network.halo, network.encoder
+        super().__init__(network.encoder, network.inversion, mixed_precision=network.mixed_precision)
+        self.most, self.error = most, error
 
-    def reconstruct(self, image: torch.Tensor, results: Sequence[str]) -> Iterator[torch.Tensor]:
+    def reconstruct(
+        self, image: torch.Tensor, results: Sequence[str], progress: Progress | None = None
+    ) -> Iterator[torch.Tensor]:
         if image.numel() > self.most:
             raise self.error
-        return self.network.reconstruct(image, results)
+        return super().reconstruct(image, results, progress)
 
 
 MEMORY = [

@@ -7,9 +7,8 @@ from itertools import combinations
 
 import pytest
 import torch
-from torch import nn
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Decoder, Encoder, Features, LayerInfo
 from medrecon.errors import ModelError
 from medrecon.inversion import AdaptiveDecoder, FusionDecoder, PlainDecoder, TransposedDecoder
 from medrecon.inversion.pyramid import PyramidDecoder
@@ -34,7 +33,7 @@ def blocks(dims: int, size: int) -> list[LayerInfo]:
 ODD = [LayerInfo("odd", 5, (6, 3), (9, 9)), LayerInfo("odder", 7, (12, 15), (40, 40))]
 ANISOTROPIC = [LayerInfo("thin", 4, (1, 2, 1)), LayerInfo("thick", 6, (4, 4, 2))]
 SMALL = {"width": 4, "max_width": 8}
-Build = Callable[[Sequence[LayerInfo]], nn.Module]
+Build = Callable[[Sequence[LayerInfo]], Decoder]
 
 # name -> (the layers, how to build the decoder for them, the subset of the layers it takes, or "any")
 INVERSIONS: dict[str, tuple[list[LayerInfo], Build, str | list[str]]] = {
@@ -71,7 +70,7 @@ INVERSIONS: dict[str, tuple[list[LayerInfo], Build, str | list[str]]] = {
 }
 
 
-def build(name: str) -> nn.Module:
+def build(name: str) -> Decoder:
     torch.manual_seed(0)
     layers, make, _ = INVERSIONS[name]
     decoder = make(layers)
@@ -213,7 +212,7 @@ def test_unknown_features_are_refused(name: str) -> None:
         assert caught.value.remedy
 
 
-class FakeEncoder(nn.Module):
+class FakeEncoder(Encoder):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from medrecon.contract import Features, LayerInfo
+from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
 from medrecon.encoders import ConvEncoder, FrozenEncoder, PlainEncoder
 from medrecon.errors import ModelError, UsageError
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
@@ -136,14 +136,16 @@ def test_the_encoder_stays_as_it_is() -> None:
         assert network.training is training
 
 
-class Constant(nn.Module):
+class Constant(Decoder):
     """A decoder that knows the image, but for some noise."""
 
     def __init__(self, image: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("image", image)
 
-    def forward(self, features: Features, shape: Sequence[int]) -> torch.Tensor:
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
         return self.image
 
 
@@ -157,7 +159,7 @@ def test_decode_then_refine_starts_at_what_the_decoder_made() -> None:
     assert psnr(refined, image) > psnr(inverted(image, steps=15), image)
 
 
-class Breaks(nn.Module):
+class Breaks(Encoder):
     """Features that are no numbers once they have been asked for some times."""
 
     def __init__(self, after: int, value: float = float("nan")) -> None:
@@ -222,10 +224,9 @@ def test_lbfgs_ends_where_no_direction_leads_down() -> None:
 def test_progress_counts_the_steps_of_all_images() -> None:
     image, network, seen = images(batch=2), encoder(), []
     optimiser = ImageOptimiser(network, steps=4)
-    optimiser.progress = lambda done, total: seen.append((done, total))
     with torch.no_grad():
         features = network(image, ["level1"])
-    optimiser(features, (16, 16))
+    optimiser(features, (16, 16), lambda done, total: seen.append((done, total)))
     assert seen == [(k, 8) for k in (*range(8), 8)]
 
 

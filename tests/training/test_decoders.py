@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.transforms import RandFlip
-from torch import nn
 
-from medrecon.contract import LayerInfo
+from medrecon.contract import Decoder, Encoder, Features, LayerInfo
 from medrecon.reconstructor import Reconstructor
 from medrecon.training.decoders import draw_once, fit_decoder
 
 
-class FittedTo(nn.Module):
+class FittedTo(Decoder):
     """An inversion that notes what it is fitted to."""
 
     names = ("feature",)
 
-    def fit(self, pairs: list[Any]) -> None:
-        self.images = [float(image.mean()) for _, image in pairs]
+    def forward(self, features: Features, shape: Sequence[int], progress: Any = None) -> torch.Tensor:
+        return features["feature"]
 
-    def remember(self, fingerprint: str) -> None:
-        self.encoder = fingerprint
+    def fit(self, batches: Sequence[Any]) -> None:
+        self.images = [float(image.mean()) for _, image in batches]
+
+    def remember(self, encoder_fingerprint: str) -> None:
+        self.encoder = encoder_fingerprint
+
+
+class Sees(Encoder):
+    """A layer that is the image."""
+
+    def layers(self) -> list[LayerInfo]:
+        return [LayerInfo("feature", 1, (1, 1))]
+
+    def forward(self, image: torch.Tensor, names: Any = None) -> Features:
+        return {"feature": image}
 
 
 def test_a_decoder_is_fitted_to_enough_batches_also_where_an_epoch_is_short() -> None:
-    encoder: Any = nn.Conv2d(1, 1, 1)
-    encoder.layers = lambda: [LayerInfo("feature", 1, (1, 1))]
-    encoder.forward = lambda image, names: {"feature": image}
-    network = Reconstructor(encoder, FittedTo())
+    network = Reconstructor(Sees(), FittedTo())
     batches = [{"image": torch.full((1, 1, 2, 2), float(value))} for value in range(3)]
     fit_decoder(network, batches, torch.device("cpu"), count=7)
     assert network.inversion.images == [0, 1, 2, 0, 1, 2, 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
 from medrecon.encoders import FrozenEncoder, PlainEncoder
 from medrecon.errors import UsageError
 from medrecon.evaluation import fidelity
@@ -88,7 +89,7 @@ def test_a_frozen_encoder_judges_and_one_trained_along_does_not() -> None:
     assert perceptual_of(network) is None
 
 
-class TwoPaths(nn.Module):
+class TwoPaths(Decoder):
     """A decoder whose layers share nothing."""
 
     def __init__(self) -> None:
@@ -96,18 +97,18 @@ class TwoPaths(nn.Module):
         self.a = nn.Conv2d(3, 1, 1)
         self.b = nn.Conv2d(5, 1, 1)
 
-    def forward(self, features: dict[str, torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
+    def forward(
+        self, features: Features, shape: Sequence[int], progress: Progress | None = None
+    ) -> torch.Tensor:
         (name,) = features
         return nn.functional.interpolate(getattr(self, name)(features[name]), tuple(shape))
 
 
-class Taps(nn.Module):
-    def layers(self) -> list:
-        from medrecon.contract import LayerInfo
-
+class Taps(Encoder):
+    def layers(self) -> list[LayerInfo]:
         return [LayerInfo("a", 3, (2, 2), (2, 2)), LayerInfo("b", 5, (4, 4), (4, 4))]
 
-    def forward(self, image: torch.Tensor, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    def forward(self, image: torch.Tensor, names: Iterable[str] | None = None) -> Features:
         sizes = {"a": (3, 2), "b": (5, 4)}
         return {
             n: nn.functional.avg_pool2d(image, sizes[n][1]).expand(-1, sizes[n][0], -1, -1) for n in names
