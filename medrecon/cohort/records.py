@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.errors import OutputError
-from medrecon.io.files.lock import FolderLock
+from medrecon.io.files.lock import LOCK, FolderLock
 from medrecon.io.files.outputs import hash_file
 from medrecon.io.files.walk import walk
 
@@ -52,8 +52,10 @@ class Ledger:
             lock = FolderLock(self.state, self.output)
             lock.acquire()
             for entry in self.state.iterdir():
-                if entry.is_dir():
+                if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry, ignore_errors=True)
+                elif entry.name != LOCK:
+                    entry.unlink()
         except OSError as error:
             raise OutputError(
                 f"cannot be written: {error.strerror}", path=self.output, remedy="choose another output"

@@ -11,8 +11,8 @@ from typing import IO
 
 from medrecon.errors import OutputError
 
-_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _PLAIN
+PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | PLAIN
 READABLE, PRIVATE = 0o666, 0o600
 """Modes: as the user's other files, less what the umask takes; for nobody but their owner."""
 
@@ -71,7 +71,7 @@ def open_private(path: Path) -> IO[bytes]:
         OutputError: it is a link, or cannot be written.
     """
     try:
-        flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | _PLAIN
+        flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | PLAIN
         return os.fdopen(os.open(path, flags, PRIVATE), "ab")
     except OSError as error:
         raise OutputError(

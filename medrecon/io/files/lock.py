@@ -1,11 +1,17 @@
-"""The hidden working folder beside an output: who holds it, and what dead runs left of theirs."""
+"""The hidden working folder beside an output: who holds it, and what dead runs left of theirs.
+
+Others may write beside an output. The folder is its owner's alone (0700); a link in its place is not followed,
+and a folder of somebody else is refused.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import socket
+import stat
 import time
 from pathlib import Path
 from typing import IO
@@ -18,13 +24,19 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 from medrecon.errors import OutputError
+from medrecon.io.files.atomic import PLAIN, PRIVATE
 
 SUFFIX = ".medrecon-part"
 NEW = "new"
-_LOCK = "lock"
+LOCK = "lock"
 _OLD = "old"
 _MAX_NAME = 255
 _TRIES, _PAUSE = 20, 0.02
+_FOLDER_MODE = 0o700
+
+
+class _Foreign(OSError):
+    """What stands in the place of ours is a link, or somebody else's."""
 
 
 def working_folder(final: Path) -> Path:
@@ -43,7 +55,7 @@ class FolderLock:
         final: the output that it is for, named in the error.
 
     Raises:
-        OutputError: a live run holds the folder.
+        OutputError: a live run holds the folder, or what is there is a link or somebody else's.
     """
 
     def __init__(self, folder: Path, final: Path) -> None:
@@ -52,10 +64,21 @@ class FolderLock:
 
     def acquire(self) -> None:
         """Take the folder, or refuse when another run is at work in it."""
+        try:
+            self._acquire()
+        except _Foreign as error:
+            raise OutputError(
+                f"{self.folder.name} beside it is {error}",
+                path=self.final,
+                remedy="remove that, or choose an output in a folder of your own",
+            ) from None
+
+    def _acquire(self) -> None:
         for _ in range(_TRIES):
-            self.folder.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.folder.mkdir(_FOLDER_MODE)
             try:
-                file = (self.folder / _LOCK).open("a+", encoding="ascii")
+                file = _open_lock(self.folder)
             except FileNotFoundError:  # the holder has just finished and removed it
                 continue
             if not _take(file):
@@ -70,7 +93,7 @@ class FolderLock:
                     path=self.final,
                     remedy="wait for it to end, or choose another output",
                 )
-            if not _is_at(file, self.folder / _LOCK):
+            if not _is_at(file, self.folder / LOCK):
                 file.close()
                 continue
             file.seek(0)
@@ -107,11 +130,11 @@ def restore(folder: Path, final: Path) -> None:
 
 
 def sweep(parent: Path) -> None:
-    """Remove the working folders in `parent` whose runs are dead; those of live runs stay."""
+    """Remove the working folders in `parent` whose runs are dead; those of live runs and of others stay."""
     for folder in parent.glob(f".*{SUFFIX}"):
         try:
-            with (folder / _LOCK).open("a+", encoding="ascii") as file:
-                if not _take(file) or not _is_at(file, folder / _LOCK):
+            with _open_lock(folder) as file:
+                if not _take(file) or not _is_at(file, folder / LOCK):
                     continue
                 name = folder / (_OLD + ".name")
                 if name.is_file():
@@ -119,6 +142,46 @@ def sweep(parent: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:
             continue
+
+
+def _open_lock(folder: Path) -> IO[str]:
+    """The lock of a working folder that is ours, made where it is missing.
+
+    Raises:
+        _Foreign: the folder or the lock is a link, is somebody else's, or has a second name elsewhere.
+        FileNotFoundError: the folder is gone.
+    """
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise _Foreign("no folder but a link or a file")
+    if not _is_ours(status, folder):
+        raise _Foreign("another user's")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        folder.chmod(_FOLDER_MODE)
+    path = folder / LOCK
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | PLAIN, PRIVATE)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if path.is_symlink() or path.is_dir():
+            raise _Foreign("a folder whose lock is a link or a folder") from error
+        raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or not _is_ours(status, folder):
+        os.close(descriptor)
+        raise _Foreign("a folder whose lock is another file")
+    return os.fdopen(descriptor, "r+", encoding="ascii", errors="replace")
+
+
+def _is_ours(status: os.stat_result, folder: Path) -> bool:
+    """Whether it is this user's, or of who owns the folder around it and could exchange it at any time.
+
+    The latter holds on file systems that give all files to one user, as network drives do.
+    """
+    if not hasattr(os, "geteuid"):
+        return True
+    return status.st_uid in (os.geteuid(), folder.parent.stat().st_uid)
 
 
 def _remove(path: Path) -> None:
@@ -145,7 +208,7 @@ def _holder_is_dead(file: IO[str]) -> bool:
     words = file.read(200).split()
     if len(words) < 4 or words[3] != socket.gethostname():
         return not words
-    return int(words[1]) == os.getpid() or not psutil.pid_exists(int(words[1]))
+    return words[1].isdigit() and (int(words[1]) == os.getpid() or not psutil.pid_exists(int(words[1])))
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
