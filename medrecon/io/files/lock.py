@@ -1,7 +1,7 @@
 """The hidden working folder beside an output: who holds it, and what dead runs left of theirs.
 
-Others may write beside an output. The folder is its owner's alone (0700); a link in its place is not followed,
-and a folder of somebody else is refused.
+Others may write beside an output. The folder is its owner's alone (0700); a link in its place is not
+followed, and a folder of somebody else is refused.
 """
 
 from __future__ import annotations
