@@ -12,6 +12,7 @@ from medrecon.cli.faults import PARTIAL, fault_of
 from medrecon.cli.options import (
     Bundle,
     Device,
+    DryRun,
     EncoderWeights,
     Format,
     Layers,
@@ -27,7 +28,10 @@ from medrecon.errors import MedreconError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from medrecon.cohort.records import Ledger
     from medrecon.cohort.run import Summary
+    from medrecon.cohort.settings import Settings
+    from medrecon.cohort.studies import Plan
 
 _LINE_EVERY = 30.0
 _SHOWN = 50
@@ -85,6 +89,7 @@ def cohort(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make again what was made with other settings.")
     ] = False,
+    dry_run: DryRun = False,
     bundle: Bundle = "volume_autoencoder",
     encoder_weights: EncoderWeights = None,
     device: Device = "auto",
@@ -95,7 +100,7 @@ def cohort(
     does not stop the others: the exit code is 8, and results.csv and a table say why.
     """
     from medrecon.cohort.places import plan_workers
-    from medrecon.cohort.run import run_cohort
+    from medrecon.cohort.run import check_cohort, run_cohort
     from medrecon.cohort.settings import Settings
     from medrecon.cohort.studies import plan_studies
     from medrecon.compute.clusters import LOCAL
@@ -119,6 +124,9 @@ def cohort(
         + ("" if place.cluster == LOCAL else f" on {place.nodes} node(s) of {place.cluster}")
         + (f", GPU {', '.join(place.accelerators)}" if place.accelerators else "")
     )
+    if dry_run:
+        settings, ledger = check_cohort(output, settings, place, overwrite=overwrite)
+        return _planned(plan, settings, ledger)
     with long_work(session, len(plan.studies), every=_LINE_EVERY, first="starting workers") as show:
         summary = run_cohort(
             plan,
@@ -132,6 +140,29 @@ def cohort(
             cores=cores,
         )
     return _outcome(session, summary)
+
+
+def _planned(plan: Plan, settings: Settings, ledger: Ledger) -> Outcome:
+    """What would be done."""
+    begun = [study for study in plan.studies if ledger.begun(study.id)]
+    data = {
+        "studies": [{"study": study.id, "path": str(study.path)} for study in plan.studies],
+        "have_results": [study.id for study in begun],
+        "bundle": settings.bundle,
+        "layers": list(settings.layers or ()),
+        "output": str(ledger.output),
+    }
+
+    def show(console: Console) -> None:
+        rows = [(study.path, ledger.output / study.id) for study in plan.studies[:_SHOWN]]
+        console.print(table(("study", "would be written to"), rows))
+        if len(plan.studies) > _SHOWN:
+            console.print(f"and {len(plan.studies) - _SHOWN} more")
+        if begun:
+            console.print(f"{len(begun)} of them have results already, which would be verified")
+        console.print(f"{', '.join(settings.layers or ())} of {settings.bundle}; nothing was written")
+
+    return Outcome(data, show)
 
 
 def _outcome(session: Session, summary: Summary) -> Outcome:

@@ -32,7 +32,7 @@ class Verb:
     epilog: str
 
 
-def verb(*examples: str, takes: str = "") -> Callable[[Callable[..., Outcome]], Verb]:
+def verb(*examples: str, takes: str = "", loads: bool = True) -> Callable[[Callable[..., Outcome]], Verb]:
     """Make a verb of a function that does its work.
 
     A parameter of type `Session` gets the session. One whose type is a dataclass becomes an option for each
@@ -41,17 +41,18 @@ def verb(*examples: str, takes: str = "") -> Callable[[Callable[..., Outcome]], 
     Args:
         examples: command lines, each shown on lines of its own.
         takes: how long it takes, where that is minutes.
+        loads: it imports networks first, which takes seconds.
     """
 
     def decorate(work: Callable[..., Outcome]) -> Verb:
         paragraphs = [f"Time: {takes}"] if takes else []
         paragraphs += ["Examples:", "\b\n" + "\n".join(f"  {line}" for line in examples)] if examples else []
-        return Verb(work.__name__, _as_typer_has_it(work), "\n\n".join(paragraphs))
+        return Verb(work.__name__, _as_typer_has_it(work, loads), "\n\n".join(paragraphs))
 
     return decorate
 
 
-def _as_typer_has_it(work: Callable[..., Outcome]) -> Callable[..., None]:
+def _as_typer_has_it(work: Callable[..., Outcome], loads: bool) -> Callable[..., None]:
     hints = get_type_hints(work, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("ctx", keyword, annotation=typer.Context)]
@@ -78,6 +79,8 @@ def _as_typer_has_it(work: Callable[..., Outcome]) -> Callable[..., None]:
         given |= dict.fromkeys(sessions, session)
         for name, kind in groups.items():
             given[name] = kind(**{each.name: given.pop(each.name) for each in fields(kind)})
+        if loads:
+            session.begin(f"{work.__name__}: loading ...")
         session.run(lambda: work(**given))
 
     run.__name__, run.__doc__ = work.__name__, work.__doc__

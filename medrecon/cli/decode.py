@@ -79,7 +79,7 @@ def decode(
     """
     from medrecon.features import decode as decode_file
 
-    with progress_bar(session, features.name) as tick:
+    with progress_bar(session, features.name, "pieces") as tick:
         done = decode_file(
             features,
             output,

@@ -100,7 +100,7 @@ def encode(
         size = encoder.size(scan)
         about = "" if size is None else f": about {readable(size)}"
         session.say(f"{scan.path.name}: {names} as {dtype.value}{about}")
-        with progress_bar(session, label) as tick:
+        with progress_bar(session, label, "pieces") as tick:
             done = encoder.run(scan, targets[scan.key], overwrite=overwrite, progress=tick)
         for note in done.notes:
             session.say(f"note: {note}")

@@ -181,7 +181,7 @@ def invert(
     targets = plan_outputs([scan], results, output, output_format=output_format.value, overwrite=overwrite)
     for note in scan.notes:
         session.say(f"note: {scan.path}: {note}")
-    with progress_bar(session, scan.path.name) as tick:
+    with progress_bar(session, scan.path.name, "steps") as tick:
         images, rows = optimise_slices(model, whole, chosen, results, place, tick)
     derivations = model.derivations(results, chosen, whole.shape[2])
     written = [

@@ -47,6 +47,9 @@ Format = Annotated[
         help="same: DICOM from DICOM, NIfTI from all else.",
     ),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything and say what would be done; write nothing.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 HeldOut = Annotated[
     list[str] | None,

@@ -1,4 +1,4 @@
-"""Progress on stderr: bars for a person who watches, lines for a log."""
+"""Progress on stderr: bars for a person who watches, a line from time to time for a log."""
 
 from __future__ import annotations
 
@@ -10,37 +10,53 @@ from medrecon.cli.session import Session
 
 Tick = Callable[[int, int], None]
 
+LINE_EVERY = 30.0
+"""Seconds between two lines of a log."""
+
 
 @contextlib.contextmanager
-def progress_bar(session: Session, label: str) -> Iterator[Tick | None]:
-    """A bar that is moved by calling what this yields with (done, of); None where no bar is wanted."""
-    with phase_bar(session, label) as begin:
+def progress_bar(session: Session, label: str, unit: str = "") -> Iterator[Tick | None]:
+    """A bar that is moved by calling what this yields with (done, of); None where nothing is to be said.
+
+    Args:
+        session: whose streams are used.
+        label: what is at work.
+        unit: what is counted, such as "slices"; "" shows a percentage.
+    """
+    with phase_bar(session, label, unit) as begin:
         yield begin(label)
 
 
 @contextlib.contextmanager
-def phase_bar(session: Session, first: str) -> Iterator[Callable[[str], Tick | None]]:
+def phase_bar(session: Session, first: str, unit: str = "") -> Iterator[Callable[[str], Tick | None]]:
     """One bar for work of several phases.
 
     Args:
         session: whose streams are used.
         first: what the first phase is called.
+        unit: what is counted, such as "slices"; "" shows a percentage.
 
     Yields:
-        To be called with the next phase's name; gives what moves the bar, None where no bar is wanted.
+        To be called with the next phase's name; gives what moves the bar, None where nothing is to be said.
     """
-    if not session.shows_progress:
+    if session.quiet or session.json:
         yield lambda words: None
         return
+    if not session.shows_progress:
+        yield lambda words: _Lines(session, words, unit)
+        return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
     )
+
+    count = (MofNCompleteColumn(), TextColumn(unit, markup=False)) if unit else (TaskProgressColumn(),)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *count, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(first, total=None)
 
@@ -54,6 +70,25 @@ def phase_bar(session: Session, first: str) -> Iterator[Callable[[str], Tick | N
             return tick
 
         yield begin
+
+
+class _Lines:
+    """Says how far one phase is, once it takes long."""
+
+    def __init__(self, session: Session, label: str, unit: str) -> None:
+        self.session, self.label, self.unit = session, label, unit
+        self.began = self.said = time.monotonic()
+
+    def __call__(self, done: int, of: int) -> None:
+        from medrecon.cohort.progress import duration
+
+        now = time.monotonic()
+        if now - self.said < LINE_EVERY or not 0 < done < of:
+            return
+        self.said = now
+        count = f"{done} of {of} {self.unit}" if self.unit else f"{done / of:.0%}"
+        left = (now - self.began) / done * (of - done)
+        self.session.say(f"{self.label}: {count}, about {duration(left)} left")
 
 
 @contextlib.contextmanager

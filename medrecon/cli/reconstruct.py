@@ -11,10 +11,11 @@ import typer
 
 from medrecon.cli.batch import exit_code, find_asked, label_of, left_out_data, say_notes, tell_each
 from medrecon.cli.command import verb
-from medrecon.cli.faults import one_line
+from medrecon.cli.faults import fault_of, one_line
 from medrecon.cli.options import (
     Bundle,
     Device,
+    DryRun,
     EncoderWeights,
     Format,
     Input,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from medrecon.inference.pipeline import Pipeline, Record
     from medrecon.inference.tiling_check import TilingCheck
-    from medrecon.io.scan import Scan
+    from medrecon.io.scan import Found, Scan
 
 
 @verb(
@@ -71,6 +72,7 @@ def reconstruct(
             help="Compare each scan in tiles with the same in one piece first, and say how far they differ.",
         ),
     ] = False,
+    dry_run: DryRun = False,
     bundle: Bundle = "volume_autoencoder",
     encoder_weights: EncoderWeights = None,
     device: Device = "auto",
@@ -93,6 +95,8 @@ def reconstruct(
         overrides=encoder_overrides(encoder_weights),
     )
     say_notes(session, found)
+    if dry_run:
+        return _planned(pipeline, found)
 
     checks: dict[str, TilingCheck] = {}
 
@@ -153,6 +157,40 @@ def reconstruct(
 def encoder_overrides(encoder_weights: Path | None) -> dict[str, Any]:
     """What a bundle over somebody else's network must be told: the file of that network's weights."""
     return {} if encoder_weights is None else {"encoder_weights": encoder_weights}
+
+
+def _planned(pipeline: Pipeline, found: Found) -> Outcome:
+    """What would be written where."""
+    targets = pipeline.targets
+    data = {
+        "bundle": pipeline.bundle.name,
+        "device": str(pipeline.device),
+        "planned": [
+            {
+                "scan": scan.key,
+                "path": str(scan.path),
+                "shape": list(scan.shape),
+                "outputs": {result: str(targets[scan.key, result]) for result in pipeline.results},
+            }
+            for scan in found.scans
+        ],
+        "refused": [fault_of(error).data() for error in found.refused],
+        "left_out": left_out_data(found),
+    }
+
+    def show(console: Console) -> None:
+        rows = [
+            (scan.path, "x".join(str(n) for n in scan.shape), result, targets[scan.key, result])
+            for scan in found.scans
+            for result in pipeline.results
+        ]
+        console.print(table(("scan", "shape", "result", "would be written to"), rows))
+        if found.refused:
+            refused = [(error.path, error.message) for error in found.refused]
+            console.print(table(("refused", "why"), refused))
+        console.print(f"{pipeline.bundle.name} on {pipeline.device}; nothing was written")
+
+    return Outcome(data, show)
 
 
 def _checked(pipeline: Pipeline, scan: Scan) -> TilingCheck:

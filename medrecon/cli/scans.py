@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medrecon.io.scan import Scan
 
 
-@verb("medrecon scans STUDY/", "medrecon scans t1.nii.gz --json")
+@verb("medrecon scans STUDY/", "medrecon scans t1.nii.gz --json", loads=False)
 def scans(
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="A folder (searched to the bottom) or a file.")

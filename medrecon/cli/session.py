@@ -59,6 +59,11 @@ class Session:
         if not self.quiet and not self.json:
             print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks here
 
+    def begin(self, text: str) -> None:
+        """The first line for a person who watches, before anything slow is imported."""
+        if self.shows_progress:
+            self.say(text)
+
     def complain(self, fault: Fault, error: BaseException) -> None:
         """The one line of an error, on stderr, with its traceback if that was asked for."""
         if self.debug:

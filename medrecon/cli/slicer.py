@@ -29,6 +29,7 @@ _ENDINGS = (".nii", ".nii.gz")
     "medrecon slicer --install ~/slicer_modules",
     "medrecon slicer --xml",
     "medrecon slicer t1.nrrd level3.nii.gz --layers level3",
+    loads=False,
 )
 def slicer(
     session: Session,

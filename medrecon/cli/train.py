@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medrecon.cli.command import verb
-from medrecon.cli.options import Bundle, Device, EncoderWeights, HeldOut, Machines, Set
+from medrecon.cli.options import Bundle, Device, DryRun, EncoderWeights, HeldOut, Machines, Set
 from medrecon.cli.progress import long_work
 from medrecon.cli.session import Outcome, Session
 from medrecon.errors import ModelError, near
@@ -76,6 +78,7 @@ def train(
             "or a time limit starts it again from the last one.",
         ),
     ] = 3,
+    dry_run: DryRun = False,
     bundle: Bundle = "volume_autoencoder",
     encoder_weights: EncoderWeights = None,
     device: Device = "auto",
@@ -103,7 +106,7 @@ def train(
     share = float(settings.get("phantom_share", config.get("phantom_share", 0.0)))
     used = training_items(scans, kept_out, share)
     runner, count = choose_runner(device, processes=processes, **machines.given)
-    with held(run):
+    with contextlib.nullcontext() if dry_run else held(run):
         training = plan_training(
             root,
             run,
@@ -113,11 +116,14 @@ def train(
             settings=settings,
             processes=count,
             nodes=machines.nodes,
+            write=not dry_run,
         )
         on_each = f" on each of {machines.nodes} machines" if machines.nodes > 1 else ""
         session.say(
             f"{len(used)} scan(s), {count} process(es){on_each}, {training.epochs} epochs; {training.log}"
         )
+        if dry_run:
+            return _planned(training, used, kept_out)
         words = partial(_words, training, training.epoch, time.monotonic())
         with long_work(session, training.epochs, every=_LINE_EVERY, first="starting") as show:
             ended = launch(
@@ -143,6 +149,29 @@ def train(
         for name, value in data.get("best", {}).items():
             console.print(f"best {name} of its validations: {value:.2f}")
         console.print(f"use it:  medrecon reconstruct INPUT OUTPUT --bundle {run}")
+
+    return Outcome(data, tell)
+
+
+def _planned(training: Training, used: Sequence[Mapping[str, Any]], kept_out: Sequence[str]) -> Outcome:
+    """What would be done."""
+    data = {
+        "run": str(training.run),
+        "scans": len(used),
+        "held_out": list(kept_out),
+        "configurations": [str(file) for file in training.files],
+        "processes": training.processes,
+        "nodes": training.nodes,
+        "epochs": training.epochs,
+        "from_epoch": training.epoch,
+    }
+
+    def tell(console: Console) -> None:
+        console.print(f"{len(used)} scan(s) to train on; held out: {', '.join(kept_out) or 'none'}")
+        console.print(f"epochs {training.epoch} to {training.epochs}, in {training.run}")
+        files = ", ".join(str(file) for file in training.files)
+        console.print(f"configurations, one merged after the other: {files}")
+        console.print("nothing was written")
 
     return Outcome(data, tell)
 

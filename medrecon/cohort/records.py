@@ -68,6 +68,10 @@ class Ledger:
         place.mkdir(parents=True)
         return place
 
+    def begun(self, study: str) -> bool:
+        """Whether an earlier run left something for a study; `finished` looks closer, and takes longer."""
+        return (self.output / study / RECORD).is_file()
+
     def finished(self, study: str, source: str) -> dict[str, Any] | None:
         """The row of a study that is done, if every file of it still has its hash; else None.
 

@@ -85,11 +85,7 @@ def run_cohort(
         EngineError: the workers cannot be kept running.
     """
     start = time.perf_counter()
-    require_parsl()
-    check_cluster(place.cluster)
-    settings = examine(settings)
-    ledger = Ledger(Path(output).absolute(), fingerprint(settings))
-    _refuse_others(ledger, overwrite)
+    settings, ledger = check_cohort(output, settings, place, overwrite=overwrite)
     lock = ledger.hold()
     try:
         lease = Lease.of_this_process(ledger.state)
@@ -116,6 +112,25 @@ def run_cohort(
     finally:
         lock.release()
     return Summary(done, tally, tuple(files), time.perf_counter() - start)
+
+
+def check_cohort(
+    output: str | Path, settings: Settings, place: Place, *, overwrite: bool = False
+) -> tuple[Settings, Ledger]:
+    """All that can be refused before a worker starts; nothing is written. Arguments as `run_cohort`.
+
+    Returns:
+        The settings with the results spelled out, and where the run keeps its records.
+
+    Raises:
+        UsageError, ModelError, OutputError: as `run_cohort`.
+    """
+    require_parsl()
+    check_cluster(place.cluster)
+    settings = examine(settings)
+    ledger = Ledger(Path(output).absolute(), fingerprint(settings))
+    _refuse_others(ledger, overwrite)
+    return settings, ledger
 
 
 def _refuse_others(ledger: Ledger, overwrite: bool) -> None:

@@ -135,3 +135,18 @@ def test_none_went_well(run: Run, ended: Callable) -> None:
     assert run()[0] == 3
     ended([{**FAILED, "status": "partial"}])
     assert run()[0] == 8
+
+
+def test_a_dry_run_writes_nothing(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("--dry-run", "--json")
+    assert code == 0
+    data = json.loads(out)
+    assert ([Path(study["path"]).name for study in data["studies"]], data["layers"]) == (
+        ["a.nii.gz"],
+        ["coarse2"],
+    )
+    code, out, _ = run("--dry-run")
+    assert code == 0
+    assert "nothing was written" in out
+    assert not (tmp_path / "out").exists()
+    assert run("--dry-run", layers="coarse3")[0] == 4

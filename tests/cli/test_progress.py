@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 
@@ -41,7 +42,8 @@ def test_a_person_who_watches_gets_a_bar(
     with progress_bar(Session(), "scan") as tick:
         assert tick is not None
         tick(1, 2)
-    with phase_bar(Session(), "reading") as begin:
+        time.sleep(0.2)
+    with phase_bar(Session(), "reading", "tiles") as begin:
         time.sleep(0.2)
         tick = begin("working")
         assert tick is not None
@@ -54,9 +56,39 @@ def test_a_person_who_watches_gets_a_bar(
     _, of_phases = shown.split("reading", 1)
     work, writing = of_phases.split("writing", 1)
     assert work.index("working") > 0
-    assert "1/2" in work
+    assert re.search(r"1/2\S* tiles", work)
     assert "/2" not in writing, "how far the last phase was"
     with progress_bar(Session(quiet=True), "scan") as tick:
         assert tick is None
     with phase_bar(Session(quiet=True), "reading") as begin:
         assert begin("working") is None
+
+
+def test_a_log_hears_of_long_work_what_is_counted_and_what_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr("medrecon.cli.progress.time.monotonic", lambda: next(clock))
+    with progress_bar(Session(), "t1.nii.gz", "steps") as tick:
+        assert tick is not None
+        for done in range(7):
+            tick(done, 6)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "t1.nii.gz: 1 of 6 steps, about 3:20 left",
+        "t1.nii.gz: 3 of 6 steps, about 1:20 left",
+        "t1.nii.gz: 5 of 6 steps, about 0:24 left",
+    ]
+    with progress_bar(Session(json=True), "t1.nii.gz", "steps") as tick:
+        assert tick is None
+
+
+def test_a_person_hears_at_once_that_it_begins(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Session().begin("reconstruct: loading ...")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
+    Session().begin("reconstruct: loading ...")
+    Session(quiet=True).begin("reconstruct: loading ...")
+    assert capsys.readouterr().err == "reconstruct: loading ...\n"

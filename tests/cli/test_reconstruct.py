@@ -265,3 +265,22 @@ def test_a_real_series_comes_back_unchanged(
     with pytest.raises(SystemExit):
         main(["compare", str(source), str(tmp_path / "out" / "level4"), "--json"])
     assert json.loads(capsys.readouterr().out)["psnr"] > 20
+
+
+def test_a_dry_run_checks_all_and_writes_nothing(run: Callable, tmp_path: Path, make_nifti: Make) -> None:
+    make_nifti(tmp_path / "in" / "a.nii.gz")
+    make_nifti(tmp_path / "in" / "b.nii.gz", seed=1)
+    asked = (tmp_path / "in", tmp_path / "out", "--layers", "coarse2,coarse4")
+    code, out, err = run(*asked, "--dry-run", "--json")
+    assert (code, err) == (0, "")
+    planned = json.loads(out)["planned"]
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "bundles"}
+    code, out, _ = run(*asked, "--dry-run")
+    assert code == 0
+    assert "nothing was written" in out
+    assert run(*asked)[0] == 0
+    assert all(Path(path).exists() for scan in planned for path in scan["outputs"].values())
+    assert sum(len(scan["outputs"]) for scan in planned) == 4
+    code, _, err = run(*asked, "--dry-run")
+    assert code == 5, "what would be refused is refused"
+    assert "exists" in err

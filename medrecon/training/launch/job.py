@@ -120,6 +120,7 @@ def plan_training(
     settings: Mapping[str, Any] | None = None,
     processes: int = 1,
     nodes: int = 1,
+    write: bool = True,
 ) -> Training:
     """Check what can be checked without starting, and write the settings into the run's folder.
 
@@ -132,6 +133,7 @@ def plan_training(
         settings: id of the configuration -> value.
         processes: on each machine.
         nodes: machines.
+        write: write the settings; False only checks.
 
     Raises:
         ModelError: the bundle cannot be trained, or lacks an overlay.
@@ -166,7 +168,9 @@ def plan_training(
         "processes": processes * nodes,
     }
     _refuse_others(run, made)
-    last = write_whole(run / SETTINGS, json.dumps(made, indent=1) + "\n", mode=PRIVATE)
+    last = run / SETTINGS
+    if write:
+        write_whole(last, json.dumps(made, indent=1) + "\n", mode=PRIVATE)
     files = (*(root / "configs" / name for name in ("train.yaml", *names)), last)
     epochs = int(given.get("max_epochs", config["max_epochs"]))
     return Training(run, tuple(file.absolute() for file in files), processes, nodes, epochs)
