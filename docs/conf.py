@@ -19,7 +19,7 @@ project = "medrecon"
 author = "The medrecon contributors"
 version = release = medrecon.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "jupyter_execute"]
 
 myst_enable_extensions = ["colon_fence"]
@@ -29,6 +29,7 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 
+autosummary_generate = False
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"

@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import typer.main
 
+import medrecon
 import medrecon.errors as errors
 from medrecon.cli.app import app
 from medrecon.cli.faults import INTERRUPTED, PARTIAL
@@ -55,7 +57,7 @@ def blocks(page: Path) -> list[Block]:
         Block(
             page,
             match["language"],
-            match["code"],
+            textwrap.dedent(match["code"]),
             match["reason"],
             TEXT[page].count("\n", 0, match.start("code")),
         )
@@ -160,6 +162,24 @@ def test_every_page_is_reached() -> None:
     }
     missing = [page for page in PAGES[1:] if page.with_suffix("") not in listed and page.stem != "index"]
     assert not missing
+
+
+def test_the_reference_names_all_that_the_package_offers() -> None:
+    page = TEXT[DOCS / "reference" / "python.md"]
+    listed = page[page.index("autosummary") : page.index("## ")]
+    assert set(re.findall(r"^   (\w+)$", listed, re.M)) == set(medrecon.__all__)
+
+
+def test_the_architecture_names_every_room() -> None:
+    package = ROOT / "medrecon"
+    rooms = {place.name for place in package.iterdir() if (place / "__init__.py").exists()}
+    page = TEXT[DOCS / "architecture.md"]
+    table = page[page.index("## What lives where") : page.index("## Rules")]
+    assert rooms == set(re.findall(r"`(\w+)/`", table))
+    way = page[page.index("## The way of one scan") : page.index("`reconstructor.py`")]
+    passed = re.findall(r"^\d+\. `(\w+)`", way, re.M)
+    assert len(passed) == len(set(passed))
+    assert set(passed) <= rooms
 
 
 def test_the_readme_is_short() -> None:
