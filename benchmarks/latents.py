@@ -41,7 +41,6 @@ from medrecon.features.metadata import DTYPES
 from medrecon.features.model import open_decoder
 from medrecon.intensity_range import intensity_range
 from medrecon.io import Scan, read_scan
-from medrecon.io.meta import remember
 
 Row = dict[str, Any]
 
@@ -70,7 +69,6 @@ class Bench:
 
     def reconstruct(self, scan: Scan, layer: str) -> tuple[np.ndarray, float]:
         """What `medrecon reconstruct` makes of a scan, before it is rounded; and the network's seconds."""
-        remember(scan)
         image = list_data_collate([self._preprocessing({"image": scan})])["image"]
         self._inferer.results = [layer]
         start = time.perf_counter()

@@ -32,7 +32,6 @@ def run(source: Path, output: Path, layers: str, bundle: str, patch: int) -> dic
 
     from medrecon.inference.pipeline import Pipeline
     from medrecon.io import find_one
-    from medrecon.io.reader import remember
 
     lap("import")
     scan = find_one(source)
@@ -40,7 +39,6 @@ def run(source: Path, output: Path, layers: str, bundle: str, patch: int) -> dic
     pipeline = Pipeline.from_bundle(bundle, scans=[scan], output=output, layers=layers)
     parts = {key: pipeline.bundle.build(key) for key in ("preprocessing", "inferer", "postprocessing")}
     lap("build")
-    remember(scan)
     with torch.inference_mode():
         item = parts["preprocessing"]({"image": scan})
         lap("read")

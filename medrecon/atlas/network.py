@@ -22,7 +22,6 @@ from medrecon.inference.memory import affordable_voxels
 from medrecon.inference.tiling import ResultsInferer
 from medrecon.io import SaveReconstructiond, read_scan
 from medrecon.io.notices import listening
-from medrecon.io.reader import remember
 from medrecon.io.scan import Scan
 from medrecon.reconstructor import INPUT, Reconstructor, parse_layers
 
@@ -156,7 +155,6 @@ class Engine:
             ScanError: the scan turns out to be unreadable.
             ModelError: the network cannot take this scan.
         """
-        remember(scan)
         begin = time.perf_counter()
         with torch.inference_mode():
             source = np.ascontiguousarray(read_scan(scan))

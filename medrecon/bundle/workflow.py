@@ -21,7 +21,6 @@ from medrecon.errors import ModelError, UsageError
 from medrecon.io import Derivation, Scan, find_scans
 from medrecon.io.choices import refuse_mixed, with_hu
 from medrecon.io.files.names import scan_label
-from medrecon.io.meta import remember
 from medrecon.reconstructor import INPUT, Reconstructor, parse_layers
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -92,13 +91,10 @@ def take_as_hu(scans: Sequence[Scan], patterns: Sequence[str]) -> tuple[Scan, ..
     for pattern in patterns:
         if not any(fnmatch(scan.path.name, pattern) for scan in scans):
             raise UsageError(f"no scan matches '{pattern}'", remedy="mend hu")
-    taken = tuple(
+    return tuple(
         with_hu(scan) if any(fnmatch(scan.path.name, pattern) for pattern in patterns) else scan
         for scan in scans
     )
-    for scan in taken:
-        remember(scan)
-    return taken
 
 
 def load_network(network: Network, weights: str | Path, device: str | torch.device = "cpu") -> Network:

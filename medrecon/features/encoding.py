@@ -28,7 +28,6 @@ from medrecon.features.source import source_facts
 from medrecon.features.store import flush, store
 from medrecon.features.tiles import encode_image
 from medrecon.io import Scan, publish
-from medrecon.io.meta import remember
 from medrecon.io.notices import listening
 from medrecon.reconstructor import INPUT, parse_layers
 
@@ -149,7 +148,6 @@ class FeatureEncoder:
         target = Path(target)
         if self.size(scan) is not None:
             self._check_space(target, scan.shape)
-        remember(scan)
         with listening() as heard:
             image: MetaTensor = self._preprocessing({"image": scan})["image"]
         trace = traces(image)

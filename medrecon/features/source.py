@@ -12,12 +12,11 @@ import numpy as np
 from medrecon.errors import ModelError
 from medrecon.features.file import FeatureFile
 from medrecon.features.metadata import FeatureFacts
-from medrecon.io.find import find_scans
+from medrecon.io.meta import find_again
 from medrecon.io.nifti.form import choose_form, source_header
 from medrecon.io.nifti.writing import KEPT
 from medrecon.io.scan import ReadOptions, Scan, ScanError
 
-_OPTIONS = {"form": "nifti_form"}  # where `find_scans` calls a field of ReadOptions by another name
 _FAR = 1e-4
 """mm by which the grids of a series and of its features may differ: the rounding of decimal strings."""
 
@@ -109,10 +108,8 @@ def find_source(file: FeatureFile, place: str | Path) -> Scan:
     """
     facts = file.facts
     try:
-        options = vars(ReadOptions.from_text(str(facts.source.get("options", ""))))
-        found = find_scans(
-            place, volume=facts.source.get("volume"), **{_OPTIONS.get(k, k): v for k, v in options.items()}
-        )
+        options = ReadOptions.from_text(str(facts.source.get("options", "")))
+        found = find_again(place, options, facts.source.get("volume"))
     except TypeError as error:
         raise ModelError(
             f"its metadata is broken ({error})", path=file.path, remedy="get the file again"

@@ -25,7 +25,6 @@ from medrecon.inference.record import Record as Record
 from medrecon.inference.tiling_check import TilingCheck, check_tiling
 from medrecon.io import Derivation, SaveReconstructiond, Written, manifest_path, read_scan, write_manifest
 from medrecon.io.notices import listening
-from medrecon.io.reader import remember
 from medrecon.io.scan import LeftOut, Scan, ScanError
 from medrecon.reconstructor import INPUT, Reconstructor
 
@@ -179,7 +178,6 @@ class Pipeline:
 
     def _read(self, scan: Scan) -> _Stage:
         start = time.perf_counter()
-        remember(scan)
         with torch.inference_mode(), listening() as heard:
             item = self._preprocessing({"image": scan})
         return _Stage(scan, item, time.perf_counter() - start, notes=heard)
@@ -217,7 +215,6 @@ class Pipeline:
             ScanError: the scan is unreadable.
             ModelError: this bundle's network is not run in tiles.
         """
-        remember(scan)
         image = self._preprocessing({"image": scan})["image"]
         return check_tiling(image[None].as_tensor(), self.network, self._inferer)
 

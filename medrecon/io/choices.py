@@ -24,7 +24,7 @@ def with_hu(scan: Scan) -> Scan:
             path=scan.path,
             remedy="leave --hu out: DICOM says what its units are",
         )
-    return replace(scan, modality="CT", units="HU")
+    return replace(scan, modality="CT", units="HU", options=replace(scan.options, hu=True))
 
 
 def named_from_source(found: Found) -> Found:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
-from medrecon.io.find import find_scans
-from medrecon.io.scan import ReadOptions, Scan, ScanError
+from medrecon.io.choices import with_hu
+from medrecon.io.find import Source, find_scans
+from medrecon.io.scan import Found, ReadOptions, Scan, ScanError
 
-ADDRESS = re.compile(r"^(?P<path>.*)#scan=(?P<key>[0-9a-f]{8})(?:,(?P<volume>\d+))?$", re.DOTALL)
-_KNOWN: dict[str, Scan] = {}
-
-
-def remember(scan: Scan) -> None:
-    """Keep a scan by its address, so that `LoadImage` need not search again for what was found already."""
-    if len(_KNOWN) > 1024:
-        _KNOWN.clear()
-    _KNOWN[os.fspath(scan)] = scan
+ADDRESS = re.compile(
+    r"^(?P<path>.*)#scan=(?P<key>[0-9a-f]{8})(?:&volume=(?P<volume>\d+))?(?:&options=(?P<options>[^&#]*))?$",
+    re.DOTALL,
+)
 
 
-def scan_at(address: str, options: Mapping[str, Any]) -> Scan | None:
-    """The scan with this address (`path#scan=KEY`); None if it is a plain path.
+def scan_at(address: str) -> Scan | None:
+    """The scan with this address, as `Scan.__fspath__` gives it; None if it is a plain path.
 
     Raises:
         ScanError: it is not there any more, or is refused.
@@ -33,11 +32,25 @@ def scan_at(address: str, options: Mapping[str, Any]) -> Scan | None:
     match = ADDRESS.match(address)
     if match is None or os.path.lexists(address):
         return None
-    known = _KNOWN.get(address)
-    if known is not None:
-        return known
     volume = None if match["volume"] is None else int(match["volume"])
-    return _by_key(Path(match["path"]), match["key"], options, volume)
+    path = Path(match["path"])
+    try:
+        options = ReadOptions.from_text(unquote(match["options"] or ""))
+    except (TypeError, ValueError):
+        raise ScanError("its options are broken", path=path, remedy="name the scan's path") from None
+    return _with_key(find_again(path, options, volume), match["key"], path)
+
+
+def find_again(source: Source, options: ReadOptions, volume: int | None = None) -> Found:
+    """Find scans with the options that they were found with before; headers only.
+
+    Raises:
+        ScanError: as `find_scans`.
+    """
+    given = asdict(options)
+    hu = given.pop("hu")
+    found = find_scans(source, volume=volume, **given)
+    return replace(found, scans=tuple(map(with_hu, found.scans))) if hu else found
 
 
 def scan_meta(scan: Scan, notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -53,6 +66,7 @@ def scan_meta(scan: Scan, notes: Sequence[str] = ()) -> dict[str, Any]:
         "units": scan.units,
         "scan_key": scan.key,
         "scan_path": str(scan.path.absolute()),
+        "scan_files": _names(scan),
         "scan_options": scan.options.to_text(),
         "series_uid": scan.series_uid,
         "description": scan.description,
@@ -62,24 +76,42 @@ def scan_meta(scan: Scan, notes: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def scan_of(meta: Mapping[str, Any]) -> Scan:
-    """Find the source again from the meta of a tensor that `ScanReader` loaded; headers only.
+    """Find the source again from the meta of a tensor that `ScanReader` loaded; headers of its files alone.
 
     Raises:
         ScanError: it is not there any more, or is refused now.
     """
-    volume = int(meta.get("volume", -1))
+    number = int(meta.get("volume", -1))
+    volume = None if number < 0 else number
     options = ReadOptions.from_text(str(meta.get("scan_options", "")))
     path = Path(str(meta.get("scan_path") or meta["filename_or_obj"]))
-    scan = _by_key(path, str(meta["scan_key"]), vars(options), None if volume < 0 else volume)
-    shape = tuple(int(n) for n in np.asarray(meta.get("spatial_shape", scan.shape)).ravel())
+    shape = tuple(int(n) for n in np.asarray(meta["spatial_shape"]).ravel())
+    files = [path / name for name in json.loads(str(meta.get("scan_files") or "[]"))]
+    if not files:
+        scan = _with_key(find_again(path, options, volume), str(meta["scan_key"]), path)
+    else:
+        # slices that are files of their own: those of one volume hold no other
+        found = find_again(files, options, None if len(files) == shape[2] else volume)
+        scan = found.scans[0]
+        if len(found.scans) > 1 or scan.series_uid != meta["series_uid"]:
+            raise ScanError("holds another series now", path=path, remedy="the source was moved or changed")
+        scan = replace(scan, path=path, key=str(meta["scan_key"]), volume=volume)
     if shape != scan.shape:
         raise ScanError(f"is {scan.shape} now, {shape} was read", path=path, remedy="give the whole series")
+    if not np.allclose(np.asarray(meta["original_affine"]), scan.affine, atol=1e-3):
+        raise ScanError("lies elsewhere now", path=path, remedy="the source was moved or changed")
     return scan
 
 
-def _by_key(path: Path, key: str, options: Mapping[str, Any], volume: int | None = None) -> Scan:
-    given = {("nifti_form" if k == "form" else k): v for k, v in options.items()}
-    found = find_scans(path, volume=volume, **given)
+def _names(scan: Scan) -> str:
+    """The files of a DICOM series as JSON, from its folder; one file names itself."""
+    if scan.format != "dicom":
+        return "[]"
+    folder = scan.path.absolute()
+    return json.dumps([os.path.relpath(file.absolute(), folder) for file in scan.files])
+
+
+def _with_key(found: Found, key: str, path: Path) -> Scan:
     for scan in found.scans:
         if scan.key == key:
             return scan

@@ -10,20 +10,20 @@ import torch
 from monai.data import ImageReader
 
 from medrecon.io.find import find_one
-from medrecon.io.meta import remember, scan_at, scan_meta, scan_of
+from medrecon.io.meta import scan_at, scan_meta, scan_of
 from medrecon.io.notices import notice
 from medrecon.io.read import ScanWarning, load
 from medrecon.io.scan import Scan, ScanError
 
-__all__ = ["ScanReader", "remember", "scan_meta", "scan_of"]
+__all__ = ["ScanReader", "scan_meta", "scan_of"]
 
 
 class ScanReader(ImageReader):
     """Read DICOM series, NIfTI, NRRD and MHA as (X, Y, Z) in stored units with a RAS affine.
 
     Use as `LoadImage(reader=ScanReader())` or `LoadImaged(reader="medrecon.io.ScanReader")` on a path, the
-    files of one series, a `Scan`, or the address `path#scan=KEY` that a `Scan` is as a path. With
-    `dtype=None` there the values keep the type of `read_scan`.
+    files of one series, or a `Scan`. With `dtype=None` there the values keep the type of `read_scan`; with
+    `expanduser=False` a `Scan` comes here as it is, else as its address, from which it is found again.
 
     Args:
         series: as in `find_scans`, which says what the other arguments are.
@@ -52,7 +52,7 @@ class ScanReader(ImageReader):
         if isinstance(data, Scan):
             return data
         if isinstance(data, (str, os.PathLike)):
-            scan = scan_at(os.fspath(data), self.options)
+            scan = scan_at(os.fspath(data))
             if scan is not None:
                 return scan
         return find_one(data, series=self.series, volume=self.volume, **self.options)

@@ -15,9 +15,9 @@ from medrecon.io.derivation import Derivation
 from medrecon.io.dicom.writing.writer import DicomSeriesWriter
 from medrecon.io.files.destinations import NIFTI_ENDINGS
 from medrecon.io.files.outputs import Written
+from medrecon.io.meta import scan_of
 from medrecon.io.nifti.writing import NiftiWriter
 from medrecon.io.read import read_scan
-from medrecon.io.reader import scan_of
 from medrecon.io.scan import Scan
 
 INPUT = "input"
@@ -31,6 +31,7 @@ class SaveReconstructiond(MapTransform):
         keys: the prediction: a MetaTensor (R, X, Y, Z) in the source's units on the source's grid, with the
             metadata of `ScanReader`; channel r is `results[r]`.
         targets: (scan key, result) -> path, from `plan_outputs`.
+        scans: the sources where they are at hand; others are found again from the metadata.
         results: names of the results. "input" is written from the source itself, whatever the channel holds.
         derivation: result -> how it was made; a result that is missing is written as a copy.
         overwrite: replace outputs that are there.
@@ -47,6 +48,7 @@ class SaveReconstructiond(MapTransform):
         *,
         targets: Mapping[tuple[str, str], str | Path],
         results: Sequence[str],
+        scans: Sequence[Scan] = (),
         derivation: Mapping[str, Derivation] | None = None,
         overwrite: bool = False,
         manifest: MutableSequence[Written] | None = None,
@@ -56,6 +58,7 @@ class SaveReconstructiond(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.targets = {pair: Path(path) for pair, path in targets.items()}
         self.results = list(results)
+        self.scans = {scan.key: scan for scan in scans}
         self.derivation = dict(derivation or {})
         self.overwrite, self.manifest, self.synthetic = overwrite, manifest, synthetic
 
@@ -64,7 +67,7 @@ class SaveReconstructiond(MapTransform):
         item = dict(data)
         for key in self.key_iterator(item):
             image = item[key]
-            scan = scan_of(image.meta)
+            scan = self.scans.get(str(image.meta["scan_key"])) or scan_of(image.meta)
             if len(image) != len(self.results):
                 raise OutputError(
                     f"{len(image)} channels for {len(self.results)} results",

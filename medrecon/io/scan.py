@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 
@@ -60,17 +62,19 @@ class ReadOptions:
     Attributes:
         resample: resample a sheared stack (gantry tilt), or slices at uneven distances, onto a straight and
             even grid, linearly.
-        form: which of two contradicting NIfTI forms to believe, "sform" or "qform"; "" refuses.
+        nifti_form: which of two contradicting NIfTI forms to believe, "sform" or "qform"; "" refuses.
         replace_nonfinite: value put in the place of NaN and Inf; None refuses.
         max_bytes: refuse scans whose decoded voxels take more than this.
         accept: names of `ACCEPTABLE` that are read all the same, and said.
+        hu: take the values as HU, where the file cannot say so.
     """
 
     resample: bool = False
-    form: str = ""
+    nifti_form: str = ""
     replace_nonfinite: float | None = None
     max_bytes: int = 8 << 30
     accept: tuple[str, ...] = ()
+    hu: bool = False
 
     def accepts(self, name: str) -> bool:
         """Whether the user accepts what is refused under this name (`ACCEPTABLE`)."""
@@ -141,11 +145,16 @@ class Scan:
         return html_of(self)
 
     def __fspath__(self) -> str:
-        """The scan's address `path#scan=KEY[,VOLUME]`: MONAI's `LoadImage` turns every input into a path.
+        """The scan's address `path#scan=KEY[&volume=N][&options=JSON]`: whence `ScanReader` finds it.
 
-        `ScanReader` finds the scan again from it.
+        MONAI's `LoadImage` turns every input into a path, unless it is told `expanduser=False`.
         """
-        return f"{self.path}#scan={self.key}" + ("" if self.volume is None else f",{self.volume}")
+        volume = "" if self.volume is None else f"&volume={self.volume}"
+        options = "" if self.options == ReadOptions() else f"&options={quote(self.options.to_text())}"
+        return f"{self.path}#scan={self.key}{volume}{options}"
+
+    def __str__(self) -> str:
+        return os.fspath(self)
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from monai.data import DataLoader, Dataset, decollate_batch, list_data_collate
 from monai.transforms import LoadImage, LoadImaged
 
-from medrecon.io import ScanError, ScanReader, ScanWarning, find_one, find_scans, read_scan, scan_of
-from medrecon.io.meta import _KNOWN, remember
+from medrecon.io import ScanError, ScanReader, ScanWarning, collect, find_one, find_scans, read_scan, scan_of
+from medrecon.io.choices import with_hu
+from medrecon.io.meta import scan_at
 from medrecon.io.reader import contiguous
 
 Make = Callable[..., np.ndarray]
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    _KNOWN.clear()
 
 
 def load(**options: object) -> LoadImaged:
@@ -87,10 +84,8 @@ def test_a_scan_goes_through_load_image(tmp_path: Path, make_series: Make) -> No
     for path in (tmp_path / "y").iterdir():
         path.rename(tmp_path / "x" / f"y{path.name}")
     for scan in find_scans(tmp_path / "x").scans:
-        for known in (False, True):
-            if known:
-                remember(scan)
-            image = load()({"image": scan})["image"]
+        for expanduser in (True, False):  # MONAI hands over the address, or the scan itself
+            image = load(expanduser=expanduser)({"image": scan})["image"]
             true = first if np.array_equal(read_scan(scan), first) else second
             assert np.array_equal(image[0].numpy(), true)
             assert scan_of(image.meta) == scan
@@ -107,7 +102,9 @@ def test_volume_and_options_come_back_from_meta(tmp_path: Path) -> None:
     again = scan_of(image.meta)
     assert again.volume == 1
     assert np.array_equal(read_scan(again), image[0].numpy())
-    assert os.fspath(again).endswith(f"a.nii#scan={again.key},1")
+    assert os.fspath(again).endswith(
+        f"a.nii#scan={again.key}&volume=1&options=%7B%22replace_nonfinite%22%3A%20-3.0%7D"
+    )
 
 
 FAULTS = ["missing", "gap", "text", "nan", "two"]
@@ -163,12 +160,81 @@ def test_moved_source_is_refused(tmp_path: Path, make_series: Make) -> None:
         scan_of(meta)
 
 
-def test_a_part_of_a_series_is_not_mistaken_for_all_of_it(tmp_path: Path, make_series: Make) -> None:
+@pytest.mark.parametrize("name", ["a.nii", "a.nrrd", "a.mha"])
+def test_another_file_at_its_place_is_refused(name: str, tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+    sitk.WriteImage(image, str(tmp_path / name))
+    meta = load()({"image": tmp_path / name})["image"].meta
+    assert scan_of(meta).shape == (4, 3, 2)
+    image.SetOrigin((0.5, 0, 0))
+    sitk.WriteImage(image, str(tmp_path / name))
+    with pytest.raises(ScanError, match="lies elsewhere now"):
+        scan_of(meta)
+    sitk.WriteImage(image[:, :, :1], str(tmp_path / name))
+    with pytest.raises(ScanError, match=r"is \(4, 3, 1\) now, \(4, 3, 2\) was read"):
+        scan_of(meta)
+
+
+def test_a_part_of_a_series_comes_back_as_that_part(tmp_path: Path, make_series: Make) -> None:
     make_series(tmp_path / "x")
     scan = find_one([tmp_path / "x" / name for name in ("000.dcm", "037.dcm", "074.dcm")])
-    image = ScanReader().get_data(scan)
-    with pytest.raises(ScanError, match=r"is \(14, 12, 5\) now, \(14, 12, 3\) was read"):
-        scan_of(image[1])
+    _, meta = ScanReader().get_data(scan)
+    assert scan_of(meta).files == scan.files
+    assert np.array_equal(scan_of(meta).affine, scan.affine)
+    (tmp_path / "x" / "037.dcm").unlink()
+    with pytest.raises(ScanError, match="No such file"):
+        scan_of(meta)
+
+
+def test_what_the_user_said_of_a_scan_is_not_forgotten(tmp_path: Path) -> None:
+    """However many scans there are: what is known of each travels with it."""
+    nib.save(nib.Nifti1Image(np.arange(8, dtype=np.int16).reshape(2, 2, 2), np.eye(4)), tmp_path / "a.nii")
+    first = with_hu(find_one(tmp_path / "a.nii"))
+    for _ in range(1100):
+        other = find_one(tmp_path / "a.nii")
+        assert other.units == ""
+        ScanReader().get_data(other)
+    for expanduser in (True, False):
+        meta = load(expanduser=expanduser)({"image": first})["image"].meta
+        assert (meta["units"], meta["modality"]) == ("HU", "CT")
+        assert scan_of(meta) == first
+    assert scan_at(os.fspath(first)) == first
+    assert scan_of(ScanReader().get_data(other)[1]).units == ""
+
+
+def test_a_broken_address_is_refused(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.int16), np.eye(4)), tmp_path / "a.nii")
+    scan = find_one(tmp_path / "a.nii")
+    for options in ("x", "%7B%22no%22%3A1%7D", "3"):
+        with pytest.raises(ScanError, match="options are broken"):
+            scan_at(f"{scan}&options={options}")
+    assert scan_at(str(tmp_path / "a.nii")) is None
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_the_way_back_reads_no_header_of_another_series(
+    modality: str, tmp_path: Path, make_series: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(6):
+        make_series(tmp_path / str(seed), modality, seed=seed, intercept=0)
+        for path in (tmp_path / str(seed)).iterdir():
+            path.rename(tmp_path / f"{seed}_{path.name}")
+        (tmp_path / str(seed)).rmdir()
+    scans = find_scans(tmp_path).scans
+    read: list[Path] = []
+    real = collect.read_header
+
+    def count(path: Path, *more: object) -> object:
+        read.append(path)
+        return real(path, *more)
+
+    monkeypatch.setattr(collect, "read_header", count)
+    items = [load(expanduser=False)({"image": scan})["image"] for scan in scans]
+    assert not read
+    for image, scan in zip(items, scans, strict=True):
+        read.clear()
+        assert scan_of(image.meta) == scan
+        assert sorted(read) == sorted(scan.files)
 
 
 def test_what_is_noticed_is_warned_of(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def _affine(
         notes.append("neither sform nor qform: position and left/right are unknown, read as radiological")
         forms["pixdim"] = np.diag([-steps[0], steps[1], steps[2], 1.0])
         forms["pixdim"][:3, 3] = -(np.asarray(shape[:3]) - 1) / 2 * np.diag(forms["pixdim"])[:3]
-    wanted = options.form if options.form in forms else next(iter(forms))
+    wanted = options.nifti_form if options.nifti_form in forms else next(iter(forms))
     affine = forms[wanted]
     check_affine(affine, wanted, path)
     if len(forms) == 2 and np.all(np.isfinite(forms["qform"])):
@@ -189,7 +189,7 @@ def _check_forms(
     ).T
     off = float(np.abs((forms["sform"] - forms["qform"]) @ corners).max())
     size = float(np.linalg.norm(forms["sform"][:3, :3], axis=0).min())
-    if off <= 0.1 * size or options.form:
+    if off <= 0.1 * size or options.nifti_form:
         return
     if f["sform_code"] != f["qform_code"]:
         notes.append("sform and qform name different spaces: the sform is used")
