@@ -27,12 +27,10 @@ from medrecon.cli.tables import table
 from medrecon.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from rich.console import Console
 
     from medrecon.inference.optimised import Model, Settings
-    from medrecon.io import Derivation, Scan, Written
 
 
 class Optimiser(str, Enum):
@@ -153,7 +151,7 @@ def invert(
     from medrecon.bundle.results import check_results, parse_results
     from medrecon.compute.devices import pick_device
     from medrecon.inference.optimised import Settings, optimise_slices
-    from medrecon.io import find_one, manifest_path, plan_outputs, write_manifest
+    from medrecon.io import find_one, manifest_path, plan_outputs, write_manifest, write_volume
     from medrecon.io.choices import with_hu
     from medrecon.io.subset import parse_slices, take_slices
     from medrecon.reconstructor import INPUT
@@ -185,8 +183,15 @@ def invert(
         images, rows = optimise_slices(model, whole, chosen, results, place, tick)
     derivations = model.derivations(results, chosen, whole.shape[2])
     written = [
-        _write(images[result], scan, targets[scan.key, result], derivations[result], number, overwrite)
-        for number, result in enumerate(results)
+        write_volume(
+            images[result],
+            scan,
+            targets[scan.key, result],
+            number=number,
+            derivation=derivations[result],
+            overwrite=overwrite,
+        )
+        for number, result in enumerate(results, start=1)
     ]
     notes = [note for item in written for note in item.warnings]
     record = write_manifest(
@@ -273,22 +278,6 @@ def _open_model(
     looked_into = looked_into.to(device).eval()
     inversion = ImageOptimiser(looked_into, start=decoder, **settings.given()).to(device)
     return Model(Reconstructor(looked_into, inversion, mixed_precision=False), name, settings, weights)
-
-
-def _write(
-    volume: np.ndarray, scan: Scan, target: Path, derivation: Derivation, number: int, overwrite: bool
-) -> Written:
-    from medrecon.io import DicomSeriesWriter, NiftiWriter
-    from medrecon.io.files.destinations import NIFTI_ENDINGS
-
-    writer: NiftiWriter | DicomSeriesWriter
-    if target.name.lower().endswith(NIFTI_ENDINGS):
-        writer = NiftiWriter(derivation=derivation, overwrite=overwrite)
-    else:
-        writer = DicomSeriesWriter(derivation=derivation, overwrite=overwrite, series_offset=number + 1)
-    writer.set_data_array(volume, channel_dim=None)
-    writer.set_scan(scan)
-    return writer.write(target)
 
 
 def _free(place: Path) -> Path:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,8 +19,8 @@ from medrecon.features.model import Model, bundle_of, check_fit, open_decoder
 from medrecon.features.restore import restore
 from medrecon.features.source import check_source, find_source, stand_in
 from medrecon.features.tiles import decode_image
-from medrecon.io import Derivation, DicomSeriesWriter, NiftiWriter, Scan, Written, plan_outputs
-from medrecon.io.files.destinations import NIFTI_ENDINGS
+from medrecon.io import Derivation, Scan, Written, plan_outputs, write_volume
+from medrecon.io.files.destinations import format_named
 from medrecon.reconstructor import INPUT, parse_layers
 
 
@@ -117,7 +116,7 @@ def decode(
             comes with medrecon.
         source: the DICOM series that was encoded (or a folder that holds it), for a derived DICOM series;
             without it NIfTI is written.
-        output_format: "same", "dicom" or "nifti": as for `medrecon.io.plan_outputs`, DICOM needs `source`.
+        output_format: as for `medrecon.io.plan_outputs`; DICOM needs `source`.
         device: "auto", "cpu", "cuda" or "cuda:N".
         overwrite: replace outputs that exist.
         progress: called with (pieces done, pieces in all), for each result anew.
@@ -143,12 +142,17 @@ def decode(
         written = []
         for number, result in enumerate(results, start=1):
             volume = decoder.volume(file, result, progress)
-            options: dict[str, Any] = {
-                "derivation": decoder.derivation(file, result),
-                "overwrite": overwrite,
-                "result": result,
-            }
-            written.append(_write(volume, file, series, target_of[result], number, options))
+            written.append(
+                write_volume(
+                    volume,
+                    series or stand_in(file),
+                    target_of[result],
+                    number=number,
+                    derivation=decoder.derivation(file, result),
+                    overwrite=overwrite,
+                    result=result,
+                )
+            )
     notes = (
         []
         if decoder.model.fingerprint
@@ -181,39 +185,17 @@ def _plan(
     overwrite: bool,
 ) -> dict[str, Path]:
     if source is None:
-        scan = stand_in(file)[0]
+        scan = stand_in(file)
         if output_format == "dicom":
             raise UsageError(
                 "a derived DICOM series needs its source",
                 path=file.path,
                 remedy="name the series with --source, or leave --format dicom out to get NIfTI",
             )
-        output_format = "nifti"
+        if output_format == "same":
+            output_format = format_named(output) or "nifti"
     else:
         check_source(file.facts, source)
         scan = source
     targets = plan_outputs([scan], results, output, output_format=output_format, overwrite=overwrite)
     return {result: targets[scan.key, result] for result in results}
-
-
-def _write(
-    volume: np.ndarray,
-    file: FeatureFile,
-    source: Scan | None,
-    target: Path,
-    number: int,
-    options: dict[str, Any],
-) -> Written:
-    if target.name.lower().endswith(NIFTI_ENDINGS):
-        nifti = NiftiWriter(**options)
-        nifti.set_data_array(volume, channel_dim=None)
-        nifti.set_scan(*stand_in(file))
-        return nifti.write(target)
-    if source is None:
-        raise UsageError(
-            "a derived DICOM series needs its source", path=target, remedy="name it with --source"
-        )
-    dicom = DicomSeriesWriter(**options, series_offset=number)
-    dicom.set_data_array(volume, channel_dim=None)
-    dicom.set_scan(source)
-    return dicom.write(target)

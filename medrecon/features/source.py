@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from medrecon.errors import ModelError
 from medrecon.features.file import FeatureFile
 from medrecon.features.metadata import FeatureFacts
 from medrecon.io.meta import find_again
-from medrecon.io.nifti.form import choose_form, source_header
-from medrecon.io.nifti.writing import KEPT
+from medrecon.io.nifti.header import KEPT
 from medrecon.io.scan import ReadOptions, Scan, ScanError
+from medrecon.io.value_form import ValueForm, source_form
 
 _FAR = 1e-4
 """mm by which the grids of a series and of its features may differ: the rounding of decimal strings."""
 
 
 def source_facts(scan: Scan) -> dict[str, Any]:
-    """`FeatureFacts.source` of a scan: no name, no ID, no path, no UID, no description.
-
-    Raises:
-        ScanError: its header cannot be read any more.
-    """
+    """`FeatureFacts.source` of a scan: no name, no ID, no path, no UID, no description."""
     return {
         "key": scan.key,
         "series_sha256": _hashed(scan.series_uid),
@@ -42,28 +38,25 @@ def _hashed(uid: str) -> str:
 
 
 def _stored(scan: Scan) -> dict[str, Any]:
-    header = source_header(scan)
-    if header is None:
-        return {"dtype": choose_form(np.zeros(1, np.float32), scan, None).dtype.name}
-    slope, intercept = header.get_slope_inter()
+    form = source_form(scan)
     return {
-        "dtype": header.get_data_dtype().newbyteorder("=").name,
-        "slope": None if slope is None else float(slope),
-        "intercept": None if intercept is None else float(intercept),
-        "kept": {name: header[name].item() for name in KEPT},
+        "dtype": form.dtype.name,
+        "slope": form.slope,
+        "intercept": form.intercept,
+        "kept": dict(scan.kept),
     }
 
 
-def stand_in(file: FeatureFile) -> tuple[Scan, nib.Nifti1Header]:
-    """A scan that stands for the source of features, and a header that says how it stores its values.
+def stand_in(file: FeatureFile) -> Scan:
+    """A scan that stands for the source of features, and says how it stores its values.
 
     Raises:
-        ModelError: the file says nothing that a NIfTI file could be made of.
+        ModelError: the file says nothing that a volume could be made of.
     """
     facts, source = file.facts, file.facts.source
     try:
-        header = _header(source["stored"])
-        scan = Scan(
+        stored = source["stored"]
+        return Scan(
             path=file.path,
             format=source["format"],
             files=(),
@@ -73,27 +66,23 @@ def stand_in(file: FeatureFile) -> tuple[Scan, nib.Nifti1Header]:
             units=facts.units,
             key=str(source["key"]),
             volume=source["volume"],
+            stored=_form(stored),
+            kept={name: float(value) for name, value in stored.get("kept", {}).items() if name in KEPT},
         )
-    except (KeyError, TypeError, ValueError, nib.spatialimages.HeaderDataError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"its metadata is broken ({type(error).__name__}: {error})",
             path=file.path,
             remedy="get the file again",
         ) from None
-    return scan, header
 
 
-def _header(stored: dict[str, Any]) -> nib.Nifti1Header:
+def _form(stored: dict[str, Any]) -> ValueForm:
     kind = np.dtype(str(stored["dtype"]))
-    if kind.kind not in "iuf":
-        raise ValueError(f"no scan stores {kind.name}")
-    header = nib.Nifti1Header()
-    header.set_data_dtype(kind)
-    header.set_slope_inter(stored.get("slope"), stored.get("intercept"))
-    for name, value in stored.get("kept", {}).items():
-        if name in KEPT:
-            header[name] = value
-    return header
+    form = ValueForm(kind, float(stored.get("slope", 1.0)), float(stored.get("intercept", 0.0)))
+    if kind.kind not in "iuf" or not math.isfinite(form.slope * form.intercept) or form.slope == 0:
+        raise ValueError(f"no scan stores {form.words}")
+    return form
 
 
 def find_source(file: FeatureFile, place: str | Path) -> Scan:

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from medrecon.inference.pipeline import Pipeline
-from medrecon.io import Derivation, DicomSeriesWriter, NiftiWriter, Scan, find_one, plan_outputs
+from medrecon.io import Derivation, Scan, find_one, plan_outputs
 from medrecon.io.choices import with_hu
-from medrecon.io.files.destinations import NIFTI_ENDINGS
 
 
 @dataclass(frozen=True)
@@ -59,20 +58,15 @@ class Reconstruction:
             [self.scan], list(self.images), output, output_format=output_format, overwrite=overwrite
         )
         for number, (result, image) in enumerate(self.images.items(), start=1):
-            target = targets[self.scan.key, result]
-            options: dict[str, Any] = {
-                "derivation": self.derivations.get(result),
-                "overwrite": overwrite,
-                "result": result,
-            }
-            writer: NiftiWriter | DicomSeriesWriter
-            if target.name.lower().endswith(NIFTI_ENDINGS):
-                writer = NiftiWriter(**options)
-            else:
-                writer = DicomSeriesWriter(**options, series_offset=number)
-            writer.set_data_array(image, channel_dim=None)
-            writer.set_scan(self.scan)
-            writer.write(target)
+            write_volume(
+                image,
+                self.scan,
+                targets[self.scan.key, result],
+                number=number,
+                derivation=self.derivations.get(result),
+                overwrite=overwrite,
+                result=result,
+            )
         return {result: targets[self.scan.key, result] for result in self.images}
 
     def _repr_html_(self) -> str:

@@ -1,4 +1,4 @@
-"""Scans in and out: find, check, read; write derived DICOM series and NIfTI files.
+"""Scans in and out: find, check, read; write derived DICOM series, NIfTI, NRRD and MetaImage files.
 
 What needs MONAI (readers, writers, transforms) or the tables of coded concepts is imported when it is first
 used: listing the scans of a folder takes a fraction of a second, importing MONAI takes seconds.
@@ -21,15 +21,18 @@ from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError
 if TYPE_CHECKING:
     from medrecon.io.dicom.writing.parametric_map import write_error_map
     from medrecon.io.dicom.writing.writer import DicomSeriesWriter
+    from medrecon.io.itk.writing import ItkWriter
     from medrecon.io.nifti.writing import NiftiWriter
     from medrecon.io.reader import ScanReader
     from medrecon.io.save import SaveReconstructiond
+    from medrecon.io.writers import write_volume
 
 
 __all__ = [
     "Derivation",
     "DicomSeriesWriter",
     "Found",
+    "ItkWriter",
     "LeftOut",
     "NiftiWriter",
     "ReadOptions",
@@ -48,6 +51,7 @@ __all__ = [
     "scan_of",
     "write_error_map",
     "write_manifest",
+    "write_volume",
 ]
 
 __getattr__, _, _ = lazy_loader.attach(
@@ -55,8 +59,10 @@ __getattr__, _, _ = lazy_loader.attach(
     submod_attrs={
         "dicom.writing.parametric_map": ["write_error_map"],
         "dicom.writing.writer": ["DicomSeriesWriter"],
+        "itk.writing": ["ItkWriter"],
         "nifti.writing": ["NiftiWriter"],
         "reader": ["ScanReader"],
         "save": ["SaveReconstructiond"],
+        "writers": ["write_volume"],
     },
 )

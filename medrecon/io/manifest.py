@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.io.derivation import Derivation
+from medrecon.io.files.destinations import ENDINGS, format_named
 from medrecon.io.files.names import hiding, scan_label
 from medrecon.io.files.outputs import Written, hash_file
 from medrecon.io.files.publish import publish
@@ -34,7 +35,7 @@ def manifest_path(output: str | Path, targets: Iterable[str | Path]) -> Path:
     if [Path(target) for target in targets] != [output]:
         return output / "manifest.json"
     name = output.name
-    for ending in (".nii.gz", ".nii"):
+    for ending in ENDINGS.get(format_named(output), ()):
         name = name[: -len(ending)] if name.lower().endswith(ending) else name
     return output.with_name(f"{name}.manifest.json")
 

@@ -9,7 +9,7 @@ from medrecon.io.dicom.reading.regrid import resample
 from medrecon.io.itk.volume import read_text
 from medrecon.io.nifti.volume import read_nifti
 from medrecon.io.scan import Scan, ScanError
-from medrecon.io.voxels import is_constant
+from medrecon.io.voxels import beyond_float32, is_constant
 
 
 class ScanWarning(UserWarning):
@@ -22,6 +22,11 @@ def load(scan: Scan) -> tuple[np.ndarray, list[str]]:
     Raises:
         ScanError: the voxels cannot be read.
     """
+    volume, notes = _load(scan)
+    return volume, [*notes, *beyond_float32(volume)]
+
+
+def _load(scan: Scan) -> tuple[np.ndarray, list[str]]:
     try:
         if scan.format == "dicom":
             volume = read_frames(scan.recipe.frames)

@@ -12,13 +12,11 @@ from monai.transforms import MapTransform
 
 from medrecon.errors import OutputError
 from medrecon.io.derivation import Derivation
-from medrecon.io.dicom.writing.writer import DicomSeriesWriter
-from medrecon.io.files.destinations import NIFTI_ENDINGS
 from medrecon.io.files.outputs import Written
 from medrecon.io.meta import scan_of
-from medrecon.io.nifti.writing import NiftiWriter
 from medrecon.io.read import read_scan
 from medrecon.io.scan import Scan
+from medrecon.io.writers import write_volume
 
 INPUT = "input"
 """The result that is the source itself, read again: the control beside which every other stands."""
@@ -77,24 +75,18 @@ class SaveReconstructiond(MapTransform):
             for channel, result in enumerate(self.results):
                 target = self.targets[scan.key, result]
                 volume = read_scan(scan) if result == INPUT else image[channel].detach().cpu().numpy()
-                written = self._write(np.asarray(volume), scan, target, result, channel)
+                written = write_volume(
+                    np.asarray(volume),
+                    scan,
+                    target,
+                    number=channel + 1,
+                    synthetic=self.synthetic,
+                    derivation=self.derivation.get(result),
+                    overwrite=self.overwrite,
+                    result=result,
+                )
                 item.setdefault("outputs", [])
                 item["outputs"] = [*item["outputs"], str(target)]
                 if self.manifest is not None:
                     self.manifest.append(written)
         return item
-
-    def _write(self, volume: np.ndarray, scan: Scan, target: Path, result: str, channel: int) -> Written:
-        options: dict[str, Any] = {
-            "derivation": self.derivation.get(result),
-            "overwrite": self.overwrite,
-            "result": result,
-        }
-        writer: NiftiWriter | DicomSeriesWriter
-        if target.name.lower().endswith(NIFTI_ENDINGS):
-            writer = NiftiWriter(**options)
-        else:
-            writer = DicomSeriesWriter(**options, series_offset=channel + 1, synthetic=self.synthetic)
-        writer.set_data_array(volume, channel_dim=None)
-        writer.set_scan(scan)
-        return writer.write(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from urllib.parse import quote
 import numpy as np
 
 from medrecon.errors import MedreconError, UsageError
+from medrecon.io.value_form import ValueForm
 
 Format = Literal["dicom", "nifti", "nrrd", "mha"]
 
@@ -114,6 +115,8 @@ class Scan:
         notes: what was noticed and must be said, one line each.
         options: what the user allowed when the scan was found.
         recipe: how the voxels are read; for `read_scan` alone.
+        stored: how the file stores its values, for results of it; None for DICOM.
+        kept: fields of a NIfTI header that results keep.
     """
 
     path: Path
@@ -132,6 +135,8 @@ class Scan:
     notes: tuple[str, ...] = ()
     options: ReadOptions = field(default=ReadOptions(), repr=False)
     recipe: Any = field(default=None, repr=False, compare=False)
+    stored: ValueForm | None = field(default=None, repr=False)
+    kept: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -56,9 +56,21 @@ def check_finite(values: np.ndarray, scan: Scan) -> tuple[np.ndarray, list[str]]
             )
         values = np.where(finite, values, values.dtype.type(scan.options.replace_nonfinite))
         notes.append(f"{bad} voxels were NaN or Inf: set to {scan.options.replace_nonfinite:g}")
-    if values.dtype.itemsize == 8 and values.size and np.abs(values).max() > 1e30:
-        raise ScanError("values beyond 1e30", path=scan.path, remedy="rescale the values")
+    top = max(float(values.max()), -float(values.min())) if values.size else 0.0
+    if (top > 1e30 and values.dtype.itemsize == 8) or 0 < top < 1e-30:
+        far = "beyond 1e30" if top > 1 else "of no more than 1e-30"
+        raise ScanError(f"values {far}", path=scan.path, remedy="rescale the values")
     return values, notes
+
+
+def beyond_float32(values: np.ndarray) -> list[str]:
+    """What must be said of whole numbers that MONAI and networks, which compute in float32, would round."""
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 4 or not values.size:
+        return []
+    top = max(abs(int(values.min())), abs(int(values.max())))
+    if top <= 1 << 24 or (values.astype(np.float32) == values).all():
+        return []
+    return [f"whole numbers of up to {top}: float32, in which networks compute, is exact up to {1 << 24}"]
 
 
 def rescale(values: np.ndarray, slope: float, inter: float, path: Path, bits: int = 64) -> np.ndarray:
@@ -86,14 +98,25 @@ def rescale(values: np.ndarray, slope: float, inter: float, path: Path, bits: in
         ends = sorted((low * int(slope) + int(inter), high * int(slope) + int(inter)))
         if max(map(abs, ends)) < 2**62:
             return _whole(values, int(slope), int(inter), integer_kind(ends[0], ends[1]), high)
-    small = values.dtype.itemsize <= 2 or values.dtype == np.float32
     with np.errstate(over="ignore", invalid="ignore"):
-        result = (values * np.float64(slope) + np.float64(inter)).astype(np.float32 if small else np.float64)
-    if not np.isfinite(result).all():
+        wide = values * np.float64(slope) + np.float64(inter)
+        top = max(float(wide.max()), -float(wide.min()))
+    if not top <= 1e30 or (0 < top < 1e-30):
         raise ScanError(
-            f"scaling by {slope:g} leaves the range of floats", path=path, remedy="rescale the values"
+            f"scaling by {slope:g} gives values of up to {top:g}, beyond the range of single precision",
+            path=path,
+            remedy="rescale the values",
         )
-    return result
+    if values.dtype.kind == "f":
+        return wide.astype(np.float32 if values.dtype == np.float32 else np.float64)
+    if np.spacing(top) > abs(slope) / 4:
+        raise ScanError(
+            f"scaling by {slope:g} and {inter:g} makes neighbouring values the same",
+            path=path,
+            remedy="rescale the values",
+        )
+    exact = np.spacing(np.float32(top)) <= abs(slope) / 4
+    return wide.astype(np.float32 if values.dtype.itemsize <= 2 and exact else np.float64)
 
 
 def _bounds(values: np.ndarray, bits: int) -> tuple[int, int]:

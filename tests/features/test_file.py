@@ -25,6 +25,7 @@ from medrecon.features.metadata import MASK, VALUES, FeatureFacts, LayerFacts, t
 from medrecon.features.source import source_facts, stand_in
 from medrecon.features.values import along, from_stored, largest, pieces, scales, to_stored
 from medrecon.io import find_one, find_scans
+from medrecon.io.value_form import ValueForm
 
 Make = Callable[..., np.ndarray]
 SHAPE = (5, 3, 2, 4)
@@ -314,9 +315,9 @@ def test_a_stand_in_stores_values_as_the_source_does(tmp_path: Path, make_nifti:
     source = source_facts(find_one(tmp_path / "t1.nii.gz"))
     written(tmp_path / "f.safetensors", facts(source=source))
     with FeatureFile(tmp_path / "f.safetensors") as file:
-        scan, header = stand_in(file)
+        scan = stand_in(file)
     assert (scan.shape, scan.units, scan.format) == ((11, 8, 8), "HU", "nifti")
-    assert header.get_data_dtype() == np.int16
+    assert scan.stored == ValueForm(np.dtype(np.int16))
     broken = source | {"stored": {"dtype": "complex64"}}
     written(tmp_path / "g.safetensors", facts(source=broken))
     with (

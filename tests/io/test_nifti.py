@@ -122,11 +122,12 @@ def test_values_beyond_floats(tmp_path: Path) -> None:
 
 
 NOTED = {
+    "no pixdim": (field(80, "3f", 0, 0, 0), "pixdim says 0 x 0 x 0 mm, the sform"),
+    "pixdim of ones": (field(80, "3f", 1, 1, 1), "the sform decides"),
+    "unit": (field(123, "B", 6), "unknown code 6"),
+    "intercept alone": (field(112, "2f", 0, 7), "scl_inter 7 is not used"),
+    "tail": (lambda path: path.write_bytes(path.read_bytes() + bytes(3)), "3 bytes follow the voxels"),
     "no form": (lambda path: patch(path, 252, struct.pack("<2h", 0, 0)), "left/right are unknown"),
-    "pixdim": (
-        lambda path: (patch(path, 76, struct.pack("<4f", 1, 9, 9, 9)), patch(path, 252, b"\0\0")),
-        "pixdim says",
-    ),
     "spaces": (lambda path: (flip(path), patch(path, 254, struct.pack("<h", 4))), "different spaces"),
     "metres": (field(123, "B", 1), "converted"),
 }
@@ -136,6 +137,7 @@ NOTED = {
 def test_reads_and_says(oddity: str, tmp_path: Path) -> None:
     change, note = NOTED[oddity]
     save(tmp_path / "a.nii", volume())
+    patch(tmp_path / "a.nii", 252, b"\0\0")
     change(tmp_path / "a.nii")
     assert note in "\n".join(find_one(tmp_path / "a.nii").notes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,16 @@ from medrecon.io.files.publish import check_free
 from medrecon.io.scan import Scan
 
 _LONGEST_NAME = 255
-NIFTI_ENDINGS = (".nii.gz", ".nii")
+ENDINGS = {"nifti": (".nii.gz", ".nii"), "nrrd": (".nrrd",), "mha": (".mha",)}
+"""The endings of each format that is written as one file; a new one's name is made with the first."""
+FORMATS = ("same", "dicom", *ENDINGS)
+_FILE_NAME = re.compile(r"\.([a-z]{2,4}|h5|jp2|mp4|7z|dicom)(\.(gz|bz2|xz|zst|zip))?$", re.IGNORECASE)
+
+
+def format_named(path: str | Path) -> str:
+    """The format that a file's name asks for; "" for none, as which a folder has its name."""
+    name = Path(path).name.lower()
+    return next((kind for kind, endings in ENDINGS.items() if name.endswith(endings)), "")
 
 
 def plan_outputs(
@@ -26,17 +36,17 @@ def plan_outputs(
 ) -> dict[tuple[str, str], Path]:
     """The final path of each result of each scan.
 
-    One scan and one result go to `output` itself: a series folder, or a `.nii`/`.nii.gz` file (for NIfTI an
-    `output` of another name is a folder that gets `<result>.nii.gz`). One scan and several results make a
-    folder with an entry for each result; several scans a folder with `<label>_<result>` entries (see
-    `scan_label`).
+    One scan and one result go to `output` itself: a series folder, or a file named `.nii.gz`, `.nii`, `.nrrd`
+    or `.mha` (for these formats an `output` of another name is a folder that gets `<result>.nii.gz`). One
+    scan and several results make a folder with an entry for each result; several scans a folder with
+    `<label>_<result>` entries (see `scan_label`).
 
     Args:
         scans: what will be read; their keys must differ.
         results: names of results, such as "level3" or "level2+level4".
         output: what the user named.
-        output_format: "dicom", "nifti" or "same": DICOM for DICOM and NIfTI for all else, but NIfTI where
-            `output` is named `.nii` or `.nii.gz`.
+        output_format: "dicom", "nifti", "nrrd", "mha" or "same": what the name of `output` says, else DICOM
+            for DICOM and NIfTI for all else.
         overwrite: whether existing outputs may be replaced.
 
     Returns:
@@ -47,8 +57,8 @@ def plan_outputs(
         OutputError: an output exists, lies in the input or cannot be written.
     """
     output = Path(output)
-    named = next((ending for ending in NIFTI_ENDINGS if output.name.lower().endswith(ending)), "")
-    formats = {scan.key: _format(scan, output_format, bool(named)) for scan in scans}
+    named = format_named(output)
+    formats = {scan.key: _format(scan, output_format, named) for scan in scans}
     _check_request(scans, results, output, formats, named)
     names = result_names(results)
     single = len(scans) == 1 and len(results) == 1
@@ -58,20 +68,18 @@ def plan_outputs(
     targets: dict[tuple[str, str], Path] = {}
     for scan in scans:
         label = "" if len(scans) == 1 else f"{scan_label(scan)}_"
-        nifti = formats[scan.key] == "nifti"
+        ending = ENDINGS[formats[scan.key]][0] if formats[scan.key] in ENDINGS else ""
         for result in results:
-            if single and (named or not nifti):
-                target = output
-            else:
-                target = output / f"{label}{names[result]}{'.nii.gz' if nifti else ''}"
+            inside = output / f"{label}{names[result]}{ending}"
+            target = output if single and (named or not ending) else inside
             targets[scan.key, result] = target
     check_places(scans, list(targets.values()), output, overwrite)
     return targets
 
 
-def _format(scan: Scan, wanted: str, named_nifti: bool) -> str:
-    if wanted not in ("same", "dicom", "nifti"):
-        raise UsageError(f"unknown output format {wanted!r}", remedy="choose same, dicom or nifti")
+def _format(scan: Scan, wanted: str, named: str) -> str:
+    if wanted not in FORMATS:
+        raise UsageError(f"unknown output format {wanted!r}", remedy=f"choose {', '.join(FORMATS)}")
     if wanted == "dicom" and scan.format != "dicom":
         raise UsageError(
             f"DICOM cannot be made from a {scan.format} file",
@@ -79,7 +87,7 @@ def _format(scan: Scan, wanted: str, named_nifti: bool) -> str:
             remedy="--format dicom needs a DICOM source; leave it out to get NIfTI",
         )
     if wanted == "same":
-        return "dicom" if scan.format == "dicom" and not named_nifti else "nifti"
+        return named or ("dicom" if scan.format == "dicom" else "nifti")
     return wanted
 
 
@@ -90,17 +98,29 @@ def _check_request(
         raise UsageError("nothing to write: no scan or no result was given", path=output)
     if len(formats) < len(scans) or len(set(results)) < len(results):
         raise UsageError("a scan or a result is given twice", path=output, remedy="name each once")
+    ending = "".join(output.suffixes[-2:] if output.suffix.lower() == ".gz" else output.suffixes[-1:])
     if named and len(scans) * len(results) > 1:
         raise UsageError(
-            f"{len(scans) * len(results)} outputs do not fit one {named} file",
+            f"{len(scans) * len(results)} outputs do not fit one {ending} file",
             path=output,
             remedy="name a folder",
         )
     if named and "dicom" in formats.values():
         raise UsageError(
-            f"a DICOM series is a folder, not a {named} file",
+            f"a DICOM series is a folder, not a {ending} file",
             path=output,
             remedy="name a folder, or leave --format dicom out",
+        )
+    if named and set(formats.values()) != {named}:
+        raise UsageError(
+            f"--format {next(iter(formats.values()))} does not suit a {ending} file",
+            path=output,
+            remedy="leave --format out, or change the ending",
+        )
+    if not named and _FILE_NAME.search(output.name) and not os.path.lexists(output):
+        known = ", ".join(ending for endings in ENDINGS.values() for ending in endings)
+        raise UsageError(
+            f"{ending} files are not written", path=output, remedy=f"name a folder, or a file as {known}"
         )
 
 

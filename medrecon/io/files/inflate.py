@@ -15,6 +15,38 @@ MAX_REST = 1 << 16
 PIECE = 1 << 18
 
 
+def check_affordable(path: Path, need: int, blamed: Path, packed: bool) -> None:
+    """Refuse a file that would take far more memory than it takes on the disk: a bomb, or one of holes.
+
+    Args:
+        path: the file that holds the values.
+        need: bytes that its header announces.
+        blamed: the file to name.
+        packed: whether it is compressed.
+
+    Raises:
+        ScanError: more than 64 MiB, and many times as much.
+    """
+    status = path.stat()
+    if need <= FREE_BYTES:
+        return
+    if packed and need > MAX_RATIO * status.st_size:
+        raise ScanError(
+            f"the header announces {need} bytes, {status.st_size} compressed ones are there: "
+            "a decompression bomb or broken",
+            path=blamed,
+            remedy="save it uncompressed if it is real",
+        )
+    # some network file systems do not say how many blocks a file takes
+    taken = 512 * getattr(status, "st_blocks", 0)
+    if not packed and taken and need > MAX_RATIO * taken:
+        raise ScanError(
+            f"is sparse: {need} bytes are announced, {taken} are on the disk",
+            path=blamed,
+            remedy="fetch the file again",
+        )
+
+
 class Inflated:
     """The inflated bytes of a raw deflate stream (DICOM PS3.5 annex A.5), read in turn; nothing is kept.
 

@@ -17,7 +17,7 @@ class Written:
     Attributes:
         path: where it is.
         scan_key: of the source; `result` names what was made of it.
-        format: "dicom" or "nifti".
+        format: "dicom", "nifti", "nrrd" or "mha".
         encoding: how values are stored, in words.
         clipped: voxels that did not fit and were set to the nearest value that does.
         warnings: what must be said, one line each.

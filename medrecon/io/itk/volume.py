@@ -1,19 +1,29 @@
-"""NRRD and MetaImage files as scans."""
+"""NRRD and MetaImage files as scans.
+
+ITK is asked about the headers, and the voxels are read here: where a compressed stream is broken, ITK's
+MetaIO hands out memory that nobody wrote to.
+"""
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from medrecon.io.files.inflate import FREE_BYTES, MAX_RATIO
+from medrecon.io.files.inflate import check_affordable
 from medrecon.io.files.stamp import Stamp, check_unchanged, stamp_of
 from medrecon.io.geometry import straighten
-from medrecon.io.itk.header import AGAIN, TextHeader, parse_meta, parse_nrrd
+from medrecon.io.itk.header import AGAIN, TextHeader
+from medrecon.io.itk.metaimage import parse_meta
+from medrecon.io.itk.nrrd import parse_nrrd
 from medrecon.io.scan import ReadOptions, Scan, ScanError, scan_key
+from medrecon.io.value_form import ValueForm
 from medrecon.io.voxels import check_finite, is_constant, narrow, pick_volume
+
+_WINDOWS = (1 << 9, 1 << 20)
 
 
 @dataclass(frozen=True)
@@ -33,20 +43,17 @@ def text_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
     """
     nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
     header = parse_nrrd(path) if nrrd else parse_meta(path)
-    if min(header.shape) < 1:
-        raise ScanError(f"impossible sizes {list(header.shape)}", path=path, remedy=AGAIN)
-    spatial = [n for axis, n in enumerate(header.shape) if axis != header.list_axis] + [1]
+    x, y, z = (n for axis, n in enumerate(header.shape) if axis != header.list_axis)
     lists = [] if header.list_axis is None else [header.shape[header.list_axis]]
-    shape = (spatial[0], spatial[1], spatial[2])
     _check_size(header, path, options)
-    chosen = pick_volume((*shape, *lists), volume, path)
+    chosen = pick_volume((x, y, z, *lists), volume, path)
     several = bool(lists) and lists[0] > 1
-    affine, said = straighten(header.affine, shape, "grid", path)
+    affine, said = straighten(header.affine, (x, y, z), "grid", path)
     return Scan(
         path=path,
         format="nrrd" if nrrd else "mha",
         files=(path,),
-        shape=shape,
+        shape=(x, y, z),
         affine=affine,
         key=scan_key(str(path.resolve()), volume if several else None),
         description=path.stem,
@@ -54,26 +61,22 @@ def text_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
         notes=(*header.notes, *said),
         options=options,
         recipe=TextRecipe(header, stamp_of(header.data_path), chosen),
+        stored=ValueForm(header.dtype.newbyteorder("=")),
     )
 
 
 def _check_size(header: TextHeader, path: Path, options: ReadOptions) -> None:
-    need = int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
-    there = header.data_path.stat().st_size - header.offset
+    need, there = header.nbytes, header.data_path.stat().st_size - (header.offset or 0)
     if need > options.max_bytes:
         raise ScanError(
             f"the voxels take {need >> 20} MiB, the limit is {options.max_bytes >> 20} MiB",
             path=path,
             remedy="raise the limit (max_bytes) if the file is real",
         )
-    if need > there and not header.packed:
-        raise ScanError(f"cut short: {need} bytes are needed, {there} are there", path=path, remedy=AGAIN)
-    if header.packed and need > max(FREE_BYTES, MAX_RATIO * there):
-        raise ScanError(
-            f"the header announces {need} bytes, {there} compressed ones are there: a bomb or broken",
-            path=path,
-            remedy="save it uncompressed if it is real",
-        )
+    least = (header.packed_size or 0) if header.packed else need
+    if least > there:
+        raise ScanError(f"cut short: {least} bytes are needed, {there} are there", path=path, remedy=AGAIN)
+    check_affordable(header.data_path, need, path, packed=header.packed)
 
 
 def read_text(scan: Scan) -> tuple[np.ndarray, list[str]]:
@@ -84,39 +87,77 @@ def read_text(scan: Scan) -> tuple[np.ndarray, list[str]]:
     """
     recipe: TextRecipe = scan.recipe
     header = recipe.header
-    need = int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
     check_unchanged(header.data_path, recipe.stamp)
     try:
-        with header.data_path.open("rb") as stream:
-            stream.seek(header.offset)
-            raw = _unpack(stream.read(), need) if header.packed else stream.read(need)
+        values = _unpacked(header, scan.path) if header.packed else _plain(header, recipe.volume)
     except (OSError, zlib.error, EOFError) as error:
         raise ScanError(
             f"broken or cut short ({error})", path=scan.path, remedy="fetch the file again"
         ) from None
-    if len(raw) != need:
-        raise ScanError(f"holds {len(raw)} bytes of voxels instead of {need}", path=scan.path, remedy=AGAIN)
-    values = np.frombuffer(raw, header.dtype).astype(header.dtype.newbyteorder("="))
-    values = values.reshape(header.shape, order="F")
-    if header.list_axis is not None:
-        values = np.take(values, recipe.volume, axis=header.list_axis)
-    values, notes = check_finite(values.reshape(scan.shape, order="F"), scan)
+    if len(values) == math.prod(header.shape) and header.list_axis is not None:
+        values = values.reshape(header.shape, order="F").take(recipe.volume, axis=header.list_axis)
+    values = values.reshape(scan.shape, order="F").astype(header.dtype.newbyteorder("="), copy=False)
+    values, notes = check_finite(values, scan)
     if is_constant(values):
         notes.append("all voxels have the same value")
     return narrow(values), notes
 
 
-def _unpack(data: bytes, need: int) -> bytes:
-    """Unpack gzip members or a zlib stream, check sums verified, at most a little more than needed."""
-    parts, total = [], 0
-    while data and total <= need:
-        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        parts.append(unpacker.decompress(data, need - total + 1))
-        total += len(parts[-1])
-        if total <= need and not unpacker.eof:
-            parts.append(unpacker.decompress(unpacker.unconsumed_tail, 1))
-            total += len(parts[-1])
-            if not unpacker.eof:
+def _plain(header: TextHeader, volume: int) -> np.ndarray:
+    """The values as they stand in the file: of one volume where the volumes stand one after the other."""
+    count, skip = math.prod(header.shape), 0
+    if header.list_axis == len(header.shape) - 1:
+        count //= header.shape[-1]
+        skip = volume * count * header.dtype.itemsize
+    with header.data_path.open("rb") as stream:
+        start = header.data_path.stat().st_size - header.nbytes if header.offset is None else header.offset
+        stream.seek(start + skip)
+        values = np.fromfile(stream, header.dtype, count)
+    if len(values) != count:
+        raise EOFError("cut short")
+    return values
+
+
+def _unpacked(header: TextHeader, path: Path) -> np.ndarray:
+    """All values of a compressed file, check sums verified."""
+    need = header.nbytes + (header.skip or 0)
+    most = header.nbytes + (1 << 20) if header.skip is None else need
+    with header.data_path.open("rb") as stream:
+        stream.seek(header.offset or 0)
+        data = stream.read(-1 if header.packed_size is None else header.packed_size)
+    raw = unpack(data, most)
+    if len(raw) < need or len(raw) > most:
+        raise ScanError(f"holds {len(raw)} bytes of voxels instead of {need}", path=path, remedy=AGAIN)
+    start = len(raw) - header.nbytes if header.skip is None else header.skip
+    return np.frombuffer(raw, header.dtype, offset=start)
+
+
+def unpack(data: bytes, need: int) -> bytes:
+    """Unpack gzip members or a zlib stream, check sums verified, at most one byte more than needed.
+
+    Args:
+        data: one member after the other; a few or hundreds of thousands take a time in proportion.
+        need: bytes that are meant to be there.
+
+    Raises:
+        EOFError: cut short.
+        zlib.error: broken.
+    """
+    parts: list[bytes] = []
+    view, place, total = memoryview(data), 0, 0
+    while place < len(view) and total <= need:
+        unpacker, window = zlib.decompressobj(zlib.MAX_WBITS | 32), _WINDOWS[0]
+        while not unpacker.eof and total <= need:
+            if place >= len(view):
                 raise EOFError("the compressed data are cut short")
-        data = unpacker.unused_data.lstrip(b"\0\n")
+            # small steps at first: what a member leaves of its window is copied
+            parts.append(unpacker.decompress(view[place : place + window], need - total + 1))
+            total += len(parts[-1])
+            taken = min(window, len(view) - place)
+            place += taken - len(unpacker.unused_data) - len(unpacker.unconsumed_tail)
+            window = min(2 * window, _WINDOWS[1])
+        if total > need and not unpacker.eof:
+            break
+        while place < len(view) and view[place] in b"\0\n":
+            place += 1
     return b"".join(parts)

@@ -7,7 +7,9 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+from nibabel.quaternions import quat2mat
 
 from medrecon.io.geometry import check_affine, straighten
 from medrecon.io.scan import ReadOptions, ScanError
@@ -34,8 +36,9 @@ REFUSED = {
     2304: "RGBA32",
 }
 METRES = {1: 1000.0, 2: 1.0, 3: 0.001}
-FORMAT_1 = "i10s18sihbB8h3f4h8ffffhbBffffii80s24shh3f3f4f4f4f16s4s"
-FORMAT_2 = "i8shh8q3d8dqddddddqq80s24sii3d3d4d4d4diii16sB15s"
+KEPT = ("cal_min", "cal_max", "dim_info", "slice_start", "slice_end", "slice_code", "slice_duration")
+"""Fields that the results of a NIfTI source keep."""
+_NEWLINES = ((13, 10, 26, 10), (0, 0, 0, 0))
 EXPORT = "convert the original images again"
 
 
@@ -46,22 +49,26 @@ class NiftiHeader:
     Attributes:
         shape: the dimensions without trailing ones, at least three.
         dtype: of the stored values, with byte order.
-        offset: byte where they start in `data_path`.
+        offset: byte where they start in the file that holds them.
+        size: bytes of the header, 348 or 540.
         slope: of the scaling, as `inter`.
         affine: (4, 4) voxel index -> RAS mm.
         paired: whether the values are in an `.img` beside the header.
         description: free text of the header.
+        kept: the fields that results keep.
         notes: what must be said.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     offset: int
+    size: int
     slope: float
     inter: float
     affine: np.ndarray
     paired: bool
     description: str
+    kept: dict[str, float]
     notes: tuple[str, ...]
 
 
@@ -81,48 +88,52 @@ def parse(head: bytes, path: Path, options: ReadOptions) -> NiftiHeader:
         raise ScanError(
             f"no NIfTI header: it is {what}", path=path, remedy="give the right file name or file"
         )
-    f = _fields(head, order, size)
-    magic = f["magic"].rstrip(b"\0\r\n\x1a")
-    if magic not in (b"n+1", b"ni1", b"n+2", b"ni2"):
-        raise ScanError(f"bad magic {f['magic'][:4]!r}: Analyze or broken", path=path, remedy=EXPORT)
-    shape = _shape(f["dim"], path)
-    dtype = _dtype(f["datatype"], f["bitpix"], order, path)
-    offset = f["vox_offset"]
+    kind = nib.Nifti1Header if size == 348 else nib.Nifti2Header
+    f = kind(head[:size], endianness=order, check=False)
+    magic = bytes(f["magic"].item())
+    newlines = (13, 10, 26, 10) if size == 348 else tuple(f["eol_check"].tolist())
+    if magic not in ((b"n+1", b"ni1") if size == 348 else (b"n+2", b"ni2")) or newlines not in _NEWLINES:
+        raise ScanError(f"bad magic {magic!r}: Analyze or broken", path=path, remedy=EXPORT)
+    shape = _shape(f["dim"].tolist(), path)
+    dtype = _dtype(int(f["datatype"]), int(f["bitpix"]), order, path)
     paired = magic.startswith(b"ni")
-    if not math.isfinite(offset) or offset != int(offset) or offset < (0 if paired else size):
-        raise ScanError(f"the data offset is {offset:g}", path=path, remedy=EXPORT)
-    slope, inter = f["scl_slope"], f["scl_inter"]
     notes: list[str] = []
+    offset = _offset(float(f["vox_offset"]), 0 if paired else size + 4, path)
+    slope, inter = _scaling(float(f["scl_slope"]), float(f["scl_inter"]), path, notes)
+    affine = _affine(f, shape, path, options, notes)
+    text = bytes(f["descrip"].item()).decode("latin-1")
+    return NiftiHeader(shape, dtype, offset, size, slope, inter, affine, paired, text, _kept(f), tuple(notes))
+
+
+def _offset(offset: float, least: int, path: Path) -> int:
+    """Where the voxels start. nibabel refuses a place within the header, ITK takes another one instead."""
+    if not math.isfinite(offset) or offset != int(offset) or offset < least:
+        why = f"before the end of the header at {least}" if 0 <= offset < least else "no place in a file"
+        raise ScanError(f"the data offset is {offset:g}, {why}", path=path, remedy=EXPORT)
+    return int(offset)
+
+
+def _scaling(slope: float, inter: float, path: Path, notes: list[str]) -> tuple[float, float]:
     if math.isnan(slope) or slope == 0:
-        slope, inter = 1.0, 0.0
+        if math.isfinite(inter) and inter != 0:
+            notes.append(f"scl_slope is {slope:g}: scl_inter {inter:g} is not used (nifti1.h)")
+        return 1.0, 0.0
     if not math.isfinite(slope) or not math.isfinite(inter):
         raise ScanError(f"scaling is {slope:g} and {inter:g}", path=path, remedy=EXPORT)
-    affine = _affine(f, shape, path, options, notes)
-    text = f["descrip"].rstrip(b"\0").decode("latin-1")
-    return NiftiHeader(shape, dtype, int(offset), slope, inter, affine, paired, text, tuple(notes))
+    return slope, inter
 
 
-def _fields(head: bytes, order: str, size: int) -> dict:
-    if size == 348:
-        v = struct.unpack_from(order + FORMAT_1, head)
-        return {
-            "dim": v[7:15], "datatype": v[19], "bitpix": v[20], "pixdim": v[22:30], "vox_offset": v[30],
-            "scl_slope": v[31], "scl_inter": v[32], "units": v[35], "descrip": v[42], "qform_code": v[44],
-            "sform_code": v[45], "quatern": v[46:49], "qoffset": v[49:52], "srow": v[52:64], "magic": v[65],
-        }  # fmt: skip
-    v = struct.unpack_from(order + FORMAT_2, head)
-    return {
-        "dim": v[4:12], "datatype": v[2], "bitpix": v[3], "pixdim": v[15:23], "vox_offset": v[23],
-        "scl_slope": v[24], "scl_inter": v[25], "descrip": v[32], "qform_code": v[34], "sform_code": v[35],
-        "quatern": v[36:39], "qoffset": v[39:42], "srow": v[42:54], "units": v[55], "magic": v[1],
-    }  # fmt: skip
+def _kept(f: nib.Nifti1Header) -> dict[str, float]:
+    """The fields that results keep, as far as they make sense."""
+    found = {name: f[name].item() for name in KEPT}
+    return {name: value for name, value in found.items() if math.isfinite(value) and abs(value) < 1 << 15}
 
 
-def _shape(dim: tuple[int, ...], path: Path) -> tuple[int, ...]:
+def _shape(dim: list[int], path: Path) -> tuple[int, ...]:
     count = dim[0]
     if not 1 <= count <= 7 or min(dim[1 : count + 1]) < 1:
-        raise ScanError(f"impossible dimensions {list(dim)}", path=path, remedy=EXPORT)
-    shape = list(dim[1 : count + 1])
+        raise ScanError(f"impossible dimensions {dim}", path=path, remedy=EXPORT)
+    shape = dim[1 : count + 1]
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
     return tuple(shape + [1] * (3 - len(shape)))
@@ -144,13 +155,12 @@ def _dtype(code: int, bits: int, order: str, path: Path) -> np.dtype:
 
 
 def _affine(
-    f: dict, shape: tuple[int, ...], path: Path, options: ReadOptions, notes: list[str]
+    f: nib.Nifti1Header, shape: tuple[int, ...], path: Path, options: ReadOptions, notes: list[str]
 ) -> np.ndarray:
-    scale = METRES.get(f["units"] & 7, 1.0)
-    steps = np.abs(np.asarray(f["pixdim"][1:4], float))
+    steps = np.asarray(f["pixdim"][1:4], float)
     forms: dict[str, np.ndarray] = {}
     if f["sform_code"] > 0:
-        forms["sform"] = np.vstack([np.reshape(f["srow"], (3, 4)), [0, 0, 0, 1]]).astype(float)
+        forms["sform"] = np.asarray(f.get_sform(), float)
     if f["qform_code"] > 0:
         forms["qform"] = _quaternion_form(f)
     if not forms:
@@ -164,20 +174,48 @@ def _affine(
     check_affine(affine, wanted, path)
     if len(forms) == 2 and np.all(np.isfinite(forms["qform"])):
         _check_forms(forms, f, shape, path, options, notes)
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    if np.any(np.abs(sizes - steps) > 0.01 * sizes + 1e-3) and np.all(steps > 0):
-        notes.append(f"pixdim says {_mm(steps)}, the {wanted} {_mm(sizes)}: the {wanted} decides")
+    affine, said = straighten(affine, shape[:3], wanted, path)
+    notes.extend(said)
+    if not (wanted == "sform" and _other_space(f)):
+        _check_steps(steps, affine, wanted, path, options, notes)
+    unit = int(f["xyzt_units"]) & 7
+    if unit not in METRES and unit:
+        notes.append(f"the unit of length has the unknown code {unit}: read as mm")
+    scale = METRES.get(unit, 1.0)
     if scale != 1.0:
         notes.append("units are not mm: converted")
         affine = np.diag([scale] * 3 + [1.0]) @ affine
-    affine, said = straighten(affine, shape[:3], wanted, path)
-    notes.extend(said)
     return affine
+
+
+def _other_space(f: nib.Nifti1Header) -> bool:
+    """Whether the sform leads into another space than the qform: there voxels may have another size."""
+    return bool(f["sform_code"] > 0 and f["qform_code"] > 0 and f["sform_code"] != f["qform_code"])
+
+
+def _check_steps(
+    steps: np.ndarray, affine: np.ndarray, wanted: str, path: Path, options: ReadOptions, notes: list[str]
+) -> None:
+    """Voxel sizes that contradict the form: ITK takes the one, nibabel the other.
+
+    Nought, NaN and 1 x 1 x 1 are what tools leave there that say nothing.
+    """
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    wrong = np.abs(steps - sizes) > 0.01 * sizes
+    if not wrong.any():
+        return
+    silent = (steps == 0) | (steps == 1).all()
+    said = f"pixdim says {_mm(steps)}, the {wanted} {_mm(sizes)}"
+    if (wrong & ~silent).any() and options.nifti_form != wanted:
+        raise ScanError(
+            said, path=path, remedy=f"take the {wanted} with --nifti-form {wanted} if it is right"
+        )
+    notes.append(f"{said}: the {wanted} decides")
 
 
 def _check_forms(
     forms: dict[str, np.ndarray],
-    f: dict,
+    f: nib.Nifti1Header,
     shape: tuple[int, ...],
     path: Path,
     options: ReadOptions,
@@ -191,7 +229,7 @@ def _check_forms(
     size = float(np.linalg.norm(forms["sform"][:3, :3], axis=0).min())
     if off <= 0.1 * size or options.nifti_form:
         return
-    if f["sform_code"] != f["qform_code"]:
+    if _other_space(f):
         notes.append("sform and qform name different spaces: the sform is used")
         return
     raise ScanError(
@@ -205,23 +243,16 @@ def _mm(sizes: np.ndarray) -> str:
     return " x ".join(f"{v:.3g}" for v in sizes) + " mm"
 
 
-def _quaternion_form(f: dict) -> np.ndarray:
-    """The qform's affine (nifti1.h, method 2)."""
-    b, c, d = f["quatern"]
+def _quaternion_form(f: nib.Nifti1Header) -> np.ndarray:
+    """The qform's affine (nifti1.h, method 2); NaN where it is none, as which it is refused if it is used."""
+    b, c, d = (float(f[f"quatern_{axis}"]) for axis in "bcd")
     rest = 1.0 - (b * b + c * c + d * d)
-    a = math.sqrt(max(0.0, rest))
-    if rest < 1e-7:  # float32 cannot tell it from half a turn, as in nifti1_io: the root would blow it up
-        a, (b, c, d) = 0.0, tuple(np.array([b, c, d]) / math.sqrt(b * b + c * c + d * d))
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
-    steps = np.abs(np.asarray(f["pixdim"][1:4], float))
-    steps[2] *= -1 if f["pixdim"][0] == -1 else 1
+    flip, steps = float(f["pixdim"][0]), np.asarray(f["pixdim"][1:4], float)
     affine = np.eye(4)
-    affine[:3, :3] = rotation * steps
-    affine[:3, 3] = f["qoffset"]
+    if not rest >= -1e-4 or flip not in (-1, 0, 1):  # nibabel refuses it, ITK makes something of it
+        return np.full_like(affine, np.nan)
+    # float32 cannot tell it from half a turn, as in nifti1_io: the root would blow up its rounding
+    a = math.sqrt(rest) if rest >= 1e-7 else 0.0
+    affine[:3, :3] = quat2mat((a, b, c, d)) * np.abs(steps) * (1, 1, -1 if flip == -1 else 1)
+    affine[:3, 3] = [float(f[f"qoffset_{axis}"]) for axis in "xyz"]
     return affine

@@ -8,14 +8,15 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
-from medrecon.io.files.inflate import FREE_BYTES, MAX_RATIO
+from medrecon.io.files.inflate import check_affordable
 from medrecon.io.files.stamp import Stamp, check_unchanged, stamp_of
 from medrecon.io.nifti.header import EXPORT, NiftiHeader, parse
 from medrecon.io.scan import ReadOptions, Scan, ScanError, scan_key
+from medrecon.io.value_form import ValueForm
 from medrecon.io.voxels import check_finite, is_constant, pick_volume, rescale
 
 open_gzip: Any
@@ -29,6 +30,7 @@ else:
 
 BROKEN: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, OSError, *packed_errors)
 MAX_TAIL = 1 << 20
+MAX_EXTENSIONS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,10 @@ def nifti_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
             path=path,
             remedy="raise the limit (max_bytes) if the file is real",
         )
-    if packed and need > max(FREE_BYTES, MAX_RATIO * size):
-        raise ScanError(
-            f"the header announces {need} bytes, the gzip file has {size}: a decompression bomb or broken",
-            path=path,
-            remedy="unpack it to .nii if it is real",
-        )
     if not packed and need > size:
         raise ScanError(f"cut short: {need} bytes are needed, {size} are there", path=path, remedy=EXPORT)
+    check_affordable(data_path, need, path, packed)
+    tail = [f"{size - need} bytes follow the voxels"] if not packed and size > need else []
     chosen = pick_volume(header.shape, volume, path)
     return Scan(
         path=path,
@@ -83,9 +81,11 @@ def nifti_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
         key=scan_key(str(path.resolve()), volume),
         description=path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".hdr"),
         volume=volume if len(header.shape) > 3 else None,
-        notes=header.notes,
+        notes=(*header.notes, *tail),
         options=options,
         recipe=NiftiRecipe(header, data_path, stamp_of(data_path), chosen),
+        stored=ValueForm(header.dtype.newbyteorder("="), header.slope, header.inter),
+        kept=header.kept,
     )
 
 
@@ -127,27 +127,39 @@ def _header(path: Path, options: ReadOptions) -> NiftiHeader:
         with _open(path) as stream:
             head = stream.read(544)
             header = parse(head, path, options)
-            _check_extensions(stream, head, header, path)
+            if not header.paired and head[header.size : header.size + 1] not in (b"", b"\0"):
+                _check_extensions(stream, "little" if head[0] in (92, 28) else "big", header, path)
     except BROKEN as error:
         raise ScanError(f"broken or cut short ({error})", path=path, remedy="fetch the file again") from None
     return header
 
 
-def _check_extensions(stream: IO[bytes], head: bytes, header: NiftiHeader, path: Path) -> None:
-    """Header extensions must end before the voxels start."""
-    size = int.from_bytes(head[:4], "little" if head[0] in (92, 28) else "big")
-    flag = head[size : size + 1]
-    if header.paired or len(flag) == 0 or flag == b"\0" or header.offset < size + 12:
-        return
-    stream.seek(size + 4)
-    order = "little" if head[0] in (92, 28) else "big"
-    position = size + 4
-    while position + 8 <= header.offset:
-        length = int.from_bytes(stream.read(4), order)  # type: ignore[arg-type]
-        if length < 8 or position + length > header.offset:
-            raise ScanError(f"a header extension claims {length} bytes", path=path, remedy=EXPORT)
+def _check_extensions(
+    stream: IO[bytes], order: Literal["little", "big"], header: NiftiHeader, path: Path
+) -> None:
+    """The header extensions that are announced must fill the room before the voxels, zeros at its end apart.
+
+    Raises:
+        ScanError: the voxels start within one, or there are more than any scan has.
+    """
+    start, room = header.size + 4, header.offset - header.size - 4
+    if room > MAX_EXTENSIONS:
+        raise ScanError(f"{room >> 20} MiB of header extensions", path=path, remedy=EXPORT)
+    stream.seek(start)
+    text = stream.read(room)
+    position = 0
+    for _ in range(MAX_EXTENSIONS >> 10):
+        length = int.from_bytes(text[position : position + 4], order)
+        if length < 16 or position + length > len(text):
+            break
         position += length
-        stream.seek(position)
+    if not position or text[position:].strip(b"\0"):
+        claimed = int.from_bytes(text[position : position + 4], order)
+        raise ScanError(
+            f"a header extension claims {claimed} bytes, {room - position} are before the voxels",
+            path=path,
+            remedy=EXPORT,
+        )
 
 
 def _data_path(path: Path) -> Path:

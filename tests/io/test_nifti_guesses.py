@@ -1,0 +1,162 @@
+"""NIfTI headers that tools read each in another way: refused, or read with what must be said."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medrecon.io import ScanError, find_one, read_scan
+
+from .nifti_edits import AFFINE, field, patch, save, volume
+
+CONTRADICTIONS = {
+    "pixdim": (field(80, "f", 353), "sform"),
+    "a little": (field(84, "f", 0.75 * 1.02), "sform"),
+    "negative": (field(80, "f", -0.6), "sform"),
+    "infinite": (field(80, "f", np.inf), "sform"),
+    "one of three": (field(80, "3f", 1, 0.75, 2.5), "sform"),
+}
+
+
+@pytest.mark.parametrize("oddity", CONTRADICTIONS)
+def test_voxel_sizes_that_contradict_the_form(oddity: str, tmp_path: Path) -> None:
+    """ITK takes pixdim, nibabel the form: who is right is for the user to say."""
+    change, form = CONTRADICTIONS[oddity]
+    save(tmp_path / "a.nii", volume())
+    patch(tmp_path / "a.nii", 252, b"\0\0")
+    change(tmp_path / "a.nii")
+    with pytest.raises(ScanError, match=f"pixdim says .*--nifti-form {form}"):
+        find_one(tmp_path / "a.nii")
+    scan = find_one(tmp_path / "a.nii", nifti_form=form)
+    assert np.allclose(scan.affine, AFFINE, atol=1e-6)
+    assert f"the {form} decides" in "".join(scan.notes)
+
+
+QFORMS = {
+    "no quaternion": field(256, "f", 3),
+    "a little too long": field(256, "3f", 1.0001, 0, 0),
+    "nan": field(260, "f", np.nan),
+    "handedness": field(76, "f", 0.5),
+    "nan handedness": field(76, "f", np.nan),
+}
+
+
+@pytest.mark.parametrize("fault", QFORMS)
+def test_a_qform_that_is_a_guess(fault: str, tmp_path: Path) -> None:
+    save(tmp_path / "a.nii", volume())
+    patch(tmp_path / "a.nii", 254, b"\0\0")
+    QFORMS[fault](tmp_path / "a.nii")
+    with pytest.raises(ScanError, match="the qform holds NaN, Inf or absurd values"):
+        find_one(tmp_path / "a.nii")
+
+
+def test_an_sform_into_an_atlas_may_scale(tmp_path: Path) -> None:
+    save(tmp_path / "a.nii", volume())
+    patch(tmp_path / "a.nii", 254, struct.pack("<h", 4))
+    patch(tmp_path / "a.nii", 280, struct.pack("<12f", *(AFFINE[:3] * 1.2).ravel()))
+    scan = find_one(tmp_path / "a.nii")
+    assert np.allclose(scan.affine[:3], AFFINE[:3] * 1.2, atol=1e-5)
+    assert "different spaces" in "".join(scan.notes)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    "place", [0, 1, 4, 100, 347, 348, 349, 350, 351, -1, -0.5, 352.5, 543, 2.0**40, np.inf]
+)
+def test_voxels_that_would_start_within_the_header(
+    version: int, order: str, place: float, tmp_path: Path
+) -> None:
+    """nibabel refuses it, ITK takes 348 or the very place: voxels shifted by one or two."""
+    save(tmp_path / "a.nii", volume(), version=version, order=order)
+    if version == 1:
+        patch(tmp_path / "a.nii", 108, struct.pack(f"{order}f", place))
+    elif place == int(place) if np.isfinite(place) else False:
+        patch(tmp_path / "a.nii", 168, struct.pack(f"{order}q", int(place)))
+    else:
+        pytest.skip("NIfTI-2 has whole numbers there")
+    if version == 1 and place == 543:
+        place = 543.5
+        patch(tmp_path / "a.nii", 108, struct.pack(f"{order}f", place))
+    with pytest.raises(ScanError, match=r"the data offset is|cut short|the limit is"):
+        find_one(tmp_path / "a.nii")
+
+
+def with_extensions(
+    path: Path, *sizes: int, room: int | None = None, order: str = "<", version: int = 1
+) -> None:
+    """Put header extensions of these sizes before the voxels, which start after `room` bytes."""
+    save(path, volume(), version=version, order=order)
+    raw, head = path.read_bytes(), 348 if version == 1 else 540
+    texts = b"".join(struct.pack(f"{order}2i", n, 6).ljust(n, b"x") for n in sizes)
+    room = len(texts) if room is None else room
+    path.write_bytes(raw[:head] + b"\1\0\0\0" + texts.ljust(room, b"\0") + raw[head + 4 :])
+    place = (
+        struct.pack(f"{order}f", head + 4 + room)
+        if version == 1
+        else struct.pack(f"{order}q", head + 4 + room)
+    )
+    patch(path, 108 if version == 1 else 168, place)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("sizes", [(32,), (16, 48), (16,) * 40])
+def test_header_extensions(sizes: tuple[int, ...], order: str, version: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.nii"
+    with_extensions(path, *sizes, order=order, version=version)
+    assert np.array_equal(read_scan(find_one(path)), volume())
+    assert np.array_equal(np.asarray(nib.load(path).dataobj), volume())
+    with_extensions(path, *sizes, room=sum(sizes) + 160, order=order, version=version)
+    assert np.array_equal(read_scan(find_one(path)), volume())
+    end = 348 + 4 + sum(sizes) if version == 1 else 540 + 4 + sum(sizes)
+    for place in {end - 1, end - 2, end - 8, end - 16, end - sum(sizes)}:
+        with_extensions(path, *sizes, order=order, version=version)
+        code = struct.pack(f"{order}f" if version == 1 else f"{order}q", place)
+        patch(path, 108 if version == 1 else 168, code)
+        if place == end - 16 and sizes[-1] == 16 and len(sizes) > 1:
+            continue  # a whole extension less: nobody could tell, but for what follows the voxels
+        with pytest.raises(ScanError, match=r"a header extension claims \d+ bytes"):
+            find_one(path)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 15, -16, 2**31 - 16])
+def test_header_extensions_of_no_size(size: int, tmp_path: Path) -> None:
+    with_extensions(tmp_path / "a.nii", 32)
+    patch(tmp_path / "a.nii", 352, struct.pack("<i", size))
+    with pytest.raises(ScanError, match="a header extension claims"):
+        find_one(tmp_path / "a.nii")
+
+
+VANISHING = [(1e-35, 0), (1e-44, 0), (-1e-40, 0), (1e-30, -1024), (1e-14, 1000)]
+
+
+@pytest.mark.parametrize(("slope", "inter"), VANISHING)
+def test_scaling_that_would_lose_the_values(slope: float, inter: float, tmp_path: Path) -> None:
+    save(tmp_path / "a.nii", volume())
+    patch(tmp_path / "a.nii", 112, struct.pack("<2f", slope, inter))
+    with pytest.raises(ScanError, match="rescale the values"):
+        read_scan(find_one(tmp_path / "a.nii"))
+    save(tmp_path / "b.nii", volume(), version=2)
+    patch(tmp_path / "b.nii", 176, struct.pack("<2d", 1e-300, inter))
+    with pytest.raises(ScanError, match="rescale the values"):
+        read_scan(find_one(tmp_path / "b.nii"))
+
+
+def test_a_fine_scaling_keeps_neighbours_apart(tmp_path: Path) -> None:
+    save(tmp_path / "a.nii", volume())
+    patch(tmp_path / "a.nii", 112, struct.pack("<2f", 1e-7, 1000))
+    values = read_scan(find_one(tmp_path / "a.nii"))
+    assert len(np.unique(values)) == len(np.unique(volume()))
+    assert np.allclose(values, nib.load(tmp_path / "a.nii").get_fdata(), rtol=1e-12)
+
+
+def test_values_too_small_for_single_precision(tmp_path: Path) -> None:
+    for kind in ("f4", "f8"):
+        save(tmp_path / "a.nii", (volume("f8") * 1e-40).astype(kind))
+        with pytest.raises(ScanError, match="values of no more than 1e-30"):
+            read_scan(find_one(tmp_path / "a.nii"))
