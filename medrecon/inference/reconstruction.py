@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from medrecon.inference.pipeline import Pipeline
-from medrecon.io import Derivation, Scan, find_one, plan_outputs
+from medrecon.io import Derivation, Scan, find_one, plan_outputs, write_volume
 from medrecon.io.choices import with_hu
 
 

@@ -36,7 +36,7 @@ def scan_at(address: str) -> Scan | None:
     path = Path(match["path"])
     try:
         options = ReadOptions.from_text(unquote(match["options"] or ""))
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         raise ScanError("its options are broken", path=path, remedy="name the scan's path") from None
     return _with_key(find_again(path, options, volume), match["key"], path)
 
