@@ -133,7 +133,7 @@ def atlas(
         raise UsageError("INPUT or OUTPUT is missing", remedy=remedy)
     start = time.perf_counter()
     asked = _Asked(layers, roi, viewer, encoder_weights, device)
-    found = find_asked(source, reading)
+    found = find_asked(session, source, reading)
     say_notes(session, found)
     if compare is not None:
         return _compare_bundles(session, found, output, compare, asked)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Done = TypeVar("Done")
 
 
-def find_asked(source: Path, reading: ManyScans) -> Found:
-    """The scans of a source, read as asked for.
+def find_asked(session: Session, source: Path, reading: ManyScans) -> Found:
+    """The scans of a source, which may be a zip file, read as asked for.
 
     Raises:
         ScanError: nothing can be read, or series lie side by side and one must be chosen.
@@ -27,7 +27,7 @@ def find_asked(source: Path, reading: ManyScans) -> Found:
     from medrecon.io import find_scans
     from medrecon.io.choices import refuse_mixed, with_hu
 
-    found = find_scans(source, **reading.options)
+    found = find_scans(session.folder_of(source), **reading.options)
     if not reading.all_series:
         refuse_mixed(found)
     return replace(found, scans=tuple(with_hu(scan) if reading.hu else scan for scan in found.scans))

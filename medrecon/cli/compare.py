@@ -10,7 +10,7 @@ import typer
 from medrecon.cli.command import verb
 from medrecon.cli.options import OneScan
 from medrecon.cli.scans import orientation, scan_data
-from medrecon.cli.session import Outcome
+from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import table
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 @verb("medrecon compare CT_SERIES/ CT_level3/", "medrecon compare ct.nii.gz ct_level3.nii.gz --hu")
 def compare(
+    session: Session,
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The scan to compare with.")],
     recon: Annotated[Path, typer.Argument(metavar="RECON", help="Its reconstruction.")],
     reading: OneScan,
@@ -33,10 +34,10 @@ def compare(
     from medrecon.io.choices import with_hu
     from medrecon.io.scan import ScanError
 
-    first = find_one(source, **reading.options)
+    first = find_one(session.folder_of(source), **reading.options)
     if reading.hu:
         first = with_hu(first)
-    second = find_one(recon, accept=reading.options["accept"])
+    second = find_one(session.folder_of(recon), accept=reading.options["accept"])
     differences = compare_geometry(first.affine, first.shape, second.affine, second.shape)
     if differences:
         raise ScanError(

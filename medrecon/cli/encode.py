@@ -88,7 +88,7 @@ def encode(
     from medrecon.features import FeatureEncoder
     from medrecon.features.destinations import plan_features, readable
 
-    found = find_asked(source, reading)
+    found = find_asked(session, source, reading)
     targets = plan_features(found.scans, features, overwrite=overwrite)
     encoder = FeatureEncoder.from_bundle(
         bundle, layers, dtype.value, device=device, encoder_weights=encoder_weights, measure=measure

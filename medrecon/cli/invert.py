@@ -165,7 +165,7 @@ def invert(
         tolerance=tolerance,
     )
     began = time.perf_counter()
-    whole = find_one(source, **reading.options)
+    whole = find_one(session.folder_of(source), **reading.options)
     whole = with_hu(whole) if reading.hu else whole
     chosen = range(whole.shape[2]) if slices is None else parse_slices(slices, whole.shape[2])
     scan = take_slices(whole, chosen)

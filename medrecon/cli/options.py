@@ -25,7 +25,8 @@ class OutputFormat(str, Enum):
 Input = Annotated[
     Path,
     typer.Argument(
-        metavar="INPUT", help="A DICOM series or study (folder, searched to the bottom), or one scan file."
+        metavar="INPUT",
+        help="A DICOM series or study (a folder, searched to the bottom, or a zip file), or a scan file.",
     ),
 ]
 Layers = Annotated[

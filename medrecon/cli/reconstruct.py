@@ -83,7 +83,7 @@ def reconstruct(
     """
     from medrecon.inference.pipeline import Pipeline, Record
 
-    found = find_asked(source, reading)
+    found = find_asked(session, source, reading)
     pipeline = Pipeline.from_bundle(
         bundle,
         scans=found.scans,

@@ -10,7 +10,7 @@ import typer
 from medrecon.cli.command import verb
 from medrecon.cli.faults import fault_of
 from medrecon.cli.options import Accept, NiftiForm, Resample, Volume
-from medrecon.cli.session import Outcome
+from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import table
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 @verb("medrecon scans STUDY/", "medrecon scans t1.nii.gz --json", loads=False)
 def scans(
+    session: Session,
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A folder (searched to the bottom) or a file.")
+        Path,
+        typer.Argument(metavar="PATH", help="A folder (searched to the bottom), a zip file or a scan file."),
     ],
     volume: Volume = None,
     resample: Resample = False,
@@ -37,7 +39,11 @@ def scans(
     from medrecon.io import find_scans
 
     found = find_scans(
-        path, volume=volume, resample=resample, accept=tuple(accept or ()), nifti_form=nifti_form
+        session.folder_of(path),
+        volume=volume,
+        resample=resample,
+        accept=tuple(accept or ()),
+        nifti_form=nifti_form,
     )
     rows = [scan_data(scan) for scan in found.scans]
     refused = [fault_of(error).data() for error in found.refused]

@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -48,6 +49,7 @@ class Session:
     verbose: bool = False
     debug: bool = False
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    _until_the_end: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
     def shows_progress(self) -> bool:
@@ -64,6 +66,17 @@ class Session:
         if self.shows_progress:
             self.say(text)
 
+    def folder_of(self, source: Path) -> Path:
+        """The source itself, or for a zip file the folder that it is unpacked to until the verb ends.
+
+        Raises:
+            ScanError: the zip file cannot be trusted or read.
+            OutputError: there is no place to unpack it.
+        """
+        from medrecon.io.files.archive import is_zip, unpacked
+
+        return self._until_the_end.enter_context(unpacked(source)) if is_zip(source) else source
+
     def complain(self, fault: Fault, error: BaseException) -> None:
         """The one line of an error, on stderr, with its traceback if that was asked for."""
         if self.debug:
@@ -78,7 +91,7 @@ class Session:
         """
         code = 0
         try:
-            with self._quietened():
+            with self._quietened(), self._until_the_end:
                 outcome = work()
             self._print(outcome)
             code = outcome.exit_code
