@@ -12,33 +12,9 @@ from medrecon.io.dicom.reading.parsing import NotDicom, read_header
 from medrecon.io.dicom.reading.series import identity
 from medrecon.io.files.walk import walk
 from medrecon.io.scan import LeftOut, ScanError
+from medrecon.io.strays import Broken
 
 VOLUME_NAME = re.compile(r"\.(nii|nii\.gz|hdr|hdr\.gz|nrrd|nhdr|mha|mhd)$")
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A file that cannot be read, and what is known of where it belongs.
-
-    Attributes:
-        error: its refusal.
-        series_uid: of a DICOM file whose header was readable that far, else "".
-        dicom: whether it is DICOM at all.
-    """
-
-    error: ScanError
-    series_uid: str = ""
-    dicom: bool = False
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self.error.path or Path()
-
-    @property
-    def empty(self) -> bool:
-        """Whether it has no byte."""
-        return self.error.message.startswith("is empty")
 
 
 @dataclass
@@ -89,12 +65,16 @@ def _dicom(path: Path, heap: Heap, named: bool) -> None:
         if path.stat().st_size == 0:
             raise ScanError("is empty (0 bytes)", path=path, remedy="fetch the file again")
         header = read_header(path)
-    except NotDicom:
-        reason = _image_of_pair(path) or "no DICOM, NIfTI, NRRD or MHA file"
-        if named:
-            heap.broken.append(Broken(ScanError(reason, path=path, remedy="give a scan")))
+    except NotDicom as error:
+        beside = _image_of_pair(path)
+        reason = "no DICOM, NIfTI, NRRD or MHA file"
+        if beside and not named:
+            heap.left_out.append(LeftOut(path, beside))
         else:
-            heap.left_out.append(LeftOut(path, reason))
+            refusal = ScanError(beside or reason, path=path, remedy="give a scan")
+            heap.broken.append(
+                Broken(refusal, remains=error.remains, zeros=bool(error.remains) and _is_zeros(path))
+            )
         return
     except (ScanError, OSError) as error:
         refusal = error if isinstance(error, ScanError) else unreadable(path, error)
@@ -120,6 +100,11 @@ def unreadable(path: Path, error: OSError) -> ScanError:
     return ScanError(
         f"cannot be opened ({error.strerror})", path=path, remedy="check its rights and the disk"
     )
+
+
+def _is_zeros(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return not any(stream.read(128))
 
 
 def _image_of_pair(path: Path) -> str:

@@ -10,15 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medrecon.io.collect import Broken, Heap, collect, unreadable
+from medrecon.io.collect import collect, unreadable
 from medrecon.io.dicom.reading.copies import drop_copies
 from medrecon.io.dicom.reading.header import Header
 from medrecon.io.dicom.reading.series import describe, identity, series_scan
-from medrecon.io.files.names import scan_words
+from medrecon.io.files.names import hiding, scan_words
 from medrecon.io.itk.volume import text_scan
 from medrecon.io.nifti.volume import nifti_scan
-from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError, checked_names, scan_key
+from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError, checked_names, or_accept, scan_key
+from medrecon.io.strays import Broken, strays
 
+LEFT_OUT = "file(s) left out: "
 OTHER_VOLUME = "slice of another volume of the series"
 Source = str | os.PathLike[str] | Sequence["str | os.PathLike[str]"]
 
@@ -56,18 +58,24 @@ def find_scans(
     options = ReadOptions(resample, nifti_form, replace_nonfinite, max_bytes, checked_names(accept))
     sources = paths_of(source)
     heap = collect(sources)
+    lost = strays(heap.series, heap.broken)
+    named = {s for s in sources if not s.is_dir()}
     scans: list[Scan] = []
     refused: list[ScanError] = []
-    blamed: set[Path] = set()
-    for headers in heap.series.values():
+    told: set[Path] = set()
+    for key, headers in heap.series.items():
         if not _wanted(headers[0], series, volume):
             continue
+        if key in lost.apart and not options.accepts("lost-slices"):
+            continue
+        mine = [item for item in lost.of.get(key, ()) if item.path not in named]
+        mine += [Broken(_apart(path)) for small, (large, path) in lost.apart.items() if large == key]
         try:
             kept, copies = drop_copies(headers)
-            scan = _series(kept, volume, options, heap.broken)
+            scan = _series(kept, volume, options, mine, lost.shared)
         except ScanError as error:
             refused.append(error)
-            blamed |= {b.path for b in heap.broken if b.path == error.path or b.path.name in error.message}
+            told |= {item.path for item in mine}
         else:
             scans.append(scan)
             used = set(scan.files)
@@ -81,13 +89,15 @@ def find_scans(
         else:
             if series is None or series in (scan.key, scan.description):
                 scans.append(scan)
-    named = {s for s in sources if not s.is_dir()}
+    owned = {item.path for items in lost.of.values() for item in items}
     for item in heap.broken:
-        if item.path in named or (
-            item.dicom and item.path not in blamed and not _has_home(item, heap, series)
-        ):
+        if item.path in named:
             refused.append(item.error)
-        elif item.path not in blamed:
+        elif item.path in told:
+            continue
+        elif series is None and item.path not in owned and (item.dicom or item in lost.shared):
+            refused.append(item.error)
+        else:
             heap.left_out.append(LeftOut(item.path, item.error.message))
     return _result(scans, heap.left_out, refused, sources, series)
 
@@ -102,7 +112,7 @@ def find_one(source: Source, *, series: str | None = None, volume: int | None = 
     if len(found.scans) == 1 and not found.refused:
         scan = found.scans[0]
         reasons = Counter(item.reason for item in found.left_out)
-        notes = tuple(f"{count} file(s) left out: {reason}" for reason, count in reasons.items())
+        notes = tuple(f"{count} {LEFT_OUT}{reason}" for reason, count in reasons.items())
         return replace(scan, notes=scan.notes + notes)
     listed = [scan_words(scan) for scan in found.scans]
     listed += [f"refused: {error}" for error in found.refused]
@@ -112,6 +122,11 @@ def find_one(source: Source, *, series: str | None = None, volume: int | None = 
         path=paths_of(source)[0],
         remedy="choose with --series; `medrecon scans` tells which is which",
     )
+
+
+def is_left_out(note: str) -> bool:
+    """Whether a note of `find_one` only counts files that are other things."""
+    return note.partition(" ")[2].startswith(LEFT_OUT)
 
 
 def paths_of(source: Source) -> list[Path]:
@@ -137,37 +152,48 @@ def _wanted(header: Header, series: str | None, volume: int | None) -> bool:
 
 
 def _series(
-    headers: list[Header], volume: int | None, options: ReadOptions, broken: Sequence[Broken]
+    headers: list[Header],
+    volume: int | None,
+    options: ReadOptions,
+    mine: Sequence[Broken],
+    shared: Sequence[Broken],
 ) -> Scan:
-    """The scan of a series; broken files beside it are named where they may be its missing slices."""
-    uid, folders = headers[0].text("SeriesInstanceUID"), {h.path.parent for h in headers}
-    mine = [b for b in broken if (b.series_uid == uid if b.series_uid else b.path.parent in folders)]
+    """The scan of a series; files that may be slices of it and cannot be read are named.
+
+    Args:
+        headers: of its slices.
+        volume: as in `find_scans`.
+        options: what the user allows.
+        mine: broken files that belong to it.
+        shared: broken files beside it that may belong to it or to another series.
+    """
+    names = ", ".join(f"{item.path.name} {item.why}" for item in mine[:3])
     try:
         scan = series_scan(headers, volume, options)
     except ScanError as error:
-        names = ", ".join(f"{b.path.name} {b.error.message}" for b in mine[:3])
         if not names or (error.path is not None and error.path.is_file()):
             raise
         raise ScanError(f"{error.message} ({names})", path=error.path, remedy=error.remedy) from None
-    patterns = {_pattern(h.path) for h in headers}
-    for item in mine:
-        # an empty file beside a series without a gap is listed as left out; anything else may be a lost slice
-        if not item.empty and (item.dicom or _pattern(item.path) in patterns):
-            raise ScanError(
-                f"a slice may be lost: {item.error.message}", path=item.path, remedy=item.error.remedy
-            )
-    return scan
+    lost = next((item for item in mine if not item.empty), None)
+    if lost is not None and not options.accepts("lost-slices"):
+        raise ScanError(
+            f"a slice may be lost: {lost.why}",
+            path=lost.path,
+            remedy=lost.error.remedy + or_accept("lost-slices"),
+        )
+    folders = {h.path.parent for h in headers}
+    beside = [*mine, *(item for item in shared if item.path.parent in folders)]
+    if not beside:
+        return scan
+    hide = hiding(item.path for item in beside)
+    note = hide(f"a slice may be lost: {beside[0].path.name} {beside[0].why}")
+    return replace(scan, notes=(*scan.notes, note))
 
 
-def _has_home(item: Broken, heap: Heap, series: str | None) -> bool:
-    """Whether a broken DICOM file was judged with a series; one of another series is not asked for."""
-    return series is not None or any(
-        h.path.parent == item.path.parent for hs in heap.series.values() for h in hs
+def _apart(path: Path) -> ScanError:
+    return ScanError(
+        "fits into a series beside it but for its Series Instance UID", path=path, remedy="restore the file"
     )
-
-
-def _pattern(path: Path) -> str:
-    return re.sub(r"\d+", "#", path.name)
 
 
 def _volume_file(path: Path, volume: int | None, options: ReadOptions) -> Scan:

@@ -91,7 +91,8 @@ def scan_of(meta: Mapping[str, Any]) -> Scan:
         scan = _with_key(find_again(path, options, volume), str(meta["scan_key"]), path)
     else:
         # slices that are files of their own: those of one volume hold no other
-        found = find_again(files, options, None if len(files) == shape[2] else volume)
+        alone = len(files) == shape[2] or (options.resample and len(files) > 1)
+        found = find_again(files, options, None if alone else volume)
         scan = found.scans[0]
         if len(found.scans) > 1 or scan.series_uid != meta["series_uid"]:
             raise ScanError("holds another series now", path=path, remedy="the source was moved or changed")

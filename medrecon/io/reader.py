@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from monai.data import ImageReader
 
-from medrecon.io.find import find_one
+from medrecon.io.find import find_one, is_left_out
 from medrecon.io.meta import scan_at, scan_meta, scan_of
 from medrecon.io.notices import notice
 from medrecon.io.read import ScanWarning, load
@@ -55,7 +55,11 @@ class ScanReader(ImageReader):
             scan = scan_at(os.fspath(data))
             if scan is not None:
                 return scan
-        return find_one(data, series=self.series, volume=self.volume, **self.options)
+        scan = find_one(data, series=self.series, volume=self.volume, **self.options)
+        for note in scan.notes:
+            if not is_left_out(note):
+                notice(f"{scan.path}: {note}", ScanWarning)
+        return scan
 
     def get_data(self, img: Any) -> tuple[np.ndarray, dict[str, Any]]:
         """The voxels (X, Y, Z) in C order, and meta.

@@ -29,7 +29,7 @@ ACCEPTABLE = {
     "mixed": "read slices that differ in echo, kernel, contrast or the like as one volume",
     "same-position": "read the first of several slices at one position",
     "frames": "read slices with several frames of reference as one volume",
-    "lost-slices": "read a series beside which lie files that may be slices of it and cannot be read",
+    "lost-slices": "read the series without such files",
     "no-rescale": "read a CT without rescale as it is stored",
     "no-thickness": "read a single slice without a thickness as 1 mm thick",
 }

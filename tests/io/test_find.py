@@ -26,10 +26,6 @@ def add_text(folder: Path) -> None:
     (folder / "notes.txt").write_text("a note")
 
 
-def add_empty(folder: Path) -> None:
-    (folder / "999.dcm").write_bytes(b"")
-
-
 def add_report(folder: Path) -> None:
     ds = pydicom.dcmread(file(folder, 0))
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
@@ -75,7 +71,6 @@ def long_pixels(folder: Path) -> None:
 
 SAID = {
     "other files": (add_text, r"2 file\(s\) left out: no DICOM"),
-    "empty file": (add_empty, r"1 file\(s\) left out: is empty"),
     "report": (add_report, r"left out: not a CT, MR or PET image: Basic Text SR"),
     "localizer": (add_localizer, r"left out: localizer"),
     "copy": (add_copy, r"1 file\(s\) left out: a copy of a slice"),

@@ -193,7 +193,9 @@ def _put(found: dict[str, Any], mark: Mark, value: Any) -> None:
     if value is None or value == "":
         return
     parts = _values(value)
-    found[mark.name] = tuple(map(float, parts)) if mark.form != "text" else "\\".join(map(str, parts))
+    found[mark.name] = (
+        "\\".join(map(str, parts)) if mark.form in ("text", "code") else tuple(map(float, parts))
+    )
 
 
 def _values(value: Any) -> list[Any]:
