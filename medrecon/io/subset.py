@@ -67,7 +67,7 @@ def take_slices(scan: Scan, chosen: range) -> Scan:
     part = find_one(
         scan.files[chosen.start : chosen.stop],
         max_bytes=scan.options.max_bytes,
-        accept=scan.options.accept,
+        accept=(*scan.options.accept, *(["frames"] if scan.recipe.frame_of_reference else [])),
     )
     # One slice alone does not tell the way to the next.
     seen = slice(None) if len(chosen) > 1 else [0, 1, 3]

@@ -50,7 +50,7 @@ PARTLY = {
     "08_big_endian": (1, r"10 frames\) without functional groups"),
     "39_decimal_rescale_empty_thickness": (
         1,
-        r"Siemens mosaic.*|single slice without a valid Slice Thickness",
+        r"Siemens mosaic.*|single slice without a valid Slice Thickness|ends without pixel data",
     ),
     "46_malformed_and_truncated": (None, r"cut short: 8130 bytes"),
     "49_dicomdir_tree": (4, r"161 slice\(s\) missing after slice 1 of 4.*202\.500 mm|differ in orientation"),
@@ -82,7 +82,7 @@ REFUSED = {
     "43_missing_rescale_ct_secondary_capture": r"Secondary Capture",
     "44_nonimage_rt_sr_waveform": r"6 file\(s\) left out",
     "45_rtdose_32bit_multiframe": r"RT Dose Storage",
-    "48_character_sets": r"file\(s\) left out",
+    "48_character_sets": r"ends without pixel data",
 }
 REAL = {
     "ct_abdomen_ge_revolution_512x512x35_dicom",
