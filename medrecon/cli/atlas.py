@@ -16,7 +16,7 @@ from medrecon.cli.faults import Fault
 from medrecon.cli.options import Bundle, Device, EncoderWeights, ManyScans
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
-from medrecon.cli.tables import table
+from medrecon.cli.tables import print_table
 from medrecon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -259,15 +259,15 @@ def _show_run(console: Console, data: Mapping[str, Any], scans: Sequence[ScanSco
         for number, layer in enumerate(scores.layers)
     ]
     if rows:
-        console.print(table(columns, rows, right=columns[2:]))
+        print_table(console, columns, rows, right=columns[2:], spare=("90 % held", "as JPEG 2000"))
         console.print(f"controls, regions, spectrum and maps: {data['output']} ({METRICS}, {PAGE}, {SCENE})")
     if data["summary"]:
         console.print(f"all scans: {data['output']}/summary/{INDEX}")
     for item in (data["summary"] or {}).get("outliers", []):
         console.print(f"stands out: {item['scan']} {item['layer']}: {item['measures']}")
     if data["failed"]:
-        console.print(
-            table(("failed", "why"), [(fault["path"], fault["message"]) for fault in data["failed"]])
+        print_table(
+            console, ("failed", "why"), [(fault["path"], fault["message"]) for fault in data["failed"]]
         )
 
 
@@ -285,7 +285,7 @@ def _show_pair(console: Console, content: Mapping[str, Any]) -> None:
         for row in content["results"]
     ]
     console.print(f"first: {content['first']}; second: {content['second']}")
-    console.print(table(columns, rows, right=columns[2:]))
+    print_table(console, columns, rows, right=columns[2:])
     for note in content["notes"]:
         console.print(note)
 

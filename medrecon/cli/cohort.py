@@ -22,7 +22,7 @@ from medrecon.cli.options import (
 )
 from medrecon.cli.progress import long_work
 from medrecon.cli.session import Outcome, Session
-from medrecon.cli.tables import table
+from medrecon.cli.tables import print_table
 from medrecon.errors import MedreconError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _planned(plan: Plan, settings: Settings, ledger: Ledger) -> Outcome:
 
     def show(console: Console) -> None:
         rows = [(study.path, ledger.output / study.id) for study in plan.studies[:_SHOWN]]
-        console.print(table(("study", "would be written to"), rows))
+        print_table(console, ("study", "would be written to"), rows)
         if len(plan.studies) > _SHOWN:
             console.print(f"and {len(plan.studies) - _SHOWN} more")
         if begun:
@@ -183,7 +183,7 @@ def _outcome(session: Session, summary: Summary) -> Outcome:
     def show(console: Console) -> None:
         if failures:
             rows = [(row["study"], row["status"], row.get("reason")) for row in failures[:_SHOWN]]
-            console.print(table(("study", "", "why"), rows))
+            print_table(console, ("study", "", "why"), rows)
             if len(failures) > _SHOWN:
                 console.print(f"and {len(failures) - _SHOWN} more")
         by_before = f" ({tally.kept} of them by an earlier run)" if tally.kept else ""

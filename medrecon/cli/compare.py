@@ -11,7 +11,7 @@ from medrecon.cli.command import verb
 from medrecon.cli.options import OneScan
 from medrecon.cli.scans import orientation, scan_data
 from medrecon.cli.session import Outcome, Session
-from medrecon.cli.tables import table
+from medrecon.cli.tables import print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,6 +67,6 @@ def compare(
             (f"PSNR (dB, over {low:g} to {high:g} {units})", f"{measured.psnr:.2f}"),
             ("SSIM", f"{measured.ssim:.4f}"),
         ]
-        console.print(table(("measure", "value"), rows, right=("value",)))
+        print_table(console, ("measure", "value"), rows, right=("value",))
 
     return Outcome(data, show)

@@ -11,7 +11,7 @@ from medrecon.cli.command import verb
 from medrecon.cli.options import Device, OutputFormat, Overwrite
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
-from medrecon.cli.tables import table
+from medrecon.cli.tables import print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,6 +102,6 @@ def decode(
 
     def show(console: Console) -> None:
         rows = [(result, path) for result, path in done.outputs.items()]
-        console.print(table(("result", "written to"), rows))
+        print_table(console, ("result", "written to"), rows)
 
     return Outcome(data, show)

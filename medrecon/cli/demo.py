@@ -13,7 +13,7 @@ from medrecon.cli.command import verb
 from medrecon.cli.options import Bundle, Device
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
-from medrecon.cli.tables import table
+from medrecon.cli.tables import print_table
 from medrecon.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _show(console: Console, data: dict[str, Any], output: Path) -> None:
         )
         for row in data["results"]
     ]
-    console.print(table(columns, rows, right=columns[2:]))
+    print_table(console, columns, rows, right=columns[2:], spare=("seconds",))
     console.print("input: no network, the control of everything else. linear DCT: the lowest frequencies of")
     console.print("16x16x16 blocks, as many values as the deepest layer keeps, no training.")
     console.print(f"\n{data['seconds']:.0f} s in all. Look at:")

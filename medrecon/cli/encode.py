@@ -13,7 +13,7 @@ from medrecon.cli.command import verb
 from medrecon.cli.options import Bundle, Device, EncoderWeights, Input, ManyScans, Overwrite
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
-from medrecon.cli.tables import table
+from medrecon.cli.tables import print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -121,11 +121,11 @@ def encode(
         rows = [_row(record, layer) for record in records for layer in record.facts.layers]
         if rows:
             head = ("scan", "layer", "values per voxel", "relative error", "costs dB")
-            console.print(table(head, rows, right=head[2:]))
+            print_table(console, head, rows, right=head[2:])
             files = [(r.path, readable(r.size), f"{r.seconds:.1f}") for r in records]
-            console.print(table(("written to", "size", "seconds"), files, right=("size", "seconds")))
+            print_table(console, ("written to", "size", "seconds"), files, right=("size", "seconds"))
         if failures:
-            console.print(table(("failed", "why"), [(fault.path, fault.message) for fault in failures]))
+            print_table(console, ("failed", "why"), [(fault.path, fault.message) for fault in failures])
 
     return Outcome(data, show, exit_code(bool(records), failures))
 

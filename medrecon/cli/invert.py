@@ -23,7 +23,7 @@ from medrecon.cli.options import (
 )
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
-from medrecon.cli.tables import table
+from medrecon.cli.tables import print_table
 from medrecon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def invert(
             for r in done
         ]
         head = ("result", "written to", "steps", "feature distance", "seconds")
-        console.print(table(head, cells, right=head[2:]))
+        print_table(console, head, cells, right=head[2:])
         if not session.quiet:
             console.print(f"manifest: {one_line(str(record))}")
 

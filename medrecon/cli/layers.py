@@ -11,7 +11,7 @@ import typer
 from medrecon.cli.command import verb
 from medrecon.cli.options import Bundle, Encoder, EncoderArguments, EncoderWeights
 from medrecon.cli.session import Outcome
-from medrecon.cli.tables import table
+from medrecon.cli.tables import print_table
 from medrecon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _of_bundle(bundle: str) -> Outcome:
 
     def show(console: Console) -> None:
         numbers = ("channels", "stride", "values per voxel", "receptive field")
-        console.print(table(("layer", *numbers), [_cells(row) for row in rows], right=numbers))
+        print_table(console, ("layer", *numbers), [_cells(row) for row in rows], right=numbers)
         console.print("A result may join layers (level2+level4); 'input' uses none.")
 
     return Outcome({"bundle": opened.name, "version": opened.version, "layers": rows}, show)
@@ -121,14 +121,14 @@ def _of_encoder(
     def show(console: Console) -> None:
         numbers = ("channels", "stride", "values per voxel", "receptive field", "shape", "bytes")
         cells = [(*_cells(row, fields), _times(row["shape"]), f"{row['bytes']:,}") for row in rows]
-        console.print(table(("layer", *numbers), cells, right=numbers))
+        print_table(console, ("layer", *numbers), cells, right=numbers)
         console.print(
             f"{len(rows)} layers of {encoder} for an image of {_times(shape)}"
             + ("" if window is None else f"; it is given windows of {_times(window)}")
         )
         if refused:
             listed = [(row["name"], row["reason"]) for row in refused]
-            console.print(table(("not tappable", "why"), listed))
+            print_table(console, ("not tappable", "why"), listed)
         for note in notes:
             console.print(f"note: {note}")
 

@@ -26,7 +26,7 @@ from medrecon.cli.options import (
 )
 from medrecon.cli.progress import Tick, phase_bar
 from medrecon.cli.session import Outcome, Session
-from medrecon.cli.tables import table
+from medrecon.cli.tables import print_table
 from medrecon.errors import ModelError
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def reconstruct(
             for number, (result, path) in enumerate(record.outputs.items())
         ]
         if rows:
-            console.print(table(("scan", "result", "written to", "seconds"), rows, right=("seconds",)))
+            print_table(console, ("scan", "result", "written to", "seconds"), rows, right=("seconds",))
         if failures:
-            console.print(table(("failed", "why"), [(fault.path, fault.message) for fault in failures]))
+            print_table(console, ("failed", "why"), [(fault.path, fault.message) for fault in failures])
         for record in records:
             if record.scan.key in checks:
                 console.print(f"tiling: {one_line(str(record.scan.path))}: {checks[record.scan.key].words()}")
@@ -184,10 +184,10 @@ def _planned(pipeline: Pipeline, found: Found) -> Outcome:
             for scan in found.scans
             for result in pipeline.results
         ]
-        console.print(table(("scan", "shape", "result", "would be written to"), rows))
+        print_table(console, ("scan", "shape", "result", "would be written to"), rows)
         if found.refused:
             refused = [(error.path, error.message) for error in found.refused]
-            console.print(table(("refused", "why"), refused))
+            print_table(console, ("refused", "why"), refused)
         console.print(f"{pipeline.bundle.name} on {pipeline.device}; nothing was written")
 
     return Outcome(data, show)

@@ -11,7 +11,7 @@ from medrecon.cli.command import verb
 from medrecon.cli.faults import fault_of
 from medrecon.cli.options import Accept, NiftiForm, Resample, Volume
 from medrecon.cli.session import Outcome, Session
-from medrecon.cli.tables import table
+from medrecon.cli.tables import print_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,14 +51,20 @@ def scans(
 
     def show(console: Console) -> None:
         columns = ("key", "modality", "shape", "spacing (mm)", "orientation", "units", "description", "path")
-        console.print(table(columns, [_scan_cells(row) for row in rows]))
+        print_table(
+            console,
+            columns,
+            [_scan_cells(row) for row in rows],
+            whole=columns[:4],
+            spare=("description", "orientation", "units"),
+        )
         notes = [(row["key"], note) for row in rows for note in row["notes"]]
         if notes:
-            console.print(table(("scan", "note"), notes))
+            print_table(console, ("scan", "note"), notes)
         if refused:
-            console.print(table(("refused", "why", "what to do"), [_fault_cells(row) for row in refused]))
+            print_table(console, ("refused", "why", "what to do"), [_fault_cells(row) for row in refused])
         if left_out:
-            console.print(table(("left out", "why"), [(row["path"], row["reason"]) for row in left_out]))
+            print_table(console, ("left out", "why"), [(row["path"], row["reason"]) for row in left_out])
 
     return Outcome({"scans": rows, "refused": refused, "left_out": left_out}, show)
 

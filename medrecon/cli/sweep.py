@@ -13,7 +13,7 @@ from medrecon.cli.faults import PARTIAL, Fault, fault_of
 from medrecon.cli.options import Bundle, Device, EncoderWeights, HeldOut, Set
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
-from medrecon.cli.tables import table
+from medrecon.cli.tables import print_table
 from medrecon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -222,7 +222,13 @@ def _show(console: Console, rows: Sequence[Mapping[str, Any]], budget: Budget, f
         )
         for row in rows
     ]
-    console.print(table(columns, lines, right=columns[1:11]))
+    print_table(
+        console,
+        columns,
+        lines,
+        right=columns[1:11],
+        spare=("MS-SSIM", "steps", "trained on", "ms/image", "parameters", "train (s)", "perceptual"),
+    )
     console.print(f"Equal for all: {budget.words()}. SSIM, MS-SSIM and perceptual distance: held out.")
     console.print("Gap: trained on - held out (dB); other scans are a part of it, so look at how it grows.")
     for file in files:
