@@ -11,24 +11,14 @@ from typing import Any
 from medrecon.atlas.output import finite, read_scores, rows_of, write_csv, write_json
 from medrecon.atlas.summary import SUMMARY
 from medrecon.errors import UsageError
+from medrecon.evaluation.measures import MEASURES, SOURCE
 from medrecon.evaluation.scores import ScanScores
 from medrecon.evaluation.statistics import CONFIDENCE, RESAMPLES, summarise
 from medrecon.io.files.publish import publish
 
-COMPARED = (
-    "psnr",
-    "ssim",
-    "ms_ssim",
-    "normalised_error",
-    "mae",
-    "rmse",
-    "bits_per_voxel",
-    "consistency",
-    "limit_lp_per_mm",
-)
 COMPARISON = "comparison"
 
-_IN_UNITS = ("mae", "rmse")
+_COMPARED = tuple(measure for measure in MEASURES if measure.compared)
 
 
 def compare_atlases(
@@ -144,7 +134,7 @@ def _pair(a: Mapping[str, Any], b: Mapping[str, Any], key: str, patient: Any) ->
         "layer": a["layer"] if same else f"{a['layer']} / {b['layer']}",
         "units": a["units"],
     }
-    for measure in COMPARED:
+    for measure in (each.key for each in _COMPARED):
         first, second = a[measure], b[measure]
         known = all(v is not None and math.isfinite(v) for v in (first, second))
         row |= {f"{measure} first": first, f"{measure} second": second}
@@ -155,14 +145,14 @@ def _pair(a: Mapping[str, Any], b: Mapping[str, Any], key: str, patient: Any) ->
 def _results(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     results = []
     for layer in dict.fromkeys(pair["layer"] for pair in pairs):
-        for measure in COMPARED:
+        for measure in _COMPARED:
             ours = [pair for pair in pairs if pair["layer"] == layer]
-            kinds = sorted({pair["units"] for pair in ours}) if measure in _IN_UNITS else [None]
+            kinds = sorted({pair["units"] for pair in ours}) if measure.unit == SOURCE else [None]
             for units in kinds:
                 some = [pair for pair in ours if units is None or pair["units"] == units]
-                some = [pair for pair in some if pair[f"{measure} difference"] is not None]
+                some = [pair for pair in some if pair[f"{measure.key} difference"] is not None]
                 if some:
-                    results.append(_result(layer, measure, units, some))
+                    results.append(_result(layer, measure.key, units, some))
     return results
 
 

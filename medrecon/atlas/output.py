@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.errors import UsageError
+from medrecon.evaluation.measures import MEASURES
 from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores, from_json, to_json
 from medrecon.io.files.publish import check_free, publish
 from medrecon.io.files.table import csv_text, finite
@@ -59,14 +60,16 @@ def rows_of(scores: ScanScores) -> list[dict[str, Any]]:
             "key": scores.key,
             "modality": scores.modality,
             "units": scores.units,
-            **{name: getattr(layer, name) for name in _PLAIN},
+            **{name: vars(layer)[name] for name in _PLAIN},
             "stride": "" if layer.stride is None else "x".join(str(n) for n in layer.stride),
-            "limit_lp_per_mm": layer.spectrum.limit,
+            **{measure.key: measure.of(layer) for measure in MEASURES if measure.path},
         }
         for name, region in layer.regions.items():
-            row |= {f"{name} {part}": getattr(region, part) for part in ("voxels", "mae", "rmse", "bias")}
+            row |= {f"{name} {part}": value for part, value in vars(region).items()}
         for control in layer.controls:
-            row |= {f"{control.name} {part}": getattr(control, part) for part in ("psnr", "ssim", "mae")}
+            row |= {
+                f"{control.name} {part}": value for part, value in vars(control).items() if part != "name"
+            }
         row |= {f"{name} bits per voxel": rate for name, rate in layer.codecs.items()}
         rows.append(row)
     return rows

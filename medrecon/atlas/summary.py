@@ -12,28 +12,12 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from medrecon.atlas.output import can_write_parquet, finite, rows_of, write_csv, write_json, write_parquet
+from medrecon.evaluation.measures import MEASURES, SOURCE
 from medrecon.evaluation.scores import ScanScores
 from medrecon.evaluation.statistics import CONFIDENCE, RESAMPLES, outliers, summarise
 from medrecon.io.scan import Scan
 
-MEASURES = (
-    "psnr",
-    "ssim",
-    "ms_ssim",
-    "mae",
-    "rmse",
-    "bias",
-    "normalised_error",
-    "bits_per_voxel",
-    "consistency",
-    "coverage",
-    "interval",
-    "limit_lp_per_mm",
-)
-"""Figures that are summarised. Errors in source units only mean something together within one unit."""
-
 SUMMARY, SUMMARY_TABLE, ALL_ROWS, PARQUET = "summary.json", "summary.csv", "metrics.csv", "metrics.parquet"
-_IN_UNITS = ("mae", "rmse", "bias", "interval")
 
 
 def patient_numbers(scans: Sequence[Scan]) -> dict[str, int]:
@@ -114,14 +98,14 @@ def summary_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     table = []
     for layer in dict.fromkeys(row["layer"] for row in rows):
         ours = [row for row in rows if row["layer"] == layer]
-        for measure in MEASURES:
-            kinds = sorted({row["units"] for row in ours}) if measure in _IN_UNITS else [None]
+        for measure in (measure for measure in MEASURES if measure.summarised):
+            kinds = sorted({row["units"] for row in ours}) if measure.unit == SOURCE else [None]
             for units in kinds:
                 some = [row for row in ours if units is None or row["units"] == units]
-                found = summarise([row[measure] for row in some], [row["patient"] for row in some])
+                found = summarise([row[measure.key] for row in some], [row["patient"] for row in some])
                 if found.scans:
                     named = "" if units is None else units or "source units"
-                    table.append({"layer": layer, "measure": measure, "units": named, **vars(found)})
+                    table.append({"layer": layer, "measure": measure.key, "units": named, **vars(found)})
     return table
 
 
@@ -131,6 +115,6 @@ def _flag(rows: Sequence[dict[str, Any]]) -> None:
         row["outlier"] = ""
     for kind in {(row["layer"], row["modality"]) for row in rows}:
         ours = [row for row in rows if (row["layer"], row["modality"]) == kind]
-        for measure in ("psnr", "ssim", "normalised_error", "coverage"):
-            for place in outliers([row[measure] for row in ours]):
-                ours[place]["outlier"] = f"{ours[place]['outlier']} {measure}".strip()
+        for measure in (measure for measure in MEASURES if measure.flagged):
+            for place in outliers([row[measure.key] for row in ours]):
+                ours[place]["outlier"] = f"{ours[place]['outlier']} {measure.key}".strip()

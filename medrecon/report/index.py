@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from medrecon import __version__
+from medrecon.evaluation.measures import BY_KEY
 from medrecon.evaluation.scores import LayerScore, ScanScores
 from medrecon.io.files.atomic import write_whole
 from medrecon.report import charts
@@ -19,20 +20,6 @@ from medrecon.report.style import make_folder, save
 from medrecon.report.svg import inline_svg
 from medrecon.report.words import clean, control, decimals, number, shown, times
 
-_NAMES = {
-    "psnr": ("PSNR (dB)", 1),
-    "ssim": ("SSIM", 3),
-    "ms_ssim": ("MS-SSIM", 3),
-    "mae": ("MAE", 1),
-    "rmse": ("RMSE", 1),
-    "bias": ("bias", 1),
-    "normalised_error": ("normalised error", 3),
-    "bits_per_voxel": ("bits per voxel", 3),
-    "consistency": ("re-encoded distance", 3),
-    "coverage": ("inside the 90 % interval", 3),
-    "interval": ("half width of the interval", 1),
-    "limit_lp_per_mm": ("detail gone beyond (lp/mm)", 2),
-}
 _BESIDE = ("linear code", "random weights", "shuffled features", "mean image")
 
 
@@ -96,24 +83,24 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     for layer in dict.fromkeys(row["layer"] for row in rows):
         group: Group = [("head", str(layer), [])]
         for row in (r for r in rows if r["layer"] == layer):
-            name = _NAMES.get(row["measure"], (str(row["measure"]), 3))[0]
-            unit = f" ({row['units']})" if row.get("units") else ""
+            name = BY_KEY[row["measure"]].title(row.get("units") or "")
             interval = "–"
             if row.get("low") is not None and math.isfinite(row["low"]):
                 interval = f"{_cell(row, 'low')} to {_cell(row, 'high')}"
             cells = [str(row.get("scans", "–")), _cell(row, "mean"), interval]
             cells += [_cell(row, "median"), f"{_cell(row, 'smallest')} to {_cell(row, 'largest')}"]
-            group.append(("under", f"{name}{unit}", cells))
+            group.append(("under", name, cells))
         groups.append(group)
     columns = ["Layer and measure", "Scans", "Mean", "95 % interval", "Median", "Range"]
     return {"columns": columns, "groups": groups} if groups else None
 
 
 def _cell(row: Mapping[str, Any], part: str) -> str:
-    digits = _NAMES.get(row["measure"], ("", 3))[1]
-    if row.get("units"):
+    measure = BY_KEY[row["measure"]]
+    digits = measure.digits
+    if digits is None:
         digits = min(4, decimals([v for k in ("mean", "median") if (v := row.get(k)) is not None]))
-    return number(row.get(part), digits, signed=row["measure"] == "bias")
+    return number(row.get(part), digits, signed=measure.signed)
 
 
 def _scans(scans: Sequence[tuple[ScanScores, str]]) -> list[dict[str, Any]]:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from medrecon.errors import UsageError
+from medrecon.evaluation.measures import MEASURES
 from medrecon.report.palette import LIGHT
 from medrecon.report.style import new_figure, save
 
-PANELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "normalised_error": "normalised error"}
+_PANELS = {measure.key: measure.title() for measure in MEASURES if measure.charted}
 
 
 def paired_figure(content: Mapping[str, Any], path: str | Path) -> list[Path]:
@@ -33,7 +34,7 @@ def paired_figure(content: Mapping[str, Any], path: str | Path) -> list[Path]:
         OutputError: the file cannot be written.
     """
     layers = list(dict.fromkeys(row["layer"] for row in content["results"]))
-    panels = [m for m in PANELS if any(row["measure"] == m for row in content["results"])]
+    panels = [m for m in _PANELS if any(row["measure"] == m for row in content["results"])]
     if not panels:
         raise UsageError("no difference to draw", path=path, remedy="compare layers that lose something")
     width, height = 3.1 * len(panels) + 1.2, 0.42 * len(layers) + 1.35
@@ -61,7 +62,7 @@ def paired_figure(content: Mapping[str, Any], path: str | Path) -> list[Path]:
         axes.set_yticks(range(len(layers)), layers if place == 0 else [""] * len(layers))
         axes.tick_params(colors=LIGHT["ink"], labelsize=8, length=0)
         axes.grid(axis="x", color=LIGHT["line"], lw=0.7)
-        axes.set_xlabel(f"difference in {PANELS[measure]}", color=LIGHT["faint"], fontsize=8.5)
+        axes.set_xlabel(f"difference in {_PANELS[measure]}", color=LIGHT["faint"], fontsize=8.5)
         for spine in axes.spines.values():
             spine.set_visible(False)
     title = f"{content['second']} minus {content['first']}, {content['scans']} scans"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from medrecon.evaluation.measures import MEASURES, Measure
 from medrecon.evaluation.scores import LayerScore, RegionError, ScanScores
 from medrecon.report.layers import rate_words
 from medrecon.report.words import decimals, number, shown, significant, times
@@ -17,27 +18,21 @@ def score_table(scores: ScanScores) -> dict[str, Any] | None:
     layers = shown(scores)
     if not layers:
         return None
-    digits = _digits([v for layer in layers for v in (layer.mae, layer.rmse)])
-    far = any(layer.consistency is not None for layer in layers)
+    needed = _digits([v for layer in layers for v in (layer.mae, layer.rmse)])
+    scored = [m for m in MEASURES if m.scored and any(m.of(layer) is not None for layer in layers)]
+
+    def cell(measure: Measure, value: float | None) -> str:
+        return number(value, needed if measure.digits is None else measure.digits, signed=measure.signed)
+
     groups: list[Group] = []
     for layer in layers:
-        head = [
-            number(layer.mae, digits),
-            number(layer.rmse, digits),
-            number(layer.bias, digits, signed=True),
-            number(layer.psnr),
-            number(layer.ssim, 3),
-            number(layer.ms_ssim, 3),
-            number(layer.normalised_error, 3),
-            *([number(layer.consistency, 3)] if far else []),
-        ]
-        group: Group = [("head", layer.layer, head)]
+        group: Group = [("head", layer.layer, [cell(m, m.of(layer)) for m in scored])]
         for each in layer.controls:
-            cells = [number(each.mae, digits), "", "", number(each.psnr), number(each.ssim, 3), "", ""]
-            group.append(("under", each.name, cells + [""] * far))
+            values = [(measure, measure.of(each)) for measure in scored]
+            group.append(("under", each.name, ["" if v is None else cell(m, v) for m, v in values]))
         groups.append(group)
-    columns = ["Layer", "MAE", "RMSE", "Bias", "PSNR (dB)", "SSIM", "MS-SSIM", "Normalised error"]
-    return {"columns": columns + ["Re-encoded distance"] * far, "groups": groups}
+    titles = [measure.title() for measure in scored]
+    return {"columns": ["Layer", *(title[0].upper() + title[1:] for title in titles)], "groups": groups}
 
 
 def layer_table(scores: ScanScores) -> dict[str, Any]:

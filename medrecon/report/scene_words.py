@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from medrecon.evaluation.measures import MEASURES
 from medrecon.evaluation.scores import LayerScore, ScanScores
 
 MEANING = {
@@ -40,37 +41,22 @@ def describe(score: LayerScore, units: str) -> str:
 
 def attributes(score: LayerScore) -> dict[str, str]:
     """A layer's figures for programs: keys without blanks."""
-    figures = {
-        "layer": score.layer,
-        "mae": number(score.mae),
-        "rmse": number(score.rmse),
-        "bias": number(score.bias),
-        "psnr": number(score.psnr),
-        "ssim": number(score.ssim),
-        "ms_ssim": number(score.ms_ssim),
-        "normalised_error": number(score.normalised_error),
-        "values_per_voxel": number(score.values_per_voxel),
-        "bits_per_voxel": number(score.bits_per_voxel),
-        "consistency": number(score.consistency),
-        "coverage": number(score.coverage),
-    }
-    return {key: value for key, value in figures.items() if value}
+    figures = {measure.key: number(measure.of(score)) for measure in MEASURES}
+    return {"layer": score.layer, **{key: value for key, value in figures.items() if value}}
 
 
 def metrics(scores: ScanScores) -> list[list[str]]:
     """The table: a row for each layer, followed by its controls."""
     codecs = list(dict.fromkeys(name for layer in scores.layers for name in layer.codecs))
-    unit = f" ({scores.units})" if scores.units else ""
-    head = ["layer", "what", f"MAE{unit}", f"RMSE{unit}", f"bias{unit}", "PSNR (dB)", "SSIM", "MS-SSIM"]
-    head += ["values per voxel", "bits per voxel", *(f"{name} (bits per voxel)" for name in codecs)]
-    rows = [head]
+    titles = [measure.title(scores.units) for measure in MEASURES]
+    rows = [["layer", "what", *titles, *(f"{name} (bits per voxel)" for name in codecs)]]
+
     for layer in scores.layers:
-        figures = [layer.mae, layer.rmse, layer.bias, layer.psnr, layer.ssim, layer.ms_ssim]
-        rates = [layer.values_per_voxel, layer.bits_per_voxel, *(layer.codecs.get(name) for name in codecs)]
-        rows.append([layer.layer, "reconstruction", *map(number, [*figures, *rates])])
+        figures = [*(measure.of(layer) for measure in MEASURES), *(layer.codecs.get(name) for name in codecs)]
+        rows.append([layer.layer, "reconstruction", *map(number, figures)])
         for control in layer.controls:
-            values = [control.mae, None, None, control.psnr, control.ssim, None]
-            rows.append([layer.layer, control.name, *map(number, [*values, *[None] * len(rates)])])
+            figures = [*(measure.of(control) for measure in MEASURES), *[None] * len(codecs)]
+            rows.append([layer.layer, control.name, *map(number, figures)])
     return rows
 
 
