@@ -20,6 +20,8 @@ class OutputFormat(str, Enum):
     same = "same"
     dicom = "dicom"
     nifti = "nifti"
+    nrrd = "nrrd"
+    mha = "mha"
 
 
 Input = Annotated[

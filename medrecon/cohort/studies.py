@@ -11,6 +11,7 @@ from pathlib import Path
 
 from medrecon.errors import OutputError, UsageError
 from medrecon.io.collect import VOLUME_NAME
+from medrecon.io.files.foreign import foreign
 from medrecon.io.scan import ScanError
 
 PATH_COLUMN = "path"
@@ -85,7 +86,7 @@ def _of_folder(folder: Path) -> tuple[list[Study], list[str]]:
         if entry.name.startswith("."):
             continue
         path = folder / entry.name
-        if entry.is_dir() or VOLUME_NAME.search(entry.name.lower()):
+        if entry.is_dir() or (VOLUME_NAME.search(entry.name.lower()) and not foreign(path)):
             studies.append(_study(path, entry.name))
         elif entry.is_file() and _is_dicom(path):
             raise ScanError(

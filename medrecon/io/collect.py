@@ -10,11 +10,14 @@ from medrecon.io.dicom.reading.header import Header
 from medrecon.io.dicom.reading.kinds import left_out_reason
 from medrecon.io.dicom.reading.parsing import NotDicom, read_header
 from medrecon.io.dicom.reading.series import identity
+from medrecon.io.files.foreign import UNFETCHED, foreign, partner, unfetched
 from medrecon.io.files.walk import walk
 from medrecon.io.scan import LeftOut, ScanError
 from medrecon.io.strays import Broken
 
 VOLUME_NAME = re.compile(r"\.(nii|nii\.gz|hdr|hdr\.gz|nrrd|nhdr|mha|mhd)$")
+HEADERS = (".hdr", ".hdr.gz", ".nhdr", ".mhd")
+"""Endings of headers whose values are in a file beside them."""
 
 
 @dataclass
@@ -37,17 +40,32 @@ def collect(sources: list[Path]) -> Heap:
     named = {s for s in sources if not s.is_dir()}
     for item in dict.fromkeys(p for s in sources for p in walk(s)):
         if isinstance(item, LeftOut):
-            if item.reason.startswith(("a link to nowhere", "cannot be opened")):
+            if unfetched(item.path):
+                heap.left_out.append(LeftOut(item.path, UNFETCHED))
+            elif item.reason.startswith(("a link to nowhere", "cannot be opened")):
                 heap.broken.append(Broken(ScanError(item.reason, path=item.path, remedy="restore the file")))
             else:
                 heap.left_out.append(item)
         elif item.name.upper() == "DICOMDIR":
             _directory(item, heap, item in named)
         elif VOLUME_NAME.search(item.name.lower()):
-            heap.volumes.append(item)
+            _volume(item, heap, item in named)
+        elif item in named and (header := partner(item, HEADERS)):
+            _volume(header, heap, named=True)
         else:
             _dicom(item, heap, item in named)
     return heap
+
+
+def _volume(path: Path, heap: Heap, named: bool) -> None:
+    """Take a file with the name of a volume, unless it holds something else."""
+    what = foreign(path)
+    if what and named:
+        heap.broken.append(Broken(ScanError(f"is {what}", path=path, remedy="give the scan itself")))
+    elif what:
+        heap.left_out.append(LeftOut(path, what))
+    elif path not in heap.volumes[-2:]:  # a pair of which both are named
+        heap.volumes.append(path)
 
 
 def _directory(path: Path, heap: Heap, named: bool) -> None:
@@ -109,9 +127,8 @@ def _is_zeros(path: Path) -> bool:
 
 def _image_of_pair(path: Path) -> str:
     """Why a file without a header of its own is left out, if a header beside it names it."""
-    stem = re.sub(r"(\.img|\.img\.gz|\.raw|\.raw\.gz|\.zraw)$", "", path.name)
-    if stem != path.name:
-        for suffix in (".hdr", ".hdr.gz", ".nhdr", ".mhd"):
-            if path.with_name(stem + suffix).exists():
-                return f"read with its header {stem + suffix}"
-    return ""
+    header = partner(path, HEADERS)
+    if header is None:
+        return ""
+    what = foreign(header)
+    return f"its header {header.name} is {what}" if what else f"read with its header {header.name}"

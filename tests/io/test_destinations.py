@@ -10,6 +10,7 @@ import pytest
 
 from medrecon.errors import OutputError, UsageError
 from medrecon.io import find_one, plan_outputs
+from medrecon.io.files.destinations import format_named
 
 
 @pytest.fixture
@@ -38,6 +39,51 @@ def test_one_nifti_and_one_result(mr, tmp_path):
 def test_a_series_goes_to_nifti_when_the_output_is_named_so(ct, tmp_path):
     file = tmp_path / "out.nii.gz"
     assert plan_outputs([ct], ["level3"], file) == {(ct.key, "level3"): file}
+
+
+@pytest.mark.parametrize("name", ["out.mha", "out.nrrd", "OUT.MHA", "a.b.nrrd", "out.nii", "out.NII.GZ"])
+def test_the_name_of_one_output_says_its_format(name, ct, mr, tmp_path):
+    for scan in (ct, mr):
+        assert list(plan_outputs([scan], ["level3"], tmp_path / name).values()) == [tmp_path / name]
+    with pytest.raises(UsageError, match="2 outputs do not fit one"):
+        plan_outputs([mr], ["level3", "level4"], tmp_path / name)
+    with pytest.raises(UsageError, match="DICOM series is a folder"):
+        plan_outputs([ct], ["level3"], tmp_path / name, output_format="dicom")
+    for wanted in {"nifti", "nrrd", "mha"} - {format_named(name)}:
+        with pytest.raises(UsageError, match=f"--format {wanted} does not suit"):
+            plan_outputs([mr], ["level3"], tmp_path / name, output_format=wanted)
+
+
+@pytest.mark.parametrize(("wanted", "ending"), [("nifti", ".nii.gz"), ("nrrd", ".nrrd"), ("mha", ".mha")])
+def test_the_format_that_is_asked_for_names_the_files(wanted, ending, ct, mr, tmp_path):
+    plan = plan_outputs([ct, mr], ["level3"], tmp_path / "out", output_format=wanted)
+    assert all(path.name.endswith(f"_level3{ending}") for path in plan.values())
+    plan = plan_outputs([mr], ["level3", "input"], tmp_path / "out", output_format=wanted)
+    assert [path.name for path in plan.values()] == [f"level3{ending}", f"input{ending}"]
+
+
+UNWRITTEN = (
+    "mhd nhdr hdr img hdr.gz dcm ima png jpg jpeg tif tiff mgz mgh mnc h5 npy npz zip gz raw vtk vti json csv txt "
+    "seg.mgh mha.gz nrrd.gz bmp dicom jp2 MHD PNG"
+)
+
+
+@pytest.mark.parametrize("ending", UNWRITTEN.split())
+def test_an_ending_that_is_not_written_is_refused(ending, ct, mr, tmp_path):
+    for scan in (ct, mr):
+        with pytest.raises(UsageError, match=r"files are not written; name a folder, or a file as \.nii\.gz"):
+            plan_outputs([scan], ["level3"], tmp_path / f"out.{ending}")
+    with pytest.raises(UsageError, match="are not written"):
+        plan_outputs([mr], ["level3", "level4"], tmp_path / f"out.{ending}")
+
+
+@pytest.mark.parametrize(
+    "name", ["out", "ct_level3", "out.1", "2026.11.29", "v1.2", "study.2024", "a.level3"]
+)
+def test_names_of_folders(name, ct, tmp_path):
+    assert list(plan_outputs([ct], ["level3"], tmp_path / name).values()) == [tmp_path / name]
+    (tmp_path / "there.png").mkdir()
+    assert plan_outputs([ct], ["level3"], tmp_path / "there.png")
 
 
 def test_several_results_make_a_folder_named_by_layers(ct, tmp_path):

@@ -153,6 +153,15 @@ def beside(path: Path, name: str) -> Path:
     return data
 
 
+def itk_path(path: Path) -> str:
+    """A path for ITK. SimpleITK ends the process at one that is not Unicode.
+
+    Raises:
+        UnicodeError: it is not.
+    """
+    return str(path).encode().decode()
+
+
 def check_with_itk(header: TextHeader, path: Path, io: str) -> None:
     """Refuse a header that ITK reads otherwise, or not at all; only headers that were checked come here.
 
@@ -169,10 +178,10 @@ def check_with_itk(header: TextHeader, path: Path, io: str) -> None:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(io)
     try:
-        reader.SetFileName(str(path))
+        reader.SetFileName(itk_path(path))
         reader.ReadImageInformation()
     except UnicodeError:
-        return  # ITK takes no such path
+        return
     except RuntimeError as error:
         if header.list_axis is not None:
             return

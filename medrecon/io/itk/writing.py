@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from medrecon.errors import OutputError
 from medrecon.io.files.destinations import format_named
+from medrecon.io.itk.header import itk_path
 from medrecon.io.itk.volume import read_text, text_scan
 from medrecon.io.scan import ReadOptions, Scan, ScanError
 from medrecon.io.value_form import ValueForm, choose_form
@@ -48,7 +49,7 @@ class ItkWriter(VolumeWriter):
         writer.SetCompressionLevel(1)
         named = part.with_name("new.nrrd" if nrrd else "new.mha")  # ITK decides by the ending, too
         try:
-            writer.SetFileName(str(named))
+            writer.SetFileName(itk_path(named))
             writer.Execute(image)
             self._check(named, stored, scan.affine)
         except UnicodeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
+from medrecon.io.files.foreign import partner
 from medrecon.io.files.inflate import check_affordable
 from medrecon.io.files.stamp import Stamp, check_unchanged, stamp_of
 from medrecon.io.nifti.header import EXPORT, NiftiHeader, parse
@@ -79,7 +81,7 @@ def nifti_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
         shape=header.shape[:3],  # type: ignore[arg-type]
         affine=header.affine,
         key=scan_key(str(path.resolve()), volume),
-        description=path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".hdr"),
+        description=re.sub(r"(\.nii|\.hdr)?(\.gz)?$", "", path.name, flags=re.IGNORECASE),
         volume=volume if len(header.shape) > 3 else None,
         notes=(*header.notes, *tail),
         options=options,
@@ -164,19 +166,20 @@ def _check_extensions(
 
 def _data_path(path: Path) -> Path:
     """The image file beside a header of a pair."""
-    name = path.name
-    for suffix, others in ((".hdr", (".img", ".img.gz")), (".hdr.gz", (".img.gz", ".img"))):
-        if name.endswith(suffix):
-            for other in others:
-                data = path.with_name(name.removesuffix(suffix) + other)
-                if data.is_file():
-                    return data
-            raise ScanError(
-                f"its image file {data.name} is missing", path=path, remedy="put the pair together"
-            )
-    raise ScanError(
-        "a header of a pair that is not named .hdr", path=path, remedy="rename the pair .hdr and .img"
-    )
+    if not re.search(r"\.hdr(\.gz)?$", path.name, re.IGNORECASE):
+        raise ScanError(
+            "a header of a pair that is not named .hdr", path=path, remedy="rename the pair .hdr and .img"
+        )
+    packed = path.name.lower().endswith(".gz")
+    data = partner(path, (".img.gz", ".img") if packed else (".img", ".img.gz"))
+    if data is None:
+        stem = re.sub(r"\.hdr(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+        raise ScanError(
+            f"its image file {stem}.img or {stem}.img.gz is missing",
+            path=path,
+            remedy="put the pair together",
+        )
+    return data
 
 
 def _open(path: Path) -> IO[Any]:
