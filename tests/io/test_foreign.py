@@ -1,4 +1,4 @@
-"""Files with a scan's name that are none: left out and said, refused where they are named; pairs by both names."""
+"""Files with a scan's name that are none: left out and said, refused where named; pairs by both names."""
 
 from __future__ import annotations
 

@@ -121,6 +121,10 @@ def test_a_path_that_itk_cannot_take(tmp_path: Path) -> None:
         write_volume(read_scan(source), source, folder / "a.nrrd")
     write_volume(read_scan(source), source, folder / "a.nii.gz")
     assert [entry.name for entry in folder.iterdir()] == ["a.nii.gz"]
+    for name in ("a.nrrd", "a.mha"):
+        write_volume(read_scan(source), source, tmp_path / name)
+        (tmp_path / name).rename(folder / name)
+        assert np.array_equal(read_scan(find_one(folder / name)), volume())
 
 
 def test_the_writer_in_monais_way(tmp_path: Path) -> None:
