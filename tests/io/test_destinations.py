@@ -63,8 +63,8 @@ def test_the_format_that_is_asked_for_names_the_files(wanted, ending, ct, mr, tm
 
 
 UNWRITTEN = (
-    "mhd nhdr hdr img hdr.gz dcm ima png jpg jpeg tif tiff mgz mgh mnc h5 npy npz zip gz raw vtk vti json csv "
-    "txt seg.mgh mha.gz nrrd.gz bmp dicom jp2 MHD PNG"
+    "mhd nhdr hdr img hdr.gz dcm ima png jpg jpeg tif tiff mgz mgh mnc h5 npy npz zip gz raw vtk vti json "
+    "csv txt seg.mgh mha.gz nrrd.gz bmp dicom jp2 MHD PNG"
 )
 
 
