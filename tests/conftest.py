@@ -7,6 +7,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # before numpy and torch count the cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
 import numpy as np
 import pytest
 

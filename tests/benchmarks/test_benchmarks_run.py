@@ -49,6 +49,7 @@ def test_arithmetic_is_that_of_the_convolution(benchmark: Callable[[str], Module
     assert flops == 2 * 5 * 9 * 64
 
 
+@pytest.mark.slow
 def test_scaling_fits_slopes(
     benchmark: Callable[[str], ModuleType],
     toy_bundle: Callable[[str], Path],

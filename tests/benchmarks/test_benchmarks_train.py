@@ -43,6 +43,7 @@ def readable(scans: Path) -> Path:
     return scans
 
 
+@pytest.mark.slow
 def test_subset_vs_single_trains_with_the_same_steps(
     benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], readable: Path, tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_training_data_compares_scans_with_phantoms(
     assert found[0] != found[2], "they were trained on other data"
 
 
+@pytest.mark.slow
 def test_baselines_train_for_the_same_time(
     benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], readable: Path, tmp_path: Path
 ) -> None:

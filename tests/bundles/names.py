@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 NETWORKS = ["volume_autoencoder", "slice_autoencoder"]
 CODES = ["volume_transform_code", "slice_transform_code"]
 NAMES = NETWORKS + CODES
 DIMS = {name: 3 if name.startswith("volume") else 2 for name in NAMES}
+
+LONG = pytest.mark.parametrize(
+    "name",
+    [
+        "slice_autoencoder",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name != "slice_autoencoder"),
+    ],
+)
+"""What takes long is shown of one bundle always, of the others in the slow tests."""

@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser
 
 from medrecon.bundle.config import Bundle, layers_of
 
-from .names import DIMS, NAMES
+from .names import DIMS, LONG, NAMES
 
 bundles = pytest.mark.parametrize("name", NAMES)
 
@@ -25,7 +25,7 @@ def blocks(name: str, repo: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
-@bundles
+@LONG
 def test_the_python_example_runs(
     name: str,
     repo: Path,

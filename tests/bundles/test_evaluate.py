@@ -16,7 +16,7 @@ from medrecon.evaluation import dct_code, fidelity
 from medrecon.evaluation.table import COLUMNS
 from medrecon.io import find_scans, read_scan
 
-from .names import DIMS, NAMES
+from .names import DIMS, LONG, NAMES
 
 RESULTS = ["input", "level1", "level2", "level3", "level4", "level5", "dct"]
 
@@ -26,7 +26,7 @@ def evaluate(made: Any, folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@LONG
 def test_each_scan_and_result_beside_its_controls(
     name: str,
     tmp_path: Path,

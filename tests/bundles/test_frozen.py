@@ -31,6 +31,7 @@ FILES = {
 DEEP = {"frozen_encoder_inversion": "relu4_3", "brain_encoder_inversion": "down1"}
 SHALLOW = {"frozen_encoder_inversion": "relu1_2", "brain_encoder_inversion": "stem"}
 bundles = pytest.mark.parametrize("name", NAMES)
+LONG = pytest.mark.parametrize("name", [NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +115,7 @@ def test_metadata_and_commands(name: str, repo: Path, tmp_path: Path) -> None:
     assert "Apache License, Version 2.0" in (repo / "bundles" / name / "LICENSE").read_text()
 
 
-@bundles
+@LONG
 def test_trained_small_it_is_a_bundle_without_the_encoder(
     name: str,
     tmp_path: Path,
@@ -168,7 +169,7 @@ def test_trained_small_it_is_a_bundle_without_the_encoder(
     assert joined.psnr > 12, "the linear inverse of the shallow layer is there from the start"
 
 
-@pytest.mark.parametrize("overlay", ["cached.yaml", "baseline.yaml"])
+@pytest.mark.parametrize("overlay", [pytest.param("cached.yaml", marks=pytest.mark.slow), "baseline.yaml"])
 def test_overlays_that_change_the_network(
     overlay: str,
     tmp_path: Path,
@@ -201,6 +202,7 @@ def test_overlays_that_change_the_network(
     assert find_one(pipeline.run(scan).outputs[layer]).shape == scan.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlays", [("perceptual.yaml",), ("perceptual.yaml", "adversarial.yaml")])
 def test_overlays(
     overlays: tuple[str, ...],
@@ -224,7 +226,7 @@ def test_overlays(
     assert (tmp_path / "run" / "models" / "model.pt").is_file()
 
 
-@bundles
+@LONG
 def test_without_the_weights_of_the_network_or_with_others_it_is_refused(
     name: str,
     tmp_path: Path,
@@ -260,6 +262,7 @@ def test_the_decoders_that_come_along_fit(name: str, repo: Path, workflow: Calla
     assert all(linear.weight.any() for linear in network.inversion.linear.values())
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_decoders_on_a_scan_that_nobody_was_trained_on(repo: Path, shared_dir: Path, tmp_path: Path) -> None:
     """The torso of the sample data through VGG16's true weights: deeper keeps less, all keep much."""

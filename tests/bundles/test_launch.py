@@ -67,6 +67,7 @@ def train(
     return call
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_costs_nothing_but_time(
     train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

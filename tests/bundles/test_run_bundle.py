@@ -20,13 +20,13 @@ from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.io import find_one, find_scans, read_scan
 from medrecon.training.run_bundle import keep_bundle, run_configs, usable_results
 
-from .names import DIMS, NETWORKS
+from .names import DIMS, LONG, NETWORKS
 
 bundles = pytest.mark.parametrize("name", [*NETWORKS, "slice_transform_code"])
 DEPTH = "_meta_#network_def#inversion#depth"
 
 
-@bundles
+@LONG
 def test_the_run_reconstructs_as_the_trained_network_does(
     name: str,
     tmp_path: Path,

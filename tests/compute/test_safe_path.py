@@ -75,7 +75,7 @@ def _training(run: Path, processes: int) -> Training:
     return Training(run, (run / "no.yaml",), processes, 1, 1)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_trainings(planted: Path, tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     training = _training(tmp_path / "run", processes)
     monkeypatch.chdir(planted)

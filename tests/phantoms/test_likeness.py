@@ -36,6 +36,7 @@ def features(patch: np.ndarray) -> list[float]:
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", ["CT", "MR"])
 def test_medians_lie_near_those_of_real_scans(shared_dir: Path, modality):
     rng = np.random.default_rng(0)

@@ -92,6 +92,7 @@ def test_the_script_makes_the_committed_scans_again(again):
     assert (off > 0).mean() < 1e-3
 
 
+@pytest.mark.slow
 def test_a_second_run_writes_the_same_bytes(again, script):
     before = digests(again)
     script.make(again)
