@@ -16,6 +16,7 @@ from medrecon.evaluation.geometry import compare_geometry
 from medrecon.evaluation.scores import ScanScores
 from medrecon.io import find_one, publish, read_scan
 from medrecon.io.choices import with_hu
+from medrecon.io.files.names import hiding, scan_label
 from medrecon.io.scan import Scan, ScanError
 
 
@@ -145,7 +146,7 @@ def write_overview(
         scans: all of them.
         scores: of those that went well.
         outputs: key of a scan -> its own folder, beside this one.
-        failed: "path" and "message" of the others; the page gets the name of the file, not the way to it.
+        failed: "path" and "message" of the others; what is written calls them by label, not by path.
 
     Returns:
         The summary.
@@ -157,15 +158,26 @@ def write_overview(
 
     with publish(folder) as hidden:
         hidden.mkdir()
+        failed = [_unnamed(fault, scans) for fault in failed]
         summary = write_summary(hidden, scores, patient_numbers(scans), failed)
         write_index(
             hidden / INDEX,
             [(each, f"../{outputs[each.key].name}/{PAGE}") for each in scores],
             summary["results"],
             outliers=summary["outliers"],
-            failed=[
-                {"scan": Path(fault["path"]).name if fault["path"] else "", "error": fault["message"]}
-                for fault in failed
-            ],
+            failed=[{"scan": fault["scan"], "error": fault["message"]} for fault in failed],
         )
     return summary
+
+
+def _unnamed(fault: Mapping[str, Any], scans: Sequence[Scan]) -> dict[str, Any]:
+    """A fault without the names of files: the scan by its label, as far as it is one of those."""
+    place = Path(str(fault["path"] or ""))
+    scan = next((scan for scan in scans if place in (scan.path, *scan.files)), None)
+    hide = hiding([place] if scan is None else scan.files)
+    kept = {key: value for key, value in fault.items() if key != "path"}
+    return {
+        **kept,
+        "scan": "a file that is refused" if scan is None else scan_label(scan),
+        "message": hide(str(fault["message"])),
+    }

@@ -63,13 +63,9 @@ def all_scans(source: str | Path, all_series: bool = False) -> tuple[Scan, ...]:
     scans = (found if all_series else refuse_mixed(found)).scans
     for scan in scans:
         for note in scan.notes:
-            _warn(f"note: {scan.path}: {note}")
+            _warn(f"note: {scan_label(scan)}: {note}")
     if found.left_out:
-        first = found.left_out[0]
-        _warn(
-            f"left out: {len(found.left_out)} file(s) that are no part of a scan, such as "
-            f"{first.path}: {first.reason}"
-        )
+        _warn(f"left out: {len(found.left_out)} file(s) that are no part of a scan (medrecon scans)")
     return scans
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medrecon.cli.batch import exit_code, find_asked, one_by_one, say_notes
+from medrecon.cli.batch import called, exit_code, find_asked, one_by_one, say_notes, tell_sources
 from medrecon.cli.command import verb
 from medrecon.cli.faults import Fault
 from medrecon.cli.options import Bundle, Device, EncoderWeights, ManyScans
@@ -210,7 +211,7 @@ def _run(
                 engine, scan, places[scan.key], roi=asked.roi, viewer=asked.viewer, progress=tick
             )
         for note in scores.warnings:
-            session.say(f"note: {scan.path}: {note}")
+            session.say(f"note: {called(scan, sys.stderr)}: {note}")
         return scores
 
     done, failures = one_by_one(session, found, one)
@@ -218,6 +219,7 @@ def _run(
     run = _Run(engine.bundle.name, engine.bundle.version, outputs, done, failures)
     if not single and run.scores:
         run.summary = write_overview(output / "summary", scans, run.scores, outputs, run.failed)
+    tell_sources(found, output)
     return run
 
 

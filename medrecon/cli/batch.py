@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from medrecon.cli.faults import PARTIAL, Fault, fault_of
 from medrecon.cli.options import ManyScans
 from medrecon.cli.session import Session
 
 if TYPE_CHECKING:
-    from medrecon.io.scan import Found, Scan
+    from medrecon.io.scan import Found, LeftOut, Scan
 
 Done = TypeVar("Done")
 
@@ -25,9 +27,10 @@ def find_asked(session: Session, source: Path, reading: ManyScans) -> Found:
         UsageError: the options do not suit the scans.
     """
     from medrecon.io import find_scans
-    from medrecon.io.choices import refuse_mixed, with_hu
+    from medrecon.io.choices import named_from_source, refuse_mixed, with_hu
 
     found = find_scans(session.folder_of(source), **reading.options)
+    found = named_from_source(found) if reading.names_from_source else found
     if not reading.all_series:
         refuse_mixed(found)
     return replace(found, scans=tuple(with_hu(scan) if reading.hu else scan for scan in found.scans))
@@ -37,7 +40,35 @@ def say_notes(session: Session, found: Found) -> None:
     """Say what was noticed about the scans' headers."""
     for scan in found.scans:
         for note in scan.notes:
-            session.say(f"note: {scan.path}: {note}")
+            session.say(f"note: {called(scan, sys.stderr)}: {note}")
+
+
+def called(scan: Scan, stream: IO[str]) -> str:
+    """What a line or a table calls a scan: by its path for a person at a terminal, or where the user asked.
+
+    What goes into a file or a pipe is handed on: there it is `scan_label`, which holds no name.
+    """
+    from medrecon.io.files.names import scan_label
+
+    return str(scan.path) if scan.named_from_source or stream.isatty() else scan_label(scan)
+
+
+def names_of(scan: Scan) -> dict[str, Any]:
+    """What tells a scan's name, for `--json`: nothing, unless the user asked for it."""
+    return {"path": str(scan.path)} if scan.named_from_source else {}
+
+
+def tell_sources(found: Found, output: Path) -> Path | None:
+    """Write which of several scans is which, for the user alone; None where there is nothing to tell.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from medrecon.io.files.sources import write_sources
+
+    if len(found.scans) + len(found.refused) < 2 or any(scan.named_from_source for scan in found.scans):
+        return None
+    return write_sources(output, found.scans, left_out=found.left_out, refused=found.refused)
 
 
 def one_by_one(
@@ -68,7 +99,7 @@ def one_by_one(
 
 
 def label_of(number: int, found: Found) -> str:
-    """What to call one of the scans, counted from 1: "2/3 t1.nii.gz"."""
+    """What a bar calls one of the scans, counted from 1: "2/3 t1.nii.gz"; only a terminal shows bars."""
     return f"{number}/{len(found.scans)} {found.scans[number - 1].path.name}"
 
 
@@ -93,9 +124,15 @@ def tell_each(
     return done, failures
 
 
-def left_out_data(found: Found) -> list[dict[str, Any]]:
-    """What was no part of a scan, for `--json`."""
-    return [{"path": str(item.path), "reason": item.reason} for item in found.left_out]
+def left_out_data(left_out: Sequence[LeftOut], named: bool) -> list[dict[str, Any]]:
+    """What was no part of a scan, for `--json`: how many files for which reason, or which ones."""
+    if named:
+        return [{"path": str(item.path), "reason": item.reason} for item in left_out]
+    from medrecon.io.files.names import hiding
+
+    hide = hiding(item.path for item in left_out)
+    counts = Counter(hide(item.reason) for item in left_out)
+    return [{"files": count, "reason": reason} for reason, count in counts.items()]
 
 
 def exit_code(any_done: bool, failures: list[Fault]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,6 +115,7 @@ def cohort(
         output_format=output_format.value,
         hu=reading.hu,
         all_series=reading.all_series,
+        names_from_source=reading.names_from_source,
         options=reading.options,
     )
     plan = plan_studies(source, output)
@@ -139,7 +141,8 @@ def cohort(
             watch=lambda tally: show(tally.ended, tally.words),
             cores=cores,
         )
-    return _outcome(session, summary)
+    named = {study.id: study.source for study in plan.studies}
+    return _outcome(session, summary, named, reading.names_from_source)
 
 
 def _planned(plan: Plan, settings: Settings, ledger: Ledger) -> Outcome:
@@ -165,8 +168,9 @@ def _planned(plan: Plan, settings: Settings, ledger: Ledger) -> Outcome:
     return Outcome(data, show)
 
 
-def _outcome(session: Session, summary: Summary) -> Outcome:
+def _outcome(session: Session, summary: Summary, named: Mapping[str, str], asked: bool) -> Outcome:
     from medrecon.cohort.progress import duration
+    from medrecon.io.files.sources import sources_path
 
     tally, failures = summary.tally, summary.failures
     data = {
@@ -174,15 +178,20 @@ def _outcome(session: Session, summary: Summary) -> Outcome:
         "done": tally.made + tally.kept,
         "made": tally.made,
         "kept": tally.kept,
-        "failed": failures,
+        "failed": [{**row, "source": named.get(row["study"])} for row in failures] if asked else failures,
         "table": str(summary.files[0]),
+        "sources": str(sources_path(summary.files[0].parent)),
         "seconds": round(summary.seconds, 3),
         "studies_per_second": tally.rate and round(tally.rate, 4),
     }
 
     def show(console: Console) -> None:
         if failures:
-            rows = [(row["study"], row["status"], row.get("reason")) for row in failures[:_SHOWN]]
+            names = named if asked or console.file.isatty() else {}
+            rows = [
+                (names.get(row["study"], row["study"]), row["status"], row.get("reason"))
+                for row in failures[:_SHOWN]
+            ]
             print_table(console, ("study", "", "why"), rows)
             if len(failures) > _SHOWN:
                 console.print(f"and {len(failures) - _SHOWN} more")
@@ -192,7 +201,9 @@ def _outcome(session: Session, summary: Summary) -> Outcome:
             f"in {duration(summary.seconds)}"
         )
         if not session.quiet:
-            console.print(f"table: {summary.files[0]}")
+            console.print(
+                f"table: {summary.files[0]}; which study is which, for you alone: {data['sources']}"
+            )
 
     if not failures:
         return Outcome(data, show)

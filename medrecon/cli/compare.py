@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,7 @@ def compare(
     if reading.hu:
         first = with_hu(first)
     second = find_one(session.folder_of(recon), accept=reading.options["accept"])
+    first, second = (replace(scan, named_from_source=reading.names_from_source) for scan in (first, second))
     differences = compare_geometry(first.affine, first.shape, second.affine, second.shape)
     if differences:
         raise ScanError(

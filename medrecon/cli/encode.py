@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medrecon.cli.batch import exit_code, find_asked, left_out_data, one_by_one, say_notes
+from medrecon.cli.batch import (
+    called,
+    exit_code,
+    find_asked,
+    left_out_data,
+    names_of,
+    one_by_one,
+    say_notes,
+    tell_sources,
+)
 from medrecon.cli.command import verb
+from medrecon.cli.faults import one_line
 from medrecon.cli.options import Bundle, Device, EncoderWeights, Input, ManyScans, Overwrite
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
@@ -99,7 +110,7 @@ def encode(
         names = ", ".join(layer.name for layer in encoder.layers)
         size = encoder.size(scan)
         about = "" if size is None else f": about {readable(size)}"
-        session.say(f"{scan.path.name}: {names} as {dtype.value}{about}")
+        session.say(f"{called(scan, sys.stderr)}: {names} as {dtype.value}{about}")
         with progress_bar(session, label, "pieces") as tick:
             done = encoder.run(scan, targets[scan.key], overwrite=overwrite, progress=tick)
         for note in done.notes:
@@ -107,18 +118,24 @@ def encode(
         return done
 
     records, failures = one_by_one(session, found, one)
+    sources = tell_sources(found, features)
     data = {
+        "sources": None if sources is None else str(sources),
         "bundle": encoder.model.name,
         "version": encoder.model.bundle.version,
         "encoder_fingerprint": encoder.model.fingerprint,
         "device": str(encoder.model.device),
         "results": [_record_data(record) for record in records],
         "failed": [fault.data() for fault in failures],
-        "left_out": left_out_data(found),
+        "left_out": left_out_data(found.left_out, reading.names_from_source),
     }
 
     def show(console: Console) -> None:
-        rows = [_row(record, layer) for record in records for layer in record.facts.layers]
+        rows = [
+            _row(called(record.scan, console.file), record, layer)
+            for record in records
+            for layer in record.facts.layers
+        ]
         if rows:
             head = ("scan", "layer", "values per voxel", "relative error", "costs dB")
             print_table(console, head, rows, right=head[2:])
@@ -126,21 +143,23 @@ def encode(
             print_table(console, ("written to", "size", "seconds"), files, right=("size", "seconds"))
         if failures:
             print_table(console, ("failed", "why"), [(fault.path, fault.message) for fault in failures])
+        if sources is not None and not session.quiet:
+            console.print(f"which scan is which, for you alone: {one_line(str(sources))}")
 
     return Outcome(data, show, exit_code(bool(records), failures))
 
 
-def _row(record: Encoded, layer: LayerFacts) -> tuple[Any, ...]:
+def _row(name: str, record: Encoded, layer: LayerFacts) -> tuple[Any, ...]:
     exact = record.facts.dtype == "float32"
     cost = "0" if exact else None if layer.cost is None else f"{layer.cost:.3f}"
     error = "0" if exact else f"{layer.relative_error:.2g}"
-    return record.scan.path, layer.name, f"{layer.values_per_voxel:.4g}", error, cost
+    return name, layer.name, f"{layer.values_per_voxel:.4g}", error, cost
 
 
 def _record_data(record: Encoded) -> dict[str, Any]:
     return {
         "scan": record.scan.key,
-        "path": str(record.scan.path),
+        **names_of(record.scan),
         "output": str(record.path),
         "bytes": record.size,
         "dtype": record.facts.dtype,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medrecon.cli.batch import called, names_of
 from medrecon.cli.command import verb
 from medrecon.cli.faults import one_line
 from medrecon.cli.options import (
@@ -167,6 +170,7 @@ def invert(
     began = time.perf_counter()
     whole = find_one(session.folder_of(source), **reading.options)
     whole = with_hu(whole) if reading.hu else whole
+    whole = replace(whole, named_from_source=reading.names_from_source)
     chosen = range(whole.shape[2]) if slices is None else parse_slices(slices, whole.shape[2])
     scan = take_slices(whole, chosen)
     results = parse_results(layers)
@@ -178,8 +182,8 @@ def invert(
     check_results(results, known, where=Path(start or encoder or ""))
     targets = plan_outputs([scan], results, output, output_format=output_format.value, overwrite=overwrite)
     for note in scan.notes:
-        session.say(f"note: {scan.path}: {note}")
-    with progress_bar(session, scan.path.name, "steps") as tick:
+        session.say(f"note: {called(scan, sys.stderr)}: {note}")
+    with progress_bar(session, called(scan, sys.stderr), "steps") as tick:
         images, rows = optimise_slices(model, whole, chosen, results, place, tick)
     derivations = model.derivations(results, chosen, whole.shape[2])
     written = [
@@ -208,7 +212,7 @@ def invert(
     done = [row | {"output": str(item.path)} for row, item in zip(rows, written, strict=True)]
     data: dict[str, Any] = {
         "scan": scan.key,
-        "path": str(scan.path),
+        **names_of(scan),
         "encoder": model.name,
         "device": str(place),
         "slices": [chosen.start, chosen.stop],

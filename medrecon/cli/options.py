@@ -172,6 +172,17 @@ NiftiForm = Annotated[
 ]
 
 
+NamesFromSource = Annotated[
+    bool,
+    typer.Option(
+        "--names-from-source",
+        rich_help_panel=_READING,
+        help="Name outputs after the source's description and file, and tell both in tables and JSON: they "
+        "may hold a patient's name. Without it scans are called CT-chest_1f2e3d4c.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class OneScan:
     """How one scan is found and read."""
@@ -200,6 +211,7 @@ class OneScan:
             help="Read NaN and infinities as this value.",
         ),
     ] = None
+    names_from_source: NamesFromSource = False
 
     @property
     def options(self) -> dict[str, Any]:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medrecon.cli.batch import exit_code, find_asked, label_of, left_out_data, say_notes, tell_each
+from medrecon.cli.batch import (
+    called,
+    exit_code,
+    find_asked,
+    label_of,
+    left_out_data,
+    names_of,
+    say_notes,
+    tell_each,
+    tell_sources,
+)
 from medrecon.cli.command import verb
 from medrecon.cli.faults import fault_of, one_line
 from medrecon.cli.options import (
@@ -121,19 +131,21 @@ def reconstruct(
     written = None
     if manifest:
         written = pipeline.write_manifest(output, left_out=found.left_out, refused=found.refused)
+    sources = tell_sources(found, output)
     data = {
         "manifest": None if written is None else str(written),
+        "sources": None if sources is None else str(sources),
         "bundle": pipeline.bundle.name,
         "version": pipeline.bundle.version,
         "device": str(pipeline.device),
         "results": [_record_data(record, checks) for record in records],
         "failed": [fault.data() for fault in failures],
-        "left_out": left_out_data(found),
+        "left_out": left_out_data(found.left_out, reading.names_from_source),
     }
 
     def show(console: Console) -> None:
         rows = [
-            (record.scan.path, result, path, "" if number else f"{record.seconds:.1f}")
+            (called(record.scan, console.file), result, path, "" if number else f"{record.seconds:.1f}")
             for record in records
             for number, (result, path) in enumerate(record.outputs.items())
         ]
@@ -143,9 +155,12 @@ def reconstruct(
             print_table(console, ("failed", "why"), [(fault.path, fault.message) for fault in failures])
         for record in records:
             if record.scan.key in checks:
-                console.print(f"tiling: {one_line(str(record.scan.path))}: {checks[record.scan.key].words()}")
+                name = one_line(called(record.scan, console.file))
+                console.print(f"tiling: {name}: {checks[record.scan.key].words()}")
         if written is not None and not session.quiet:
             console.print(f"manifest: {one_line(str(written))}")
+        if sources is not None and not session.quiet:
+            console.print(f"which scan is which, for you alone: {one_line(str(sources))}")
         if found.left_out and not session.quiet:
             console.print(
                 f"left out: {len(found.left_out)} files that are no part of a scan (medrecon scans)"
@@ -213,7 +228,7 @@ def _record_data(record: Record, checks: Mapping[str, TilingCheck]) -> dict[str,
     check = checks.get(record.scan.key)
     return {
         "scan": record.scan.key,
-        "path": str(record.scan.path),
+        **names_of(record.scan),
         "notes": [*record.scan.notes, *record.notes],
         "outputs": {result: str(path) for result, path in record.outputs.items()},
         "seconds": round(record.seconds, 3),

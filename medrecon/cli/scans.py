@@ -9,7 +9,7 @@ import typer
 
 from medrecon.cli.command import verb
 from medrecon.cli.faults import fault_of
-from medrecon.cli.options import Accept, NiftiForm, Resample, Volume
+from medrecon.cli.options import Accept, NamesFromSource, NiftiForm, Resample, Volume
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
 
@@ -31,12 +31,17 @@ def scans(
     resample: Resample = False,
     accept: Accept = None,
     nifti_form: NiftiForm = "",
+    names_from_source: NamesFromSource = False,
 ) -> Outcome:
     """List the scans in a folder, and what is left out.
 
+    Descriptions and paths, which may hold a patient's name, are shown on a terminal, or where you ask.
+
     Of each: modality, shape, spacing, orientation, units; of the rest, the reason. Reads headers only.
     """
+    from medrecon.cli.batch import left_out_data
     from medrecon.io import find_scans
+    from medrecon.io.choices import named_from_source
 
     found = find_scans(
         session.folder_of(path),
@@ -45,46 +50,53 @@ def scans(
         accept=tuple(accept or ()),
         nifti_form=nifti_form,
     )
+    found = named_from_source(found) if names_from_source else found
     rows = [scan_data(scan) for scan in found.scans]
     refused = [fault_of(error).data() for error in found.refused]
-    left_out = [{"path": str(item.path), "reason": item.reason} for item in found.left_out]
 
     def show(console: Console) -> None:
-        columns = ("key", "modality", "shape", "spacing (mm)", "orientation", "units", "description", "path")
+        shown = named_from_source(found) if console.file.isatty() else found
+        named = any(scan.named_from_source for scan in shown.scans)
+        columns = ("key", "modality", "shape", "spacing (mm)", "body part", "orientation", "units")
         print_table(
             console,
-            columns,
-            [_scan_cells(row) for row in rows],
+            (*columns, "description", "path") if named else columns,
+            [_scan_cells(scan_data(scan)) for scan in shown.scans],
             whole=columns[:4],
-            spare=("description", "orientation", "units"),
+            spare=(*(["description"] if named else []), "orientation", "units", "body part"),
         )
         notes = [(row["key"], note) for row in rows for note in row["notes"]]
         if notes:
             print_table(console, ("scan", "note"), notes)
         if refused:
             print_table(console, ("refused", "why", "what to do"), [_fault_cells(row) for row in refused])
-        if left_out:
-            print_table(console, ("left out", "why"), [(row["path"], row["reason"]) for row in left_out])
+        if found.left_out:
+            lines = [tuple(row.values()) for row in left_out_data(found.left_out, named)]
+            print_table(console, ("left out", "why"), lines)
 
+    left_out = left_out_data(found.left_out, names_from_source)
     return Outcome({"scans": rows, "refused": refused, "left_out": left_out}, show)
 
 
 def scan_data(scan: Scan) -> dict[str, Any]:
-    """A scan's headers as JSON types."""
+    """A scan's headers as JSON types; texts that may hold a name only where the user asked for them."""
     import numpy as np
 
+    from medrecon.io.files.names import scan_label
+
+    names = {"path": str(scan.path), "description": scan.description, "series_uid": scan.series_uid}
     return {
         "key": scan.key,
-        "path": str(scan.path),
+        "label": scan_label(scan),
+        **(names if scan.named_from_source else {}),
         "format": scan.format,
         "modality": scan.modality,
+        "body_part": scan.body_part,
         "units": scan.units,
         "shape": list(scan.shape),
         "spacing": [round(step, 6) for step in scan.spacing],
         "orientation": orientation(scan.affine),
         "affine": np.asarray(scan.affine, dtype=float).tolist(),
-        "description": scan.description,
-        "series_uid": scan.series_uid,
         "volume": scan.volume,
         "files": len(scan.files),
         "notes": list(scan.notes),
@@ -105,16 +117,17 @@ def orientation(affine: np.ndarray) -> str:
 def _scan_cells(row: dict[str, Any]) -> tuple[Any, ...]:
     shape = "x".join(str(size) for size in row["shape"])
     spacing = " x ".join(f"{step:.4g}" for step in row["spacing"])
-    name = row["description"] if row["volume"] is None else f"{row['description']} (volume {row['volume']})"
+    volume = "" if row["volume"] is None else f"volume {row['volume']}"
+    names = (row["description"], row["path"]) if "path" in row else ()
     return (
         row["key"],
-        row["modality"] or None,
+        f"{row['modality']} {volume}".strip() or None,
         shape,
         spacing,
+        row["body_part"] or None,
         row["orientation"],
         row["units"] or None,
-        name,
-        row["path"],
+        *names,
     )
 
 

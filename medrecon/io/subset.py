@@ -76,4 +76,5 @@ def take_slices(scan: Scan, chosen: range) -> Scan:
             "its slices alone do not lie where they did", path=scan.path, remedy="leave --slices out"
         )
     part = replace(part, path=scan.path, key=scan.key, volume=scan.volume, notes=scan.notes)
+    part = replace(part, named_from_source=scan.named_from_source)
     return replace(part, modality=scan.modality, units=scan.units)

@@ -98,8 +98,7 @@ def test_what_is_left_out_or_odd_is_said(
     note, left_out = caplog.messages
     assert note.startswith("note: ")
     assert ": a single slice: " in note
-    start = "left out: 1 file(s) that are no part of a scan, such as "
-    assert left_out.startswith(f"{start}{tmp_path / 'ct' / 'read?me.txt'}: ")
+    assert left_out == "left out: 1 file(s) that are no part of a scan (medrecon scans)"
 
 
 def test_labels_tell_scans_apart_and_nobody_who_the_patient_is(
@@ -110,7 +109,7 @@ def test_labels_tell_scans_apart_and_nobody_who_the_patient_is(
     labels = scan_labels(all_scans(tmp_path))
     assert len(set(labels.values())) == 2
     for key, label in labels.items():
-        assert label.startswith("chest")
+        assert label.startswith("CT_")
         assert label.endswith(key)
         assert not any(word in label.lower() for word in ("doe", "jane", "4711"))
 

@@ -69,7 +69,7 @@ def test_several_scans_make_a_folder_and_one_that_fails_does_not_stop_the_rest(
     make_ct(tmp_path / "in" / "a", description="whole", seed=1)
     make_ct(tmp_path / "in" / "b", description="gap", seed=2, leave_out=2)
     make_ct(tmp_path / "in" / "c", description="other", seed=3)
-    code, out, err = run("encode", tmp_path / "in", tmp_path / "out", "--json")
+    code, out, err = run("encode", tmp_path / "in", tmp_path / "out", "--json", "--names-from-source")
     assert code == 8
     assert len(list((tmp_path / "out").iterdir())) == 2
     data = json.loads(out)

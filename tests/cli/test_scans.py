@@ -39,7 +39,7 @@ def test_scans_lists_all_that_is_there(
     make_ct(tmp_path / "b", description="gap", seed=2, leave_out=2)
     make_nifti(tmp_path / "t1.nii.gz")
     (tmp_path / "notes.txt").write_text("hello")
-    code, out, err = run(capsys, "scans", tmp_path, "--json")
+    code, out, err = run(capsys, "scans", tmp_path, "--json", "--names-from-source")
     assert (code, err) == (0, "")
     data = json.loads(out)
     assert {tuple(scan["shape"]) for scan in data["scans"]} == {(20, 24, 6), (18, 16, 10)}
@@ -47,11 +47,26 @@ def test_scans_lists_all_that_is_there(
     assert (ct["units"], ct["files"], ct["spacing"]) == ("HU", 6, [0.7, 0.8, 2.5])
     assert [fault["exit_code"] for fault in data["refused"]] == [3]
     assert [item["path"] for item in data["left_out"]] == [str(tmp_path / "notes.txt")]
-    code, out, err = run(capsys, "scans", tmp_path)
+    assert {scan["description"] for scan in data["scans"]} == {"Chest\x1b[31m", "t1"}
+    code, out, err = run(capsys, "scans", tmp_path, "--names-from-source")
     assert (code, err) == (0, "")
     assert "20x24x6" in out
     assert "notes.txt" in out
-    assert "\x1b" not in out
+    assert "Chest?[31m" in out
+
+
+def test_scans_tells_no_name_unasked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, make_ct: Make, make_nifti: Make
+) -> None:
+    make_ct(tmp_path / "Doe" / "a", description="Doe Jane")
+    make_nifti(tmp_path / "Doe" / "Doe.nii.gz")
+    (tmp_path / "Doe" / "Doe.txt").write_text("hello")
+    _, out, _ = run(capsys, "scans", tmp_path / "Doe", "--json")
+    assert "Doe" not in out
+    data = json.loads(out)
+    assert data["left_out"] == [{"files": 1, "reason": "no DICOM, NIfTI, NRRD or MHA file"}]
+    assert all(scan["label"].endswith(scan["key"]) for scan in data["scans"])
+    assert "Doe" not in run(capsys, "scans", tmp_path / "Doe")[1]
 
 
 def test_scans_where_there_is_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

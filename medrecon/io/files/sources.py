@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ def write_sources(
 ) -> Path:
     """Write which scan is which, beside an output; the file is its owner's alone (mode 0600).
 
+    One that is there from a run before stays, and this one gets a number.
+
     Args:
         output: the folder of the results.
         scans: whose names hold no identity.
@@ -50,9 +53,17 @@ def write_sources(
     ]
     rows += [{"path": str(item.path.absolute()), "note": f"left out: {item.reason}"} for item in left_out]
     rows += [{"path": str(item.path or ""), "note": f"refused: {item.message}"} for item in refused]
-    return write_rows(output, rows, COLUMNS)
+    first = place = sources_path(output)
+    number = 2
+    while os.path.lexists(place):
+        place, number = first.with_name(f"{first.stem}-{number}.csv"), number + 1
+    return _write(place, rows, COLUMNS)
 
 
 def write_rows(output: str | Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Path:
-    """The same for other rows, such as those of a cohort's studies."""
-    return write_whole(sources_path(output), csv_text(rows, columns), mode=PRIVATE)
+    """The same for other rows, such as those of a cohort's studies; one that is there is replaced."""
+    return _write(sources_path(output), rows, columns)
+
+
+def _write(place: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Path:
+    return write_whole(place, csv_text(rows, columns), mode=PRIVATE)
