@@ -99,8 +99,8 @@ def one_by_one(
 
 
 def label_of(number: int, found: Found) -> str:
-    """What a bar calls one of the scans, counted from 1: "2/3 t1.nii.gz"; only a terminal shows bars."""
-    return f"{number}/{len(found.scans)} {found.scans[number - 1].path.name}"
+    """What a bar, or a log, calls one of the scans, counted from 1: "2/3 t1.nii.gz", "2/3 CT_1f2e3d4c"."""
+    return f"{number}/{len(found.scans)} {Path(called(found.scans[number - 1], sys.stderr)).name}"
 
 
 def tell_each(

@@ -149,7 +149,10 @@ def _planned(plan: Plan, settings: Settings, ledger: Ledger) -> Outcome:
     """What would be done."""
     begun = [study for study in plan.studies if ledger.begun(study.id)]
     data = {
-        "studies": [{"study": study.id, "path": str(study.path)} for study in plan.studies],
+        "studies": [
+            {"study": study.id, **({"path": str(study.path)} if settings.names_from_source else {})}
+            for study in plan.studies
+        ],
         "have_results": [study.id for study in begun],
         "bundle": settings.bundle,
         "layers": list(settings.layers or ()),
@@ -157,7 +160,10 @@ def _planned(plan: Plan, settings: Settings, ledger: Ledger) -> Outcome:
     }
 
     def show(console: Console) -> None:
-        rows = [(study.path, ledger.output / study.id) for study in plan.studies[:_SHOWN]]
+        named = settings.names_from_source or console.file.isatty()
+        rows = [
+            (study.path if named else study.id, ledger.output / study.id) for study in plan.studies[:_SHOWN]
+        ]
         print_table(console, ("study", "would be written to"), rows)
         if len(plan.studies) > _SHOWN:
             console.print(f"and {len(plan.studies) - _SHOWN} more")

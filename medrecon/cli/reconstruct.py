@@ -183,19 +183,24 @@ def _planned(pipeline: Pipeline, found: Found) -> Outcome:
         "planned": [
             {
                 "scan": scan.key,
-                "path": str(scan.path),
+                **names_of(scan),
                 "shape": list(scan.shape),
                 "outputs": {result: str(targets[scan.key, result]) for result in pipeline.results},
             }
             for scan in found.scans
         ],
         "refused": [fault_of(error).data() for error in found.refused],
-        "left_out": left_out_data(found),
+        "left_out": left_out_data(found.left_out, any(scan.named_from_source for scan in found.scans)),
     }
 
     def show(console: Console) -> None:
         rows = [
-            (scan.path, "x".join(str(n) for n in scan.shape), result, targets[scan.key, result])
+            (
+                called(scan, console.file),
+                "x".join(str(n) for n in scan.shape),
+                result,
+                targets[scan.key, result],
+            )
             for scan in found.scans
             for result in pipeline.results
         ]

@@ -138,7 +138,8 @@ def test_none_went_well(run: Run, ended: Callable) -> None:
 
 
 def test_a_dry_run_writes_nothing(run: Run, tmp_path: Path) -> None:
-    code, out, _ = run("--dry-run", "--json")
+    assert "a.nii.gz" not in run("--dry-run", "--json")[1]
+    code, out, _ = run("--dry-run", "--json", "--names-from-source")
     assert code == 0
     data = json.loads(out)
     assert ([Path(study["path"]).name for study in data["studies"]], data["layers"]) == (
