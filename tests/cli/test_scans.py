@@ -78,11 +78,11 @@ def test_scans_where_there_is_nothing(capsys: pytest.CaptureFixture[str], tmp_pa
 def test_zip_files_are_read(capsys: pytest.CaptureFixture[str], tmp_path: Path, make_ct: Make) -> None:
     make_ct(tmp_path / "ct")
     study = shutil.make_archive(str(tmp_path / "study"), "zip", tmp_path, "ct")
-    code, out, err = run(capsys, "scans", study, "--json")
+    code, out, err = run(capsys, "scans", study, "--json", "--names-from-source")
     assert (code, err) == (0, "")
     (scan,) = json.loads(out)["scans"]
     assert (scan["modality"], scan["files"]) == ("CT", 6)
     assert not Path(scan["path"]).exists(), "what was unpacked is gone"
-    code, out, err = run(capsys, "compare", study, tmp_path / "ct", "--json")
+    code, out, err = run(capsys, "compare", study, tmp_path / "ct", "--json", "--names-from-source")
     assert (code, err) == (0, "")
     assert json.loads(out)["identical"] is True
