@@ -39,16 +39,17 @@ def half_unit(texts: Sequence[str]) -> float:
     """Half of the last digit of printed numbers; 0 where none has a fraction or one has six digits.
 
     Args:
-        texts: decimal strings, several values separated by backslashes.
+        texts: decimal strings, several values separated by backslashes; "1.0" is a whole number.
     """
     most = 0
     for text in texts:
-        for part in text.split("\\"):
-            mantissa, _, exponent = part.strip().lower().partition("e")
-            digits = len(mantissa.partition(".")[2])
-            most = max(
-                most, digits - int(exponent or 0) if exponent.lstrip("+-").isdigit() or not exponent else 9
-            )
+        for part in text.lower().split("\\"):
+            mantissa, _, exponent = part.strip().partition("e")
+            fraction = mantissa.partition(".")[2]
+            if exponent:
+                most = max(most, len(fraction) - int(exponent))
+            elif fraction != "0":
+                most = max(most, len(fraction))
         if most >= 6:
             return 0.0
     return 0.5 * 10.0**-most if most else 0.0
@@ -58,7 +59,7 @@ def unevenness(along: np.ndarray, rounding: float) -> float | None:
     """How far sorted slices are off the best even grid in mm; None where that is more than rounding.
 
     Each may be off its place by 1 % of the distance, by 0.1 mm where that is less than 2 %, or by what the
-    printed digits lose where that is less than 20 %.
+    printed digits lose (twice half a digit) where that is less than 20 %.
 
     Args:
         along: (N,) sorted positions in mm, two at least.
@@ -68,7 +69,7 @@ def unevenness(along: np.ndarray, rounding: float) -> float | None:
     slope, start = np.polyfit(index, along - along[0], 1)
     off = float(np.abs(along - along[0] - slope * index - start).max())
     usual = float(np.median(np.diff(along)))
-    tolerance = max(0.01 * usual, min(0.1, 0.02 * usual), min(1.01 * rounding, 0.2 * usual))
+    tolerance = max(0.01 * usual, min(0.1, 0.02 * usual), min(2.02 * rounding, 0.2 * usual))
     even = off <= tolerance and np.abs(np.diff(along) - slope).max() <= 3 * tolerance
     return off if even else None
 

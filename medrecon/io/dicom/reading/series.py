@@ -65,7 +65,7 @@ def _lined(slices: Sequence[Slice], path: Path, options: ReadOptions) -> Stack:
         thickness = 1.0
     digits = (
         half_unit([s.header.text("ImagePositionPatient") or _printed(s.position) for s in slices]),
-        half_unit([first.header.text("ImageOrientationPatient") or _printed(first.orientation)]),
+        min(0.005, half_unit([first.header.text("ImageOrientationPatient") or _printed(first.orientation)])),
     )
     return stack(
         np.asarray([s.position for s in slices]),
