@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medrecon.cli.batch import called, exit_code, find_asked, one_by_one, say_notes, tell_sources
+from medrecon.cli.batch import as_told, called, exit_code, find_asked, one_by_one, say_notes, tell_sources
 from medrecon.cli.command import verb
 from medrecon.cli.faults import Fault
 from medrecon.cli.options import Bundle, Device, EncoderWeights, ManyScans
@@ -135,6 +135,7 @@ def atlas(
     start = time.perf_counter()
     asked = _Asked(layers, roi, viewer, encoder_weights, device)
     found = find_asked(session, source, reading)
+    found = replace(found, scans=tuple(as_told(session, scan, output, source) for scan in found.scans))
     say_notes(session, found)
     if compare is not None:
         return _compare_bundles(session, found, output, compare, asked)

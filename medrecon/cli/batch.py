@@ -36,6 +36,18 @@ def find_asked(session: Session, source: Path, reading: ManyScans) -> Found:
     return replace(found, scans=tuple(with_hu(scan) if reading.hu else scan for scan in found.scans))
 
 
+def as_told(session: Session, scan: Scan, *places: Path) -> Scan:
+    """The scan in HU, if an earlier run whose manifest lies in one of these places was told so."""
+    from medrecon.io.choices import with_hu
+    from medrecon.io.hounsfield import told_hu
+
+    manifest = told_hu(scan, places)
+    if manifest is None:
+        return scan
+    session.say(f"note: {scan.path}: taken as HU, as {manifest} says that the run before was told")
+    return with_hu(scan)
+
+
 def say_notes(session: Session, found: Found) -> None:
     """Say what was noticed about the scans' headers."""
     for scan in found.scans:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medrecon.cli.batch import as_told
 from medrecon.cli.command import verb
 from medrecon.cli.options import OneScan
 from medrecon.cli.scans import orientation, scan_data
@@ -33,11 +34,11 @@ def compare(
     from medrecon.evaluation import compare_geometry, fidelity
     from medrecon.io import find_one, read_scan
     from medrecon.io.choices import with_hu
+    from medrecon.io.read import load
     from medrecon.io.scan import ScanError
 
     first = find_one(session.folder_of(source), **reading.options)
-    if reading.hu:
-        first = with_hu(first)
+    first = with_hu(first) if reading.hu else as_told(session, first, recon, source)
     second = find_one(session.folder_of(recon), accept=reading.options["accept"])
     first, second = (replace(scan, named_from_source=reading.names_from_source) for scan in (first, second))
     differences = compare_geometry(first.affine, first.shape, second.affine, second.shape)
@@ -47,7 +48,10 @@ def compare(
             path=recon,
             remedy="resample one onto the other first, voxels cannot be compared as they are",
         )
-    measured = fidelity(read_scan(first), read_scan(second), units=first.units, spacing=first.spacing)
+    original, notes = load(first)
+    for note in dict.fromkeys([*first.notes, *notes]):
+        session.say(f"note: {first.path}: {note}")
+    measured = fidelity(original, read_scan(second), units=first.units, spacing=first.spacing)
     data = {
         "source": scan_data(first),
         "recon": scan_data(second),

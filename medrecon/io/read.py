@@ -6,6 +6,7 @@ import numpy as np
 
 from medrecon.io.dicom.reading.pixels import read_frames
 from medrecon.io.dicom.reading.regrid import resample
+from medrecon.io.hounsfield import hu_note
 from medrecon.io.itk.volume import read_text
 from medrecon.io.nifti.volume import read_nifti
 from medrecon.io.scan import Scan, ScanError
@@ -23,7 +24,7 @@ def load(scan: Scan) -> tuple[np.ndarray, list[str]]:
         ScanError: the voxels cannot be read.
     """
     volume, notes = _load(scan)
-    return volume, [*notes, *beyond_float32(volume)]
+    return volume, [*notes, *beyond_float32(volume), *hu_note(scan, volume)]
 
 
 def _load(scan: Scan) -> tuple[np.ndarray, list[str]]:

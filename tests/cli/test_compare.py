@@ -66,3 +66,18 @@ def test_compare_takes_values_as_hu(
     assert json.loads(out)["data_range"] == [-1024, 3071]
     make_ct(tmp_path / "ct")
     assert run(capsys, "compare", tmp_path / "ct", tmp_path / "ct", "--hu")[0] == 0
+
+
+def test_compare_remembers_that_reconstruct_was_told_hu(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_bundle: Path, make_nifti: Make
+) -> None:
+    make_nifti(tmp_path / "ct.nii.gz")
+    made = tmp_path / "r.nii.gz"
+    asked = ("reconstruct", tmp_path / "ct.nii.gz", made, "-l", "coarse2", "-b", tiny_bundle, "-d", "cpu")
+    assert run(capsys, *asked, "--hu")[0] == 0
+    code, out, err = run(capsys, "compare", tmp_path / "ct.nii.gz", made, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["units"] == "HU"
+    code, out, err = run(capsys, "compare", tmp_path / "ct.nii.gz", made)
+    assert "r.manifest.json" in err
+    assert "MAE (HU)" in out
