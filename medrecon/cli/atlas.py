@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medrecon.cli.batch import as_told, called, exit_code, find_asked, one_by_one, say_notes, tell_sources
+from medrecon.cli.batch import as_told, exit_code, find_asked, one_by_one, say_note, say_notes, tell_sources
 from medrecon.cli.command import verb
 from medrecon.cli.faults import Fault
 from medrecon.cli.options import Bundle, Device, EncoderWeights, ManyScans
@@ -135,7 +134,7 @@ def atlas(
     start = time.perf_counter()
     asked = _Asked(layers, roi, viewer, encoder_weights, device)
     found = find_asked(session, source, reading)
-    found = replace(found, scans=tuple(as_told(session, scan, output, source) for scan in found.scans))
+    found = replace(found, scans=as_told(session, found.scans, output, source))
     say_notes(session, found)
     if compare is not None:
         return _compare_bundles(session, found, output, compare, asked)
@@ -212,7 +211,7 @@ def _run(
                 engine, scan, places[scan.key], roi=asked.roi, viewer=asked.viewer, progress=tick
             )
         for note in scores.warnings:
-            session.say(f"note: {called(scan, sys.stderr)}: {note}")
+            say_note(session, scan, note)
         return scores
 
     done, failures = one_by_one(session, found, one)

@@ -36,23 +36,30 @@ def find_asked(session: Session, source: Path, reading: ManyScans) -> Found:
     return replace(found, scans=tuple(with_hu(scan) if reading.hu else scan for scan in found.scans))
 
 
-def as_told(session: Session, scan: Scan, *places: Path) -> Scan:
-    """The scan in HU, if an earlier run whose manifest lies in one of these places was told so."""
+def as_told(session: Session, scans: Iterable[Scan], *places: Path) -> tuple[Scan, ...]:
+    """The scans, those in HU of which the manifest of an earlier run in one of these places says so."""
     from medrecon.io.choices import with_hu
     from medrecon.io.hounsfield import told_hu
 
-    manifest = told_hu(scan, places)
-    if manifest is None:
-        return scan
-    session.say(f"note: {scan.path}: taken as HU, as {manifest} says that the run before was told")
-    return with_hu(scan)
+    told = []
+    for scan in scans:
+        manifest = told_hu(scan, places)
+        if manifest is not None:
+            say_note(session, scan, f"taken as HU, as the run of {manifest.name} was told")
+        told.append(scan if manifest is None else with_hu(scan))
+    return tuple(told)
 
 
 def say_notes(session: Session, found: Found) -> None:
     """Say what was noticed about the scans' headers."""
     for scan in found.scans:
         for note in scan.notes:
-            session.say(f"note: {called(scan, sys.stderr)}: {note}")
+            say_note(session, scan, note)
+
+
+def say_note(session: Session, scan: Scan, note: str) -> None:
+    """Say what was noticed about one scan."""
+    session.say(f"note: {called(scan, sys.stderr)}: {note}")
 
 
 def called(scan: Scan, stream: IO[str]) -> str:

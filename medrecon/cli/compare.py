@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrecon.cli.batch import as_told
+from medrecon.cli.batch import as_told, say_note
 from medrecon.cli.command import verb
 from medrecon.cli.options import OneScan
 from medrecon.cli.scans import orientation, scan_data
@@ -38,7 +38,7 @@ def compare(
     from medrecon.io.scan import ScanError
 
     first = find_one(session.folder_of(source), **reading.options)
-    first = with_hu(first) if reading.hu else as_told(session, first, recon, source)
+    (first,) = [with_hu(first)] if reading.hu else as_told(session, [first], recon, source)
     second = find_one(session.folder_of(recon), accept=reading.options["accept"])
     first, second = (replace(scan, named_from_source=reading.names_from_source) for scan in (first, second))
     differences = compare_geometry(first.affine, first.shape, second.affine, second.shape)
@@ -50,7 +50,7 @@ def compare(
         )
     original, notes = load(first)
     for note in dict.fromkeys([*first.notes, *notes]):
-        session.say(f"note: {first.path}: {note}")
+        say_note(session, first, note)
     measured = fidelity(original, read_scan(second), units=first.units, spacing=first.spacing)
     data = {
         "source": scan_data(first),
