@@ -42,8 +42,8 @@ def write_frames(
 
     Args:
         path: the file.
-        frames: of each frame `z`, `value` of all its pixels, `index` (Dimension Index Values) and its functional
-            groups by name.
+        frames: of each frame `z`, `value` of all its pixels, `index` (Dimension Index Values) and its
+            functional groups by name.
         kind: SOP class.
         pointers: keywords of the dimensions; "" for one of a private attribute.
     """

@@ -250,7 +250,7 @@ def _which(
             f"--volume {big[0]}{accept}",
         )
     sizes = [
-        f"{len(v.indices)} of {short[k][1]} slices" if k in short else f"{len(v.indices)} slices"
+        f"{len(v.indices)}{f' of {short[k][1]}' if k in short else ''} slice{'s' * (len(v.indices) > 1)}"
         for k, v in enumerate(found)
     ]
     listed = [f"{k} ({v.label}: {sizes[k]})" for k, v in enumerate(found[:SHOWN])]
