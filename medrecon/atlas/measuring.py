@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medrecon.atlas.network import Box, Engine, Raw
+from medrecon.atlas.network import AtlasNetwork, MiddleSlices, ScanResults
 from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED
 from medrecon.evaluation.codecs import CodecMeter, curve_words
 from medrecon.evaluation.controls import dct_code
@@ -44,7 +44,7 @@ class _Fixed:
     """What is measured once for a scan."""
 
     scan: Scan
-    raw: Raw
+    raw: ScanResults
     range: tuple[float, float]
     body: np.ndarray
     regions: Regions
@@ -58,7 +58,7 @@ class _Fixed:
 
 
 def measure(
-    engine: Engine,
+    engine: AtlasNetwork,
     scan: Scan,
     mask: np.ndarray | None = None,
     step: Callable[[str], None] | None = None,
@@ -109,7 +109,7 @@ def measure(
     return scores, volumes
 
 
-def _fix(engine: Engine, scan: Scan, raw: Raw, mask: np.ndarray | None) -> _Fixed:
+def _fix(engine: AtlasNetwork, scan: Scan, raw: ScanResults, mask: np.ndarray | None) -> _Fixed:
     low, high = intensity_range(raw.source, scan.units)
     body = body_mask(raw.source, scan.units)
     box = raw.box
@@ -136,7 +136,9 @@ def _fix(engine: Engine, scan: Scan, raw: Raw, mask: np.ndarray | None) -> _Fixe
     )
 
 
-def _layer(engine: Engine, fixed: _Fixed, result: str, volumes: AtlasVolumes) -> tuple[LayerScore, float]:
+def _layer(
+    engine: AtlasNetwork, fixed: _Fixed, result: str, volumes: AtlasVolumes
+) -> tuple[LayerScore, float]:
     """The figures of a result, and the share of voxels that lie exactly at the ends of its interval."""
     start = time.perf_counter()
     raw = fixed.raw
@@ -210,7 +212,7 @@ def _controls(fixed: _Fixed, result: str, rate: float, dims: int) -> tuple[Contr
     return (*made, _in_box("linear code", scan, box, code), fixed.identity)
 
 
-def _in_box(name: str, scan: Scan, box: Box, values: np.ndarray) -> Control:
+def _in_box(name: str, scan: Scan, box: MiddleSlices, values: np.ndarray) -> Control:
     found = fidelity(box.source, values, units=scan.units, data_range=box.data_range)
     return _control(name, found)
 
@@ -230,7 +232,7 @@ def _box_psnr(fixed: _Fixed, result: str, kind: str) -> float:
     return 10 * math.log10((high - low) ** 2 / squared) if squared else math.inf
 
 
-def _facts(engine: Engine, fixed: _Fixed, seconds: dict[str, float]) -> dict[str, str]:
+def _facts(engine: AtlasNetwork, fixed: _Fixed, seconds: dict[str, float]) -> dict[str, str]:
     box, results = fixed.raw.box, engine.results
     planes = box.planes
     where = "the whole scan" if planes is None else f"slices {planes[0] + 1} to {planes[1] + 1}"
@@ -256,7 +258,7 @@ def _facts(engine: Engine, fixed: _Fixed, seconds: dict[str, float]) -> dict[str
     }
 
 
-def _code_words(engine: Engine) -> str:
+def _code_words(engine: AtlasNetwork) -> str:
     infos = [engine.infos[name] for result in engine.results for name in parse_layers(result)]
     found = []
     if not all(info.sparse for info in infos):

@@ -35,7 +35,7 @@ _AT_ONCE = 4  # results of one pass over the tiles, each a float32 volume until 
 
 
 @dataclass
-class Box:
+class MiddleSlices:
     """The slices in the middle of a scan, as the network sees them, in source units.
 
     Attributes:
@@ -56,7 +56,7 @@ class Box:
 
 
 @dataclass
-class Raw:
+class ScanResults:
     """What a network makes of one scan, before anything is measured.
 
     Attributes:
@@ -72,13 +72,13 @@ class Raw:
     source: np.ndarray
     results: dict[str, np.ndarray]
     identity: np.ndarray
-    box: Box
+    box: MiddleSlices
     network_voxels: int
     seconds: dict[str, float]
     notes: tuple[str, ...]
 
 
-class Engine:
+class AtlasNetwork:
     """Runs a bundle over scans that are known already; writes nothing.
 
     Args:
@@ -148,7 +148,7 @@ class Engine:
             "device": str(self.device),
         }
 
-    def run(self, scan: Scan, progress: Progress | None = None) -> Raw:
+    def run(self, scan: Scan, progress: Progress | None = None) -> ScanResults:
         """Read one scan, reconstruct every result, and run the controls.
 
         Raises:
@@ -178,7 +178,7 @@ class Engine:
             "controls": time.perf_counter() - between,
         }
         voxels = image["image"][0, 0].numel()
-        return Raw(source, results, identity, box, voxels, seconds, tuple(dict.fromkeys(notes)))
+        return ScanResults(source, results, identity, box, voxels, seconds, tuple(dict.fromkeys(notes)))
 
     def _infer(
         self,
@@ -202,7 +202,7 @@ class Engine:
             made.append(as_stored(values, source))
         return made
 
-    def _controls(self, image: torch.Tensor, progress: Progress | None) -> Box:
+    def _controls(self, image: torch.Tensor, progress: Progress | None) -> MiddleSlices:
         low, high = _range_of(image)
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         depth, plane = plain.shape[-1], plain.shape[-3] * plain.shape[-2]
@@ -213,7 +213,9 @@ class Engine:
         probe = Probe(self.network).to(self.device).eval()
         kinds = [PLAIN, QUANTISED, SHUFFLED, *([RANDOM] if probe.other is not None else [])]
         width = high - low
-        box = Box(None if whole else (start, start + count - 1), _units(seen[0, 0], low, width), (low, high))
+        box = MiddleSlices(
+            None if whole else (start, start + count - 1), _units(seen[0, 0], low, width), (low, high)
+        )
         with self.network.conditioned_on(plain):  # the slices are a part of the scan
             probe.ranging = True
             self._infer(seen, self.results, probe)

@@ -18,7 +18,7 @@ SHUFFLED, RANDOM, QUANTISED, PLAIN = "shuffled features", "random weights", "8 b
 _SEED = 20240229
 
 STEP = 0.5
-"""Step of a sparse layer's values when they are coded, in units of the smallest value worth its price."""
+"""Step of a sparse layer's values when they are coded, in units of the smallest value that is kept."""
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medrecon.atlas.measuring import measure
-from medrecon.atlas.network import Engine
+from medrecon.atlas.network import AtlasNetwork
 from medrecon.atlas.output import INDEX, PAGE, refuse_taken, write_atlas
 from medrecon.atlas.summary import patient_numbers, write_summary
 from medrecon.evaluation.geometry import compare_geometry
@@ -21,7 +21,7 @@ from medrecon.io.scan import Scan, ScanError
 
 
 def measure_scan(
-    engine: Engine,
+    engine: AtlasNetwork,
     scan: Scan,
     place: Path,
     *,
@@ -105,7 +105,9 @@ def make_atlas(
     output = Path(output)
     refuse_taken(output)
     weights = None if encoder_weights is None else Path(encoder_weights)
-    engine = Engine(bundle, [scan], output=output, layers=layers, device=device, encoder_weights=weights)
+    engine = AtlasNetwork(
+        bundle, [scan], output=output, layers=layers, device=device, encoder_weights=weights
+    )
     mask = None if roi is None else Path(roi)
     return measure_scan(engine, scan, output, roi=mask, viewer=viewer, progress=progress)
 

@@ -1,9 +1,9 @@
-"""Where a code spends its values: each block keeps one of many sets of coefficients, at a common price.
+"""Rate allocation: each block keeps one of many sets of coefficients, by one Lagrange multiplier for all.
 
 Transform coding keeps few coefficients of each block. Which ones is chosen here block by block, from a list
-of masks, so that the squares kept, less the price of each value, are largest (Everett 1963; Shoham and Gersho
-1988). One price for a whole image spends its values where they save the most; the price that meets a budget
-is found by bisection.
+of masks, so that the squares kept, less the multiplier times their number, are largest (Everett 1963; Shoham
+and Gersho 1988). One multiplier for a whole image spends its values where they save the most; the one that
+meets a budget is found by bisection.
 """
 
 from __future__ import annotations
@@ -16,50 +16,50 @@ OVERHEAD = 2
 """Values that each block takes in any case: its mean, and the number of its mask."""
 
 MOST_BLOCKS = 1 << 15
-"""A price is found on so many blocks at most, spread evenly over the image."""
+"""A multiplier is found on so many blocks at most, spread evenly over the image."""
 
 _WORTH_SORTING = 4096
 _STEPS = 30
 _LOWEST, _HIGHEST = -36.0, 8.0
-"""Logarithms of the prices between which a budget is looked for, relative to the mean energy of a block."""
+"""Logarithms of the multipliers that are tried, relative to the mean energy of a block."""
 
 _BRACKETS = ((-0.1, 0.1), (-1.0, 1.0), (_LOWEST, _HIGHEST))
-"""Where a price is looked for, in logarithms: close to a guess, farther from it, and as without any."""
+"""Where a multiplier is looked for, in logarithms: close to a guess, farther from it, and as without any."""
 
 _CLEAR = 1.001
 """Bisection ends where one block is undecided; a little above, rounding decides nothing."""
 
 
-def choose(energy: torch.Tensor, masks: torch.Tensor, price: torch.Tensor) -> torch.Tensor:
+def choose(energy: torch.Tensor, masks: torch.Tensor, multiplier: torch.Tensor) -> torch.Tensor:
     """The mask of each block that keeps most, less what its values cost.
 
     Args:
         energy: (blocks, coefficients) squares.
         masks: (masks, coefficients), true where a coefficient is kept.
-        price: () or (prices,): of one value, in the units of `energy`.
+        multiplier: () or (multipliers,): what a value costs, in the units of `energy`.
 
     Returns:
-        (blocks,), or (prices, blocks): numbers of masks.
+        (blocks,), or (multipliers, blocks): numbers of masks.
     """
-    prices = price.reshape(-1)
+    multipliers = multiplier.reshape(-1)
     graph = torch.jit.is_tracing() or torch.compiler.is_exporting()
     if graph or masks[0].any():
-        chosen = _best(energy, masks, prices)
-    else:  # where no coefficient is worth its price the empty mask is best
-        busy = (energy.amax(dim=1) > prices.amin()).nonzero()[:, 0]
-        chosen = torch.zeros(len(prices), len(energy), dtype=torch.long, device=energy.device)
-        chosen[:, busy] = _best(energy[busy], masks, prices)
-    return chosen.reshape(*price.shape, -1)
+        chosen = _best(energy, masks, multipliers)
+    else:  # where no square exceeds the multiplier the empty mask is best
+        busy = (energy.amax(dim=1) > multipliers.amin()).nonzero()[:, 0]
+        chosen = torch.zeros(len(multipliers), len(energy), dtype=torch.long, device=energy.device)
+        chosen[:, busy] = _best(energy[busy], masks, multipliers)
+    return chosen.reshape(*multiplier.shape, -1)
 
 
-def _best(energy: torch.Tensor, masks: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
-    """(prices, blocks): numbers of masks."""
+def _best(energy: torch.Tensor, masks: torch.Tensor, multipliers: torch.Tensor) -> torch.Tensor:
+    """(multipliers, blocks): numbers of masks."""
     sizes = masks.sum(dim=1)
-    if len(prices) > 1:
+    if len(multipliers) > 1:
         kept = _kept(energy, masks)
-        return torch.stack([(kept - price * sizes).argmax(dim=1) for price in prices])
+        return torch.stack([(kept - multiplier * sizes).argmax(dim=1) for multiplier in multipliers])
     with torch.autocast(energy.device.type, enabled=False):
-        return torch.addmm(-prices * sizes, energy, masks.to(energy.dtype).T).argmax(dim=1)[None]
+        return torch.addmm(-multipliers * sizes, energy, masks.to(energy.dtype).T).argmax(dim=1)[None]
 
 
 def _kept(energy: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -68,8 +68,8 @@ def _kept(energy: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         return energy @ masks.to(energy.dtype).T
 
 
-def price_of(energy: torch.Tensor, masks: torch.Tensor, budget: float) -> torch.Tensor:
-    """The lowest price at which the blocks together keep no more than the budget.
+def multiplier_for(energy: torch.Tensor, masks: torch.Tensor, budget: float) -> torch.Tensor:
+    """The lowest multiplier at which the blocks together keep no more than the budget.
 
     Args:
         energy: (blocks, coefficients) squares.
@@ -77,24 +77,26 @@ def price_of(energy: torch.Tensor, masks: torch.Tensor, budget: float) -> torch.
         budget: values for each block, the mean over all of them; its mean and its mask's number not counted.
 
     Returns:
-        () in the units of `energy`; where not even empty masks meet the budget, a price that chooses them.
+        () in the units of `energy`; where not even empty masks meet the budget, one that chooses them.
     """
-    return prices_of(energy, masks, [budget])[0]
+    return multipliers_for(energy, masks, [budget])[0]
 
 
-def prices_of(energy: torch.Tensor, masks: torch.Tensor, budgets: Sequence[float]) -> list[torch.Tensor]:
-    """`price_of` for each of several budgets."""
+def multipliers_for(
+    energy: torch.Tensor, masks: torch.Tensor, budgets: Sequence[float]
+) -> list[torch.Tensor]:
+    """`multiplier_for` for each of several budgets."""
     graph = torch.jit.is_tracing() or torch.compiler.is_exporting()
     if graph or len(energy) < _WORTH_SORTING:
         sizes, kept = masks.sum(dim=1), _kept(energy, masks)
         return [_bisected(kept, sizes, _unit(kept), budget) for budget in budgets]
     few = spread(energy, _WORTH_SORTING // 2)
-    guesses = prices_of(few, masks, budgets)
+    guesses = multipliers_for(few, masks, budgets)
     return [_narrowed(energy, masks, guess, budget) for guess, budget in zip(guesses, budgets, strict=True)]
 
 
 def _unit(kept: torch.Tensor) -> torch.Tensor:
-    """The mean energy of a block: what prices are looked for around."""
+    """The mean energy of a block: what multipliers are looked for around."""
     return kept.amax(dim=1).mean().clamp_min(torch.finfo(kept.dtype).tiny)
 
 
@@ -181,7 +183,7 @@ def fit_orders(
     """Orders of importance that suit examples of blocks, each cut where it suits the example.
 
     Args:
-        energy: (examples, coefficients) squares, in units of the price of a value.
+        energy: (examples, coefficients) squares, in units of the multiplier.
         count: how many orders.
         chance: draws where they begin.
         rounds: of choosing the best order for each example, and the best for each group of examples.
@@ -213,7 +215,7 @@ def fit_masks(energy: torch.Tensor, masks: torch.Tensor, rounds: int = 10) -> to
     """Masks that suit examples of blocks: k-means, with what a mask loses and costs as the distance.
 
     Args:
-        energy: (examples, coefficients) squares, in units of the price of a value.
+        energy: (examples, coefficients) squares, in units of the multiplier.
         masks: (masks, coefficients) to begin with. The first and the last stay: keep nothing, keep all.
         rounds: of choosing the best mask for each example, and the best coefficients for each mask.
 
@@ -221,9 +223,9 @@ def fit_masks(energy: torch.Tensor, masks: torch.Tensor, rounds: int = 10) -> to
         (masks, coefficients) bool. A mask that nobody chose is left as it was.
     """
     masks = masks.clone()
-    price = energy.new_tensor(1.0)
+    multiplier = energy.new_tensor(1.0)
     for _ in range(rounds):
-        chosen = choose(energy, masks, price)
+        chosen = choose(energy, masks, multiplier)
         total = torch.zeros(len(masks), energy.shape[1]).index_add_(0, chosen, energy)
         used = torch.bincount(chosen, minlength=len(masks))
         better = total > used[:, None]

@@ -186,7 +186,7 @@ def _run(
     asked: _Asked,
     optional_weights: bool = False,
 ) -> _Run:
-    from medrecon.atlas.network import Engine
+    from medrecon.atlas.network import AtlasNetwork
     from medrecon.atlas.output import refuse_taken
     from medrecon.atlas.run import measure_scan, write_overview
     from medrecon.bundle.config import Bundle as OpenBundle
@@ -201,7 +201,7 @@ def _run(
     weights = asked.encoder_weights
     if optional_weights and "encoder_weights" not in OpenBundle.open(bundle).parser:
         weights = None
-    engine = Engine(
+    engine = AtlasNetwork(
         bundle, scans, output=output, layers=asked.layers, device=asked.device, encoder_weights=weights
     )
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from medrecon.cohort.interchange import __file__ as INTERCHANGE
 from medrecon.cohort.studies import Study
-from medrecon.cohort.work import FAILED, Explain, Job, MemoryRanOut, failure, run_study
+from medrecon.cohort.work import FAILED, Explain, Job, StudyOutOfMemory, failure, run_study
 from medrecon.compute.clusters import LOCAL, Place, pool_command, provider_of
 from medrecon.errors import MedreconError, OutOfMemoryError, UsageError
 
@@ -37,7 +37,7 @@ _LOOK = 5.0
 _LABEL = "medrecon"
 
 
-class EngineError(MedreconError):
+class ExecutorError(MedreconError):
     """The engine itself fails, again and again."""
 
     exit_code = 7
@@ -47,7 +47,7 @@ class _Broken(Exception):
     """This life of the engine is over; the studies that are left go to the next."""
 
 
-class Engine:
+class StudyExecutor:
     """Runs `run_study` on many studies at once.
 
     Args:
@@ -82,7 +82,7 @@ class Engine:
             tick: called about twice a second.
 
         Raises:
-            EngineError: the engine fails again and again.
+            ExecutorError: the engine fails again and again.
         """
         left = {study.id: study for study in studies}
         try:
@@ -108,7 +108,7 @@ class Engine:
             if not left:
                 return
             fruitless = fruitless + 1 if len(left) == before else 0
-        raise EngineError(
+        raise ExecutorError(
             f"the workers cannot be kept running: {reason}",
             path=self.job.output,
             remedy="start the same command again: what is done is kept",
@@ -153,7 +153,7 @@ class Engine:
 
     def _cost(self, error: Exception, record: Mapping[str, Any]) -> float:
         """One try for what another try may mend; all of them for what it will not."""
-        return 1 if _is_lost(error) or isinstance(error, MemoryRanOut) else self.retries + 1
+        return 1 if _is_lost(error) or isinstance(error, StudyOutOfMemory) else self.retries + 1
 
     def _live(
         self,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medrecon import __version__
-from medrecon.cohort.executor import Engine, require_parsl
+from medrecon.cohort.executor import StudyExecutor, require_parsl
 from medrecon.cohort.heartbeat import Lease
 from medrecon.cohort.progress import Tally
 from medrecon.cohort.records import STATE, Ledger
@@ -82,7 +82,7 @@ def run_cohort(
         UsageError: Parsl is missing, or an option makes no sense.
         ModelError: the model cannot be used.
         OutputError: the output cannot be written, another run is at work in it, or it is of other settings.
-        EngineError: the workers cannot be kept running.
+        ExecutorError: the workers cannot be kept running.
     """
     start = time.perf_counter()
     settings, ledger = check_cohort(output, settings, place, overwrite=overwrite)
@@ -90,7 +90,7 @@ def run_cohort(
     try:
         lease = Lease.of_this_process(ledger.state)
         job = Job(settings, ledger.output, ledger.settings, lease, cores)
-        engine = Engine(place, job, explain, retries=retries, folder=ledger.state / "engine")
+        engine = StudyExecutor(place, job, explain, retries=retries, folder=ledger.state / "engine")
         _write_about(ledger, settings)
         write_rows(ledger.output, [vars(study) | {"study": study.id} for study in plan.studies], SOURCES)
         order = {study.id: number for number, study in enumerate(plan.studies)}

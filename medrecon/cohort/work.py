@@ -35,7 +35,7 @@ _kept: dict[str, Any] = {}
 """What this process keeps from study to study: the network of its settings, its pulse."""
 
 
-class Told(Protocol):
+class Explanation(Protocol):
     """An error as the user gets it: `medrecon.cli.faults.Fault`."""
 
     @property
@@ -46,10 +46,10 @@ class Told(Protocol):
     def exit_code(self) -> int: ...  # noqa: D102
 
 
-Explain = Callable[[BaseException], Told]
+Explain = Callable[[BaseException], Explanation]
 
 
-class MemoryRanOut(MedreconError):
+class StudyOutOfMemory(MedreconError):
     """A study did not fit the memory that was left: tried again, unlike all else that a worker meets."""
 
     exit_code = OutOfMemoryError.exit_code
@@ -88,7 +88,7 @@ def run_study(study: Study, job: Job, explain: Explain) -> dict[str, Any]:
         an earlier run's results were found whole.
 
     Raises:
-        MemoryRanOut: may go well in another try.
+        StudyOutOfMemory: may go well in another try.
     """
     if "pulse" not in _kept or _kept["pulse"].lease != job.lease:
         _kept["pulse"] = Pulse(job.lease).start()
@@ -101,12 +101,12 @@ def run_study(study: Study, job: Job, explain: Explain) -> dict[str, Any]:
             told = explain(error)
             if told.exit_code == OutOfMemoryError.exit_code:
                 _kept.pop("network", None)
-                raise MemoryRanOut(told.message, path=study.path, remedy=told.remedy) from None
+                raise StudyOutOfMemory(told.message, path=study.path, remedy=told.remedy) from None
             row = {"status": FAILED, **failure(told, _names(study.path)), **_costs(start)}
     return {"study": study.id, **row}
 
 
-def failure(told: Told, sources: Iterable[Path] = ()) -> dict[str, Any]:
+def failure(told: Explanation, sources: Iterable[Path] = ()) -> dict[str, Any]:
     """The columns of the table that tell why a study failed, without the names of its files."""
     hide = hiding(sources)
     return {"exit_code": told.exit_code, "reason": hide(told.message), "remedy": hide(told.remedy)}

@@ -1,4 +1,4 @@
-"""The own encoder: coefficients of blocks, as many of each as are worth one price for the whole image."""
+"""The own encoder: coefficients of blocks, of each as many as one Lagrange multiplier allots."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from medrecon.blocks.allocation import (
     choose,
     fit_masks,
     fit_orders,
+    multiplier_for,
     prefixes,
-    price_of,
     spread,
 )
 from medrecon.blocks.dct import analyse, block_basis, low_frequencies
@@ -35,12 +35,12 @@ class AdaptiveEncoder(Encoder):
 
     An image is cut into blocks (16 x 16, or 8 x 8 x 8), each expressed in the orthonormal DCT, so that an
     error in a feature is as large in the image. A level keeps of each block its mean and one of the encoder's
-    sets of coefficients (`masks`); the rest is zero. Which set, a price for each value decides, one for the
+    sets of coefficients (`masks`); the rest is zero. Which set, a Lagrange multiplier decides, one for the
     whole image, so that the level keeps `values_per_voxel` on average, the mean and the number of the set
     counted in. A level of one value per voxel keeps everything.
 
-    What is kept of a block depends on that block and the price alone. Where an image is cut into pieces,
-    `conditioned_on` sets the price of the whole; without it each call finds that of the image it is given.
+    What is kept of a block depends on that block and the multiplier alone. Where an image is cut into
+    pieces, `conditioned_on` sets that of the whole; without it each call finds that of the image it is given.
     With f(x) the features, f(a x + b) = a f(x) but for the means, which move by b: no window matters.
 
     Args:
@@ -78,7 +78,7 @@ class AdaptiveEncoder(Encoder):
         self.register_buffer("basis", block_basis(self.size, spatial_dims, self.channels), persistent=False)
         lowest_first = torch.arange(self.channels - 1)
         self.register_buffer("masks", prefixes(lowest_first, orders * steps + 2))
-        self._prices: _Prices | None = None
+        self._multipliers: _Multipliers | None = None
 
     def layers(self) -> list[LayerInfo]:
         """The levels, the one that keeps most first; all of one stride: each block stays where it is."""
@@ -100,7 +100,7 @@ class AdaptiveEncoder(Encoder):
             ModelError: when a name is not one of the levels.
         """
         wanted = resolve_layers(names, list(self.rates))
-        if self._prices is not None and not torch.is_grad_enabled():
+        if self._multipliers is not None and not torch.is_grad_enabled():
             return self._in_slabs(image, wanted)
         rows = self._rows(image)
         return {name: kept.movedim(-1, 1) for name, kept in self._kept(rows, wanted, image[0, 0].numel())}
@@ -140,11 +140,13 @@ class AdaptiveEncoder(Encoder):
         chosen: list[torch.Tensor] = []
         floors: list[torch.Tensor] = []
         for blocks in rows.detach().flatten(1, -2):
-            prices = torch.stack([self._price(blocks, name, rate, voxels) for name, rate in rates.items()])
+            multipliers = torch.stack(
+                [self._multiplier(blocks, name, rate, voxels) for name, rate in rates.items()]
+            )
             pieces = max(1, len(blocks) // _AT_ONCE)
-            parts = [choose(_energy(part), self.masks, prices) for part in blocks.tensor_split(pieces)]
+            parts = [choose(_energy(part), self.masks, multipliers) for part in blocks.tensor_split(pieces)]
             chosen.append(torch.cat(parts, dim=1))
-            floors.append(prices * _FAINT)
+            floors.append(multipliers * _FAINT)
         numbers = torch.stack(chosen, dim=1).reshape(len(names), *rows.shape[:-1])
         floor = torch.stack(floors, dim=1).reshape(len(names), -1, *[1] * (rows.ndim - 1))
         faint = [functional.pad(rows[..., 1:].square() < least, (1, 0)) for least in floor]
@@ -152,46 +154,49 @@ class AdaptiveEncoder(Encoder):
 
     def _rate(self, name: str) -> float:
         """Values for each voxel of a level; varied by chance in training."""
-        chance = 2 * float(torch.rand(())) - 1 if self.training and self._prices is None else 0.0
+        chance = 2 * float(torch.rand(())) - 1 if self.training and self._multipliers is None else 0.0
         return self.rates[name] * 2 ** (chance * _JITTER)
 
-    def _price(self, rows: torch.Tensor, name: str, rate: float, voxels: int) -> torch.Tensor:
-        """The price of a level: that of the image that is being normalised by, else that of these blocks."""
-        if self._prices is not None:
-            return self._prices[name].to(rows.device)
+    def _multiplier(self, rows: torch.Tensor, name: str, rate: float, voxels: int) -> torch.Tensor:
+        """The multiplier of a level: that of the whole which is held, else that of these blocks."""
+        if self._multipliers is not None:
+            return self._multipliers[name].to(rows.device)
         budget = rate * voxels / rows.shape[0] - OVERHEAD
-        return price_of(_energy(spread(rows, MOST_BLOCKS)), self.masks, budget)
+        return multiplier_for(_energy(spread(rows, MOST_BLOCKS)), self.masks, budget)
 
     @property
     def is_conditioned(self) -> bool:
-        """Whether prices of a whole image are set."""
-        return self._prices is not None
+        """Whether multipliers of a whole image are set."""
+        return self._multipliers is not None
 
     def allocations(self) -> dict[str, Allocation]:
-        """The sets and prices of the levels computed so far within `conditioned_on`."""
+        """The sets and multipliers of the levels computed so far within `conditioned_on`."""
         sets = functional.pad(self.masks, (1, 0), value=True)  # the mean is in each
-        return {name: Allocation(sets, float(price)) for name, price in (self._prices or {}).items()}
+        return {
+            name: Allocation(sets, float(multiplier))
+            for name, multiplier in (self._multipliers or {}).items()
+        }
 
     @contextlib.contextmanager
     def conditioned_on(self, whole: torch.Tensor) -> Iterator[None]:
-        """Within: the levels' prices are those of this image, of which pieces are then encoded.
+        """Within: the levels' multipliers are those of this image, of which pieces are then encoded.
 
         Args:
             whole: (1, 1, *spatial), or (slices, 1, *spatial) for a volume whose slices share a budget.
         """
-        self._prices = _Prices(self, whole)
+        self._multipliers = _Multipliers(self, whole)
         try:
             yield
         finally:
-            self._prices = None
+            self._multipliers = None
 
-    def prices(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The price of a value at each level but a complete one; argument as `conditioned_on`.
+    def multipliers(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The multiplier of each level but a complete one; argument as `conditioned_on`.
 
         Found on a part of the blocks where there are very many: whatever the size, in bounded memory.
         """
-        prices = _Prices(self, image)
-        return {name: prices[name] for name, rate in self.rates.items() if rate < 1}
+        multipliers = _Multipliers(self, image)
+        return {name: multipliers[name] for name, rate in self.rates.items() if rate < 1}
 
     def _sample(self, image: torch.Tensor) -> tuple[torch.Tensor, int]:
         """(blocks, channels - 1) squares of blocks spread over an image, and how many blocks it has."""
@@ -225,8 +230,8 @@ class AdaptiveEncoder(Encoder):
         for image in images:
             energy, blocks = self._sample(image)
             for rate in rates:
-                price = price_of(energy, start, rate * image.numel() / blocks - OVERHEAD)
-                relative = energy / price
+                multiplier = multiplier_for(energy, start, rate * image.numel() / blocks - OVERHEAD)
+                relative = energy / multiplier
                 busy = relative[relative.amax(dim=1) > 1]
                 some = torch.randperm(len(busy), generator=chance)[:_EXAMPLES]
                 parts = busy[some].tensor_split(len(turns))
@@ -251,8 +256,8 @@ class AdaptiveEncoder(Encoder):
         ]
 
 
-class _Prices(dict[str, torch.Tensor]):
-    """The prices of an image, each found when it is first asked for."""
+class _Multipliers(dict[str, torch.Tensor]):
+    """The multipliers of an image, each found when it is first asked for."""
 
     def __init__(self, encoder: AdaptiveEncoder, image: torch.Tensor) -> None:
         super().__init__()
@@ -263,8 +268,8 @@ class _Prices(dict[str, torch.Tensor]):
     def __missing__(self, name: str) -> torch.Tensor:
         budget = self.encoder.rates[name] * self.voxels / self.blocks - OVERHEAD
         with torch.inference_mode():
-            price = price_of(self.energy, self.encoder.masks, budget)
-        self[name] = price.clone()  # out of inference mode, so that training can use it
+            multiplier = multiplier_for(self.energy, self.encoder.masks, budget)
+        self[name] = multiplier.clone()  # out of inference mode, so that training can use it
         return self[name]
 
 
@@ -277,7 +282,7 @@ _AT_ONCE = 4096
 """Blocks that masks are chosen for at a time: bounds memory, and keeps what is compared in the cache."""
 
 _FAINT = 1e-6
-"""Squares below this share of the price are dropped: they are rounding, which differs from tile to tile."""
+"""Squares below this share of it are dropped: they are rounding, which differs from tile to tile."""
 
 _EXAMPLES = 1200
 _MOST_EXAMPLES = 80_000

@@ -43,7 +43,7 @@ class _Randomness(TorchDispatchMode):
 
 
 @dataclass
-class Runner:
+class ShapeRunner:
     """Runs a network for its shapes.
 
     Attributes:

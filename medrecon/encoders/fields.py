@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from medrecon.encoders.dryrun import Runner, seeded
+from medrecon.encoders.dryrun import ShapeRunner, seeded
 from medrecon.encoders.layout import Shape
 from medrecon.encoders.probe import Survey, Tap
 from medrecon.encoders.watch import watch
@@ -154,7 +154,7 @@ class _Axis:
         if self.survey.mode == "real":
             return self.budget / 8
         with FlopCounterMode(display=False) as counter:
-            Runner(self.network, self.survey.mode, self.survey.in_channels).shapes(size, 1, until=taps)
+            ShapeRunner(self.network, self.survey.mode, self.survey.in_channels).shapes(size, 1, until=taps)
         return float(counter.get_total_flops())
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from medrecon.encoders.dryrun import BATCH, MODES, Runner, Seen
+from medrecon.encoders.dryrun import BATCH, MODES, Seen, ShapeRunner
 from medrecon.encoders.layout import Layout, Shape, Unfit, layout_by_growth, layout_by_size
 from medrecon.errors import ModelError
 
@@ -93,7 +93,7 @@ def survey(
         )
     failures: dict[str, str] = {}
     for mode, channels in itertools.product(MODES, _channel_choices(network, in_channels)):
-        runner = Runner(network, mode, channels)
+        runner = ShapeRunner(network, mode, channels)
         for size in _COSTLY if mode == "real" else _FREE:
             found = _flexible(runner, size, dims, window)
             if found is not None:
@@ -111,7 +111,7 @@ def survey(
     )
 
 
-def _flexible(runner: Runner, size: int, dims: int, window: Sequence[int] | None) -> Survey | None:
+def _flexible(runner: ShapeRunner, size: int, dims: int, window: Sequence[int] | None) -> Survey | None:
     """The survey of a network that takes any size, by doubling one axis after the other."""
     base_size = (size,) * dims
     base = runner.shapes(base_size)
@@ -151,7 +151,7 @@ def _flexible(runner: Runner, size: int, dims: int, window: Sequence[int] | None
     return Survey(dims, runner.channels, taps, refused, None, multiple, least, runner.random, runner.mode)
 
 
-def _multiple(runner: Runner, strides: Shape, size: int) -> Shape:
+def _multiple(runner: ShapeRunner, strides: Shape, size: int) -> Shape:
     """The least multiple of the strides that sizes must be multiples of."""
     for times in (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64):
         step = [s * times for s in strides]
@@ -161,7 +161,7 @@ def _multiple(runner: Runner, strides: Shape, size: int) -> Shape:
     return (size,) * len(strides)
 
 
-def _fixed(runner: Runner, size: Shape) -> Survey | None:
+def _fixed(runner: ShapeRunner, size: Shape) -> Survey | None:
     """The survey of a network that takes this size only."""
     base = runner.shapes(size)
     more = runner.shapes(size, BATCH + 1)

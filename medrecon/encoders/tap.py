@@ -17,7 +17,7 @@ from torch.nn import functional
 from medrecon.blocks.weights import fit_weights, read_weights
 from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.adapt import Statistic, intensity_map
-from medrecon.encoders.dryrun import Runner, seeded
+from medrecon.encoders.dryrun import ShapeRunner, seeded
 from medrecon.encoders.fields import measure_fields
 from medrecon.encoders.frozen import Frozen
 from medrecon.encoders.layout import Shape
@@ -201,7 +201,7 @@ class TappedEncoder(Frozen):
         spare = [0] * self.spatial_dims
         if self._survey.window is None and any(tap.layout.kind == "grid" for tap in self._taps.values()):
             size = tuple(8 * n for n in self._survey.least)
-            seen = Runner(self.network, self._survey.mode, self.in_channels).shapes(size, 1) or {}
+            seen = ShapeRunner(self.network, self._survey.mode, self.in_channels).shapes(size, 1) or {}
             for name, tap in self._taps.items():
                 if tap.layout.kind != "grid" or name not in seen:
                     continue
@@ -247,7 +247,7 @@ class TappedEncoder(Frozen):
             math.ceil((n + spare) / m) * m
             for n, spare, m in zip(size, self._spare, self.multiple, strict=True)
         ]
-        runner = Runner(self.network, self._survey.mode, self.in_channels)
+        runner = ShapeRunner(self.network, self._survey.mode, self.in_channels)
         for _ in range(8):
             enough = all(n >= least for n, least in zip(wanted, self._survey.least, strict=True))
             if enough or runner.takes(wanted):

@@ -70,7 +70,7 @@ def encode_image(
 ) -> Iterator[dict[str, Block]]:
     """Features of a volume, piece by piece; the first piece is the last of each axis and tells the sizes.
 
-    An encoder that looks at its whole image (statistics, a price) looks at the volume while pieces are taken.
+    An encoder that looks at its whole image (statistics, a budget) sees the volume while pieces are taken.
 
     Args:
         network: a `Reconstructor`.

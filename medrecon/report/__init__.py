@@ -5,7 +5,6 @@ import matplotlib
 if matplotlib.matplotlib_fname() == "matplotlibrc":  # of the current folder, which may be one of data
     matplotlib.rcdefaults()
 
-from medrecon.report.curve import fidelity_curve
 from medrecon.report.layers import SOFT_TISSUE, layers_figure
 
-__all__ = ["SOFT_TISSUE", "fidelity_curve", "layers_figure"]
+__all__ = ["SOFT_TISSUE", "layers_figure"]

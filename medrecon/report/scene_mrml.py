@@ -22,7 +22,7 @@ CLASSES = {
 """Tags whose class has another name, or is spelled out for the reader; the others are `vtkMRML<tag>Node`."""
 
 
-class Scene:
+class MrmlScene:
     """Nodes of a scene, written in the order in which they are added."""
 
     def __init__(self) -> None:

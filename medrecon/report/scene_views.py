@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from medrecon.report.scene_mrml import Scene
+from medrecon.report.scene_mrml import MrmlScene
 from medrecon.report.style import ACCENTS, INK
 
 _LAYOUTS = {
@@ -78,7 +78,7 @@ class Plane:
 
 
 def add_views(
-    scene: Scene, rows: tuple[Sequence[Shown], Sequence[Shown]], affine: np.ndarray, shape: Sequence[int]
+    scene: MrmlScene, rows: tuple[Sequence[Shown], Sequence[Shown]], affine: np.ndarray, shape: Sequence[int]
 ) -> None:
     """Add a layout of two rows whose views form one linked group.
 
@@ -144,7 +144,7 @@ def _sign(value: float) -> float:
     return -1.0 if value < 0 else 1.0
 
 
-def _add_view(scene: Scene, name: str, shown: Shown, plane: Plane) -> None:
+def _add_view(scene: MrmlScene, name: str, shown: Shown, plane: Plane) -> None:
     named: dict[str, Any] = {"orientation": plane.orientation} if plane.orientation else {}
     to_ras = np.eye(4)
     to_ras[:3, :3], to_ras[:3, 3] = plane.directions, plane.centre

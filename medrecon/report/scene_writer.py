@@ -10,7 +10,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores
 from medrecon.report.scene_files import Slab, colour_table, file_name, text_table, write_nrrd
-from medrecon.report.scene_mrml import Scene
+from medrecon.report.scene_mrml import MrmlScene
 from medrecon.report.scene_values import Store, ends, error_limit, map_limit
 from medrecon.report.scene_words import MEANING, attributes, describe, describe_source, metrics
 from medrecon.report.style import ERROR_MAP
@@ -35,7 +35,7 @@ class SceneWriter:
     """
 
     def __init__(self, bundle: zipfile.ZipFile, scores: ScanScores, volumes: AtlasVolumes) -> None:
-        self.scene = Scene()
+        self.scene = MrmlScene()
         self._bundle, self._scores, self._volumes = bundle, scores, volumes
         self._files = 0
         self._store = Store(volumes.source, scores.units)

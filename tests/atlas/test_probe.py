@@ -137,7 +137,7 @@ def test_the_inferers_of_the_bundles_drive_it(dims: int, inferer: type):
 
 @pytest.mark.parametrize(("dims", "inferer"), [(2, SliceInferer), (3, VolumeInferer)])
 @torch.inference_mode()
-def test_sparse_levels_are_coded_at_the_price_of_the_whole(dims: int, inferer: type):
+def test_sparse_levels_are_coded_at_the_multiplier_of_the_whole(dims: int, inferer: type):
     encoder = AdaptiveEncoder(dims).eval()
     network = Reconstructor(encoder, AdaptiveDecoder(encoder.layers(), (8, 8), 1, 1), mixed_precision=False)
     image = torch.rand(1, 1, 32, 48, 32, generator=torch.Generator().manual_seed(1))

@@ -1,4 +1,4 @@
-"""Prices and masks: what is kept is worth most, within the budget."""
+"""Multipliers and masks: what is kept is worth most, within the budget."""
 
 from __future__ import annotations
 
@@ -7,54 +7,54 @@ import itertools
 import pytest
 import torch
 
-from medrecon.blocks.allocation import choose, fit_masks, fit_orders, prefixes, price_of, spread
+from medrecon.blocks.allocation import choose, fit_masks, fit_orders, multiplier_for, prefixes, spread
 
 
 def every_mask(count: int) -> torch.Tensor:
     return torch.tensor(list(itertools.product([False, True], repeat=count)))
 
 
-def test_with_every_mask_at_hand_what_is_kept_is_what_is_worth_its_price() -> None:
+def test_with_every_mask_at_hand_what_is_kept_is_what_is_worth_its_multiplier() -> None:
     torch.manual_seed(0)
     energy = torch.rand(50, 6)
     masks = every_mask(6)
-    for price in (0.0, 0.3, 0.9, 2.0):
-        chosen = masks[choose(energy, masks, torch.tensor(price))]
-        assert torch.equal(chosen, energy > price)
+    for multiplier in (0.0, 0.3, 0.9, 2.0):
+        chosen = masks[choose(energy, masks, torch.tensor(multiplier))]
+        assert torch.equal(chosen, energy > multiplier)
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.5, 2.0, 5.0, 16.0])
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e6])
-def test_a_price_meets_its_budget_and_the_next_lower_would_not(budget: float, scale: float) -> None:
+def test_a_multiplier_meets_its_budget_and_the_next_lower_would_not(budget: float, scale: float) -> None:
     torch.manual_seed(1)
     energy = torch.rand(400, 16).pow(4) * torch.rand(400, 1).pow(6) * scale
     masks = prefixes(torch.arange(16), 17)
-    price = price_of(energy, masks, budget)
+    multiplier = multiplier_for(energy, masks, budget)
 
-    def spent(price: torch.Tensor) -> float:
-        return float(masks.sum(1)[choose(energy, masks, price)].float().mean())
+    def spent(multiplier: torch.Tensor) -> float:
+        return float(masks.sum(1)[choose(energy, masks, multiplier)].float().mean())
 
-    assert spent(price) <= budget
-    if spent(price) < 16:
-        assert spent(price * 0.99) > spent(price) - 1e-9
-        assert spent(price) > budget - 0.2, "a budget is there to be spent"
+    assert spent(multiplier) <= budget
+    if spent(multiplier) < 16:
+        assert spent(multiplier * 0.99) > spent(multiplier) - 1e-9
+        assert spent(multiplier) > budget - 0.2, "a budget is there to be spent"
 
 
 def test_a_budget_too_small_keeps_nothing_and_a_flat_image_asks_for_nothing() -> None:
     masks = prefixes(torch.arange(7), 8)
     some = torch.rand(30, 7)
-    assert not choose(some, masks, price_of(some, masks, -1.0)).any()
+    assert not choose(some, masks, multiplier_for(some, masks, -1.0)).any()
     flat = torch.zeros(30, 7)
-    price = price_of(flat, masks, 3.0)
-    assert torch.isfinite(price)
-    assert not choose(flat, masks, price).any()
+    multiplier = multiplier_for(flat, masks, 3.0)
+    assert torch.isfinite(multiplier)
+    assert not choose(flat, masks, multiplier).any()
 
 
 def test_busy_blocks_get_what_quiet_ones_do_not_need() -> None:
     torch.manual_seed(2)
     busy, quiet = torch.rand(10, 16) * 9, torch.rand(90, 16) * 1e-3
     energy, masks = torch.cat([quiet, busy]), prefixes(torch.arange(16), 17)
-    kept = masks[choose(energy, masks, price_of(energy, masks, 1.6))].sum(1)
+    kept = masks[choose(energy, masks, multiplier_for(energy, masks, 1.6))].sum(1)
     assert kept[:90].float().mean() < 1 < 10 < kept[90:].float().mean()
 
 
@@ -74,16 +74,16 @@ def test_fitting_finds_groups_that_no_single_order_serves() -> None:
     loud, faint = torch.rand(600, 8) * 5 + 5, torch.rand(600, 8) * 0.1
     kinds = torch.rand(600) < 0.5
     energy = torch.where(kinds[:, None], torch.cat([loud, faint], 1), torch.cat([faint, loud], 1))
-    price = torch.tensor(1.0)
+    multiplier = torch.tensor(1.0)
 
     def gain(masks: torch.Tensor) -> float:
-        kept = energy @ masks.float().T - price * masks.sum(1)
+        kept = energy @ masks.float().T - multiplier * masks.sum(1)
         return float(kept.amax(1).sum())
 
     start = prefixes(torch.arange(16), 10)
     orders = fit_orders(energy, 4, torch.Generator().manual_seed(0))
     ordered = torch.cat([prefixes(order, 6) for order in orders])
-    best = float((energy - price).clamp_min(0).sum())
+    best = float((energy - multiplier).clamp_min(0).sum())
     assert gain(start) < 0.94 * best
     assert gain(ordered) > 0.97 * best
     fitted = fit_masks(energy, torch.cat([start[:1], ordered, start[-1:]]))
@@ -115,7 +115,7 @@ def test_rows_are_spread_evenly() -> None:
 
 
 @pytest.mark.parametrize("misled", [False, True])
-def test_a_price_for_many_blocks_is_that_of_all_of_them(misled: bool) -> None:
+def test_a_multiplier_for_many_blocks_is_that_of_all_of_them(misled: bool) -> None:
     chance = torch.Generator().manual_seed(4)
     energy = torch.randn(9000, 24, generator=chance).pow(6)
     masks = prefixes(torch.arange(24), 12)
@@ -123,12 +123,12 @@ def test_a_price_for_many_blocks_is_that_of_all_of_them(misled: bool) -> None:
         energy[torch.linspace(0, 8999, 2048, dtype=torch.float64).round().long()] = 0
     sizes = masks.sum(dim=1)
     for budget in (0.5, 4.0, 15.0):
-        price = price_of(energy, masks, budget)
-        assert sizes[choose(energy, masks, price)].float().mean() <= budget
-        lower = sizes[choose(energy, masks, price / 1.003)].float().mean()
+        multiplier = multiplier_for(energy, masks, budget)
+        assert sizes[choose(energy, masks, multiplier)].float().mean() <= budget
+        lower = sizes[choose(energy, masks, multiplier / 1.003)].float().mean()
         assert lower > budget - 0.01
         if misled:
             assert lower > budget
-    everything = sizes[choose(energy, masks, price_of(energy, masks, 24.0))].float().mean()
+    everything = sizes[choose(energy, masks, multiplier_for(energy, masks, 24.0))].float().mean()
     assert everything > (18.5 if misled else 23.9)
-    assert not sizes[choose(energy, masks, price_of(energy, masks, -1.0))].any()
+    assert not sizes[choose(energy, masks, multiplier_for(energy, masks, -1.0))].any()

@@ -209,7 +209,7 @@ def test_onnx(name: str, tmp_path: Path, small_bundle: Callable[[str], Path]) ->
     image = torch.rand(1, 1, *[64] * dims)
     torch.onnx.export(network, (image,), tmp_path / "model.onnx", dynamo=True, verbose=False)
     session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    other = image.flip(-1).square()  # not the image that it was made with: its price is found anew
+    other = image.flip(-1).square()  # not the image that it was made with: its multiplier is found anew
     (made,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(made), network(other), rtol=0, atol=1e-5)

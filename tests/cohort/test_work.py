@@ -15,7 +15,7 @@ from medrecon.cohort import work
 from medrecon.cohort.heartbeat import Lease, Pulse
 from medrecon.cohort.settings import Settings
 from medrecon.cohort.studies import Study
-from medrecon.cohort.work import Job, MemoryRanOut, run_study, share_cores
+from medrecon.cohort.work import Job, StudyOutOfMemory, run_study, share_cores
 from medrecon.errors import OutputError
 
 Make = Callable[..., np.ndarray]
@@ -119,7 +119,7 @@ def test_memory_that_ran_out_is_worth_another_try(
     make_nifti(tmp_path / "a.nii.gz")
     planted(settings.bundle, 10, "memory")
     job = make_job(settings)
-    with pytest.raises(MemoryRanOut) as raised:
+    with pytest.raises(StudyOutOfMemory) as raised:
         run_study(one_study("a.nii.gz"), job, fault_of)
     assert fault_of(raised.value).exit_code == 6
     assert list((job.lease.state / "making").iterdir()) == []

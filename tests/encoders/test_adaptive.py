@@ -66,7 +66,7 @@ def test_it_follows_any_change_of_window(dims: int, gain: float, offset: float) 
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_pieces_of_an_image_at_the_price_of_the_whole_are_its_features(dims: int) -> None:
+def test_pieces_of_an_image_at_the_multiplier_of_the_whole_are_its_features(dims: int) -> None:
     encoder, image = AdaptiveEncoder(dims).eval(), picture(dims, shape=(96, 64, 48)[:dims])
     whole = encoder(image)
     with encoder.conditioned_on(image):
@@ -75,7 +75,7 @@ def test_pieces_of_an_image_at_the_price_of_the_whole_are_its_features(dims: int
         torch.testing.assert_close(torch.cat([first[name], second[name]], dim=2), whole[name])
     alone = encoder(image[:, :, :48])["level4"]
     assert values_kept(alone) != values_kept(first["level4"]), "a piece alone spends its own budget"
-    assert encoder._prices is None
+    assert encoder._multipliers is None
 
 
 def test_slices_of_a_volume_share_one_budget() -> None:
@@ -91,13 +91,15 @@ def test_slices_of_a_volume_share_one_budget() -> None:
     assert 0.93 / 16 < values_kept(features) / volume.numel() <= 1 / 16
 
 
-def test_prices_of_large_images_come_from_a_part_of_their_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_multipliers_of_large_images_come_from_a_part_of_their_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     encoder, image = AdaptiveEncoder(3).eval(), picture(3, shape=(128, 128, 96))
-    full = encoder.prices(image)
+    full = encoder.multipliers(image)
     monkeypatch.setattr("medrecon.encoders.adaptive.MOST_BLOCKS", 1024)
-    part = encoder.prices(image)
-    for name, price in full.items():
-        assert float(part[name] / price) == pytest.approx(1, abs=0.25)
+    part = encoder.multipliers(image)
+    for name, multiplier in full.items():
+        assert float(part[name] / multiplier) == pytest.approx(1, abs=0.25)
     with encoder.conditioned_on(image):
         kept = values_kept(encoder(image, ["level4"])["level4"]) / image.numel()
     assert kept == pytest.approx(1 / 16, rel=0.1)

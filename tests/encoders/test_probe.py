@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from medrecon.encoders.dryrun import Runner
+from medrecon.encoders.dryrun import ShapeRunner
 from medrecon.encoders.fields import choose_offsets, gap, measure_fields
 from medrecon.encoders.layout import Unfit, layout_by_growth, layout_by_size
 from medrecon.encoders.probe import survey
@@ -95,7 +95,7 @@ def test_a_module_that_is_registered_twice_stays_where_it_is() -> None:
     network = nn.ModuleDict({"a": first, "b": nn.Sequential(first)})
     network.forward = lambda image: network["b"](image)  # type: ignore[method-assign]
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    assert Runner(network, "meta", 1).takes((8, 8))
+    assert ShapeRunner(network, "meta", 1).takes((8, 8))
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.text import Text
 
 from medrecon.errors import OutputError, UsageError
-from medrecon.report import fidelity_curve, layers_figure
+from medrecon.report import layers_figure
 from medrecon.report.layers import colour_limit, rate_words
 from medrecon.report.style import ERROR_MAP
 
@@ -60,7 +58,6 @@ def test_no_error_is_dark_and_errors_have_their_sign(tmp_path: Path) -> None:
 def test_global_state_is_left_alone(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     draw(tmp_path / "p")
-    fidelity_curve({"a": [("level1", 1, 50.0)]}, tmp_path / "c")
     assert dict(matplotlib.rcParams) == before
     code = "import sys, medrecon.report; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -85,21 +82,6 @@ def test_unwritable_and_unknown_targets(tmp_path: Path) -> None:
         draw(tmp_path / "missing" / "p.png")
     with pytest.raises(UsageError, match=r"cannot draw a \.pdf file"):
         draw(tmp_path / "p.pdf")
-
-
-def test_curve_names_its_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures: list[Figure] = []
-    monkeypatch.setattr("medrecon.report.curve.save", lambda figure, path: figures.append(figure))
-    lines = {
-        "network": [("level1", 1.0, 52.0), ("level4", 1 / 16, 40.0), ("input", 1.0, float("inf"))],
-        "control": [("", 1 / 16, 38.0)],
-    }
-    fidelity_curve(lines, tmp_path / "c", title="one scan")
-    words = {text.get_text() for text in figures[0].findobj(Text)}
-    assert {"level1", "level4", "network", "control", "one scan", "1/16"} <= words
-    assert "input" not in words, "an infinite PSNR has no place on the axis"
-    with pytest.raises(UsageError, match="no finite point"):
-        fidelity_curve({"network": [("input", 1.0, float("inf"))]}, tmp_path / "c")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ _PATIENCE = 20.0
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalRunner:
     """Runs a training on this machine.
 
     Attributes:

@@ -9,7 +9,7 @@ from medrecon.compute.devices import pick_gpus
 from medrecon.errors import UsageError
 from medrecon.training.launch.attempts import Runner
 from medrecon.training.launch.batch import Batch
-from medrecon.training.launch.local import Here
+from medrecon.training.launch.local import LocalRunner
 
 
 def choose_runner(
@@ -41,6 +41,6 @@ def choose_runner(
     if names and count > len(names):
         raise UsageError(f"{count} processes for {len(names)} GPU(s)", remedy="each has a GPU of its own")
     if cluster == LOCAL:
-        return Here(",".join(names[:count]), count_cores()), count
+        return LocalRunner(",".join(names[:count]), count_cores()), count
     on_cpu = device == "cpu" or gpus == 0
     return Batch(Place(cluster, nodes, 1, names, options), on_cpu=on_cpu), count
