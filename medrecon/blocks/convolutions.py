@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from monai.networks.layers.factories import Conv, Pool
+from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional
 
@@ -64,16 +64,17 @@ class CentredBlocks(nn.Module):
         basis = block_basis(self.SIZE, spatial_dims, self.SIZE**spatial_dims)
         self.basis: torch.Tensor
         self.register_buffer("basis", basis, persistent=False)
-        self.pool = Pool[Pool.AVG, spatial_dims](3, stride=1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 1, *S) -> (B, 4 ** dims, *S / 4)."""
         coefficients = analyse(image, self.basis, self.SIZE)
-        return torch.cat([self.centred(coefficients[:, :1]), coefficients[:, 1:]], dim=1)
+        return torch.cat([centred(coefficients[:, :1]), coefficients[:, 1:]], dim=1)
 
-    def centred(self, mean: torch.Tensor) -> torch.Tensor:
-        """(B, 1, *positions) less the mean over a position and its neighbours, of those that there are."""
-        sides = [1] * 2 * (mean.ndim - 2)  # torch's own padding wants three positions or more along each axis
-        there = functional.pad(torch.ones_like(mean), sides)
-        around: torch.Tensor = self.pool(functional.pad(mean, sides)) / self.pool(there)
-        return mean - around
+
+def centred(mean: torch.Tensor) -> torch.Tensor:
+    """(B, 1, *positions) less the mean over a position and its neighbours, of those that there are."""
+    pool = functional.avg_pool2d if mean.ndim == 4 else functional.avg_pool3d
+    sides = [1] * 2 * (mean.ndim - 2)  # torch's own padding wants three positions or more along each axis
+    there = functional.pad(torch.ones_like(mean), sides)
+    around: torch.Tensor = pool(functional.pad(mean, sides), 3, 1) / pool(there, 3, 1)
+    return mean - around

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
+    from medrecon.contract import LayerInfo
     from medrecon.inference.pipeline import Pipeline
     from medrecon.io.scan import Scan
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACES = (_PACKAGE / "sample_data", _PACKAGE.parent / "sample_data")
+CODE = "transform code"
+"""The name of the control that spends as many values where a scan is busy; a bundle names it as `code`."""
+
 CONTROL = "linear DCT"
 """The name of the control that keeps the lowest frequencies and has learned nothing."""
 
@@ -73,8 +77,13 @@ def demo(
     summary = output / "demo.json"
     if summary.exists() and not overwrite:
         raise OutputError("exists already", path=summary, remedy="add --overwrite, or name another folder")
-    layers = {layer.name: layer.values_per_voxel for layer in layers_of(OpenBundle.open(bundle))}
-    kept = {INPUT: 1.0, **layers, CONTROL: min(layers.values())}
+    opened = OpenBundle.open(bundle)
+    layers = {layer.name: layer.values_per_voxel for layer in layers_of(opened)}
+    deepest, code = min(layers.values()), opened.parser.get("code", None)
+    kept = {INPUT: 1.0, **layers, **({CODE: deepest} if code is not None else {}), CONTROL: deepest}
+    asked = {result: (bundle, result) for result in kept}
+    if code is not None:
+        asked[CODE] = (code, _nearest(layers_of(OpenBundle.open(code)), deepest))
     rows: list[dict[str, Any]] = []
     pictures: list[Path] = []
     found = find_scans(sample_folder())
@@ -90,9 +99,15 @@ def demo(
             if result == CONTROL:
                 images[result] = _control(values, scan.units, rate)
             else:
-                target = output / name / (result if scan.format == "dicom" else f"{result}.nii.gz")
+                file = safe_name(result) + ("" if scan.format == "dicom" else ".nii.gz")
+                model, layer = asked[result]
                 pipeline = Pipeline.from_bundle(
-                    bundle, scans=[scan], output=target, layers=result, device=device, overwrite=overwrite
+                    model,
+                    scans=[scan],
+                    output=output / name / file,
+                    layers=layer,
+                    device=device,
+                    overwrite=overwrite,
                 )
                 images[result] = _reconstruct(session, pipeline, scan, f"{name} {result}")
             seconds = round(time.perf_counter() - before, 2)
@@ -110,6 +125,11 @@ def demo(
     with publish(summary, overwrite=overwrite) as hidden:
         hidden.write_text(json.dumps(data, indent=2) + "\n")
     return Outcome({**data, "summary": str(summary)}, lambda console: _show(console, data, output))
+
+
+def _nearest(layers: list[LayerInfo], rate: float) -> str:
+    """The layer that keeps about so many values for each voxel."""
+    return min(layers, key=lambda layer: abs(layer.values_per_voxel - rate)).name
 
 
 def _reconstruct(session: Session, pipeline: Pipeline, scan: Scan, label: str) -> np.ndarray:
@@ -171,6 +191,10 @@ def _show(console: Console, data: dict[str, Any], output: Path) -> None:
     print_table(console, columns, rows, right=columns[2:], spare=("seconds",))
     console.print("input: no network, the control of everything else. linear DCT: the lowest frequencies of")
     console.print("16x16x16 blocks, as many values as the deepest layer keeps, no training.")
+    if any(row["result"] == CODE for row in data["results"]):
+        console.print(
+            "transform code: no network makes its features; as many values, spent where a scan is busy."
+        )
     console.print(f"\n{data['seconds']:.0f} s in all. Look at:")
     for picture in data["pictures"]:
         console.print(f"  {picture}")

@@ -7,6 +7,7 @@ from medrecon.encoders.cached import CachedEncoder
 from medrecon.encoders.conv import ConvEncoder
 from medrecon.encoders.deepbet import DeepbetEncoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
+from medrecon.encoders.hierarchical import HierarchicalEncoder
 from medrecon.encoders.medicalnet import MedicalNetEncoder
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.plain import PlainEncoder
@@ -21,6 +22,7 @@ __all__ = [
     "DeepbetEncoder",
     "Frozen",
     "FrozenEncoder",
+    "HierarchicalEncoder",
     "MedicalNetEncoder",
     "PlainEncoder",
     "ResNetEncoder",

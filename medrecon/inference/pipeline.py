@@ -22,6 +22,7 @@ from medrecon.compute.devices import pick_device
 from medrecon.errors import ModelError, UsageError
 from medrecon.inference.prefetch import overlapped
 from medrecon.inference.record import Record as Record
+from medrecon.inference.thick_slices import advice
 from medrecon.inference.tiling_check import TilingCheck, check_tiling
 from medrecon.io import Derivation, SaveReconstructiond, Written, manifest_path, read_scan, write_manifest
 from medrecon.io.notices import listening
@@ -180,7 +181,15 @@ class Pipeline:
         start = time.perf_counter()
         with torch.inference_mode(), listening() as heard:
             item = self._preprocessing({"image": scan})
+            told = self._advice(item["image"], scan)
+        if told is not None:
+            heard.append(f"{scan.path.name}: {told}")
         return _Stage(scan, item, time.perf_counter() - start, notes=heard)
+
+    def _advice(self, image: MetaTensor, scan: Scan) -> str | None:
+        """What a bundle of volumes that names one of slices (`thick_slices`) has to say of a scan."""
+        instead = self.bundle.parser.get("thick_slices", None)
+        return None if instead is None else advice(torch.as_tensor(image)[0], scan.affine, str(instead))
 
     def _reconstruct(self, stage: _Stage, progress: Tick | None) -> _Stage:
         start = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from medrecon.inversion.adaptive import AdaptiveDecoder
 from medrecon.inversion.fusion import FusionDecoder
+from medrecon.inversion.hierarchical import HierarchicalDecoder
 from medrecon.inversion.optimise import ImageOptimiser
 from medrecon.inversion.plain import PlainDecoder
 from medrecon.inversion.pyramid import PyramidDecoder
@@ -11,6 +12,7 @@ from medrecon.inversion.transposed import TransposedDecoder
 __all__ = [
     "AdaptiveDecoder",
     "FusionDecoder",
+    "HierarchicalDecoder",
     "ImageOptimiser",
     "PlainDecoder",
     "PyramidDecoder",

@@ -12,12 +12,12 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional
 
-from medrecon.blocks.convolutions import CentredBlocks, ResidualBlock
+from medrecon.blocks.convolutions import CentredBlocks, ResidualBlock, centred
 from medrecon.blocks.dct import block_basis, from_parts, sub_blocks, synthesise, to_parts
+from medrecon.blocks.rolling import Rolling, RollingBlocks, Rows
 from medrecon.blocks.tiles import slabs
 from medrecon.contract import Decoder, Features, LayerInfo, Progress
 from medrecon.inversion.given import levels_given
-from medrecon.inversion.rolling import Rolling, RollingBlocks, Rows
 
 _AT_ONCE = 4096
 """Blocks that are put together at a time."""
@@ -203,7 +203,7 @@ class AdaptiveDecoder(Decoder):
             for axis in range(1, mean.ndim):
                 mean = mean.repeat_interleave(self.ratio, axis)
             means.append(mean * self.ratio ** (-self.spatial_dims / 2) + own)
-        return self.blocks4.centred(torch.cat(means, dim=1)[:, None])[:, 0]
+        return centred(torch.cat(means, dim=1)[:, None])[:, 0]
 
     def _split(self, low: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
         """What `CentredBlocks` gives of the image behind (B, *blocks, channels): (B, 4 ** dims, *positions).

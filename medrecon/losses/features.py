@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,15 +24,25 @@ class FeatureLoss(ABC, nn.Module):
         encoder: frozen, with `layers()` and `forward(image, names)`; it stays in evaluation mode.
         layers: names, or names with weights.
         slices_per_axis: how many slices of a volume a 2D encoder sees along each axis.
+        window: while training, look at a part of each image with as many pixels a side, drawn by chance; at
+            all of it when None.
+        mixed_precision: run the encoder in bfloat16 (autocast).
 
     Raises:
         ModelError: an encoder that would be trained along, a layer it does not have, or weights below zero.
     """
 
     def __init__(
-        self, encoder: nn.Module, layers: Sequence[str] | Mapping[str, float], slices_per_axis: int = 4
+        self,
+        encoder: nn.Module,
+        layers: Sequence[str] | Mapping[str, float],
+        slices_per_axis: int = 4,
+        window: int | None = None,
+        mixed_precision: bool = False,
     ) -> None:
         super().__init__()
+        self.window = window
+        self.mixed_precision = mixed_precision
         if any(parameter.requires_grad for parameter in encoder.parameters()):
             raise ModelError(
                 "a loss needs a frozen encoder: this one could be trained to see no difference",
@@ -83,9 +94,13 @@ class FeatureLoss(ABC, nn.Module):
 
     def _compare(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         names: Iterable[str] = tuple(self.layers)
-        seen = self.encoder(pred, names)
-        with torch.no_grad():
-            wanted = self.encoder(target, names)
+        if self.training and self.window is not None:
+            pred, target = _window((pred, target), self.window)
+        kind = pred.device.type
+        with torch.autocast(kind, torch.bfloat16) if self.mixed_precision else contextlib.nullcontext():
+            seen = self.encoder(pred, names)
+            with torch.no_grad():
+                wanted = self.encoder(target, names)
         total = pred.new_zeros((), dtype=torch.float32)
         with torch.autocast(pred.device.type, enabled=False):
             for name, weight in self.layers.items():
@@ -101,7 +116,7 @@ class PerceptualLoss(FeatureLoss):
     the target's layer count for little: in air a scaled-up vector is noise, and its gradient is huge.
 
     Args:
-        encoder, layers, slices_per_axis: see `FeatureLoss`.
+        encoder, layers, slices_per_axis, window, mixed_precision: see `FeatureLoss`.
         eps: length below which a vector counts for little, relative to the root mean square length.
     """
 
@@ -111,8 +126,10 @@ class PerceptualLoss(FeatureLoss):
         layers: Sequence[str] | Mapping[str, float],
         slices_per_axis: int = 4,
         eps: float = 0.1,
+        window: int | None = None,
+        mixed_precision: bool = False,
     ) -> None:
-        super().__init__(encoder, layers, slices_per_axis)
+        super().__init__(encoder, layers, slices_per_axis, window, mixed_precision)
         self.eps = eps
 
     def distance(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -149,3 +166,12 @@ class FeatureConsistencyLoss(FeatureLoss):
         """Mean over images of |p - t|^2 / |t|^2."""
         error = (pred - target).square().flatten(1).mean(1)
         return (error / (target.square().flatten(1).mean(1) + self.eps)).mean()
+
+
+def _window(images: tuple[torch.Tensor, ...], side: int) -> list[torch.Tensor]:
+    """The same part of each image (B, C, *spatial), at most `side` pixels a side, drawn by chance."""
+    for axis, size in enumerate(images[0].shape[2:], start=2):
+        if size > side:
+            start = int(torch.randint(size - side + 1, ()))
+            images = tuple(image.narrow(axis, start, side) for image in images)
+    return list(images)

@@ -17,13 +17,16 @@ class WeightedSum(nn.Module):
     under autocast.
 
     Args:
-        terms: name -> (weight, loss), the loss called as loss(pred, target) and giving a scalar.
+        terms: name -> (weight, loss), the loss called as loss(pred, target) and giving a scalar. A weight
+            alone is a term that a configuration has disabled (MONAI leaves out what is `_disabled_`).
+        starts: name -> the first epoch (`set_epoch`, from 1) in which the term counts; it is not computed
+            before. The other terms count from the beginning.
 
     Raises:
-        ModelError: no term, or a weight that is negative or not a number.
+        ModelError: no term, a weight that is negative or not a number, or the start of an unknown term.
     """
 
-    def __init__(self, terms: Mapping[str, Sequence]) -> None:
+    def __init__(self, terms: Mapping[str, Sequence], starts: Mapping[str, int] | None = None) -> None:
         super().__init__()
         if not terms:
             raise ModelError(
@@ -31,7 +34,14 @@ class WeightedSum(nn.Module):
             )
         self.weights: dict[str, float] = {}
         self.losses: dict[str, nn.Module] = {}
-        for name, (weight, loss) in terms.items():
+        self.starts = dict(starts or {})
+        self.epoch = 1
+        if unknown := sorted(set(self.starts) - set(terms)):
+            raise ModelError(f"there is no term {unknown[0]!r} to start", remedy="mend starts")
+        for name, (weight, *losses) in terms.items():
+            if not losses:
+                continue
+            (loss,) = losses
             if not 0 <= float(weight) < float("inf"):
                 raise ModelError(f"the weight of {name!r} is {weight}", remedy="give a number from 0 up")
             self.weights[name] = float(weight)
@@ -39,6 +49,10 @@ class WeightedSum(nn.Module):
             if isinstance(loss, nn.Module):
                 self.add_module(f"term_{name}".replace(".", "_"), loss)
         self._last: dict[str, torch.Tensor] = {}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins: its number alone decides, so that a resumed run repeats the other."""
+        self.epoch = int(epoch)
 
     @property
     def last(self) -> dict[str, float]:
@@ -58,7 +72,10 @@ class WeightedSum(nn.Module):
             )
         pred, target = plain(pred), plain(target)
         total = pred.new_zeros(())
+        self._last = {}
         for name, loss in self.losses.items():
+            if self.epoch < self.starts.get(name, 0):
+                continue
             weight = self.weights[name]
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
                 value = loss(pred, target)

@@ -1,6 +1,6 @@
 """Random training volumes that look like scans: anatomies, contrasts and scanners by chance."""
 
 from medrecon.phantoms.dataset import PhantomDataset
-from medrecon.phantoms.generator import random_volume
+from medrecon.phantoms.generator import labelled_volume, random_volume
 
-__all__ = ["PhantomDataset", "random_volume"]
+__all__ = ["PhantomDataset", "labelled_volume", "random_volume"]

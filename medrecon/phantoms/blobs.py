@@ -26,7 +26,7 @@ def paint_blobs(scene: Scene) -> np.ndarray:
         scale = extent / rng.uniform(4, 30)
         f = (canvas.noise(scale) - np.float32(rng.uniform(-0.3, 1.2))) * np.float32(scale)
         alpha = coverage(f) * inside
-        canvas.paint(alpha, scene.value(name))
+        scene.paint(alpha, name)
         kind = rng.random()
         if kind < 0.3:
             scene.sheet(f, float(rng.uniform(0.5, 3)), str(rng.choice(TISSUES)), where=inside)

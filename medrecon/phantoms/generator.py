@@ -16,6 +16,7 @@ from medrecon.phantoms.tissues import ct_palette, mr_palette
 from medrecon.phantoms.torso import paint_torso
 
 Modality = Literal["CT", "MR"]
+_Made = tuple[np.ndarray, str, np.ndarray | None, list[str]]
 
 # How the grid lies in the body: axial, coronal, sagittal (columns: anatomical direction of each grid axis).
 PLANES = (np.eye(3), np.eye(3)[:, [0, 2, 1]], np.eye(3)[:, [1, 2, 0]])
@@ -50,16 +51,39 @@ def random_volume(
     Returns:
         The volume, (X, Y, Z) float32, and its units: "HU" for CT, "" (arbitrary) for MR.
     """
+    volume, units, _, _ = _random(shape, rng, modality, keep_labels=False)
+    return volume, units
+
+
+def labelled_volume(
+    shape: Sequence[int], rng: np.random.Generator, modality: Modality | None = None
+) -> tuple[np.ndarray, str, np.ndarray, list[str]]:
+    """The same volume, and what it shows.
+
+    Returns:
+        Volume and units as `random_volume` gives them; (X, Y, Z) uint8, the tissue that most of each voxel
+        is; the names of the tissues, to which those numbers point.
+    """
+    volume, units, labels, tissues = _random(shape, rng, modality, keep_labels=True)
+    return volume, units, np.asarray(labels), tissues
+
+
+def _random(
+    shape: Sequence[int], rng: np.random.Generator, modality: Modality | None, keep_labels: bool
+) -> _Made:
     if modality is None:
         modality = "CT" if rng.random() < 0.45 else "MR"
-    if rng.random() < 0.15:
-        order = rng.permutation(3)
-        turned, units = _acquired([shape[i] for i in order], rng, modality)
-        return np.ascontiguousarray(turned.transpose(np.argsort(order))), units
-    return _acquired(shape, rng, modality)
+    if rng.random() >= 0.15:
+        return _acquired(shape, rng, modality, keep_labels)
+    order = rng.permutation(3)
+    turned, units, labels, tissues = _acquired([shape[i] for i in order], rng, modality, keep_labels)
+    back = np.argsort(order)
+    if labels is not None:
+        labels = np.ascontiguousarray(labels.transpose(back))
+    return np.ascontiguousarray(turned.transpose(back)), units, labels, tissues
 
 
-def _acquired(shape: Sequence[int], rng: np.random.Generator, modality: Modality) -> tuple[np.ndarray, str]:
+def _acquired(shape: Sequence[int], rng: np.random.Generator, modality: Modality, keep_labels: bool) -> _Made:
     ct = modality == "CT"
     fine = float(np.exp(rng.uniform(np.log(0.5), np.log(2.6))))
     thick = float(np.exp(rng.uniform(np.log(1.0), np.log(8.0)))) if rng.random() < 0.55 else 1.0
@@ -73,7 +97,7 @@ def _acquired(shape: Sequence[int], rng: np.random.Generator, modality: Modality
     warp = float(rng.uniform(0, 5))
     canvas = Canvas(shape, spacing, rotation, away, rng, warp=warp, warp_scale=float(rng.uniform(35, 90)))
     palette = ct_palette(rng) if ct else mr_palette(rng)
-    scene = Scene(canvas, palette, rng, texture_scale=float(rng.uniform(3, 10)))
+    scene = Scene(canvas, palette, rng, texture_scale=float(rng.uniform(3, 10)), keep_labels=keep_labels)
     brain = None
     if kind == "torso":
         outline = paint_torso(scene, table=ct and rng.random() < 0.8)
@@ -82,8 +106,8 @@ def _acquired(shape: Sequence[int], rng: np.random.Generator, modality: Modality
     else:
         outline = paint_blobs(scene)
     if ct:
-        return acquire_ct(canvas.image, outline, rng, spacing), "HU"
+        return acquire_ct(canvas.image, outline, rng, spacing), "HU", scene.labels, scene.tissues
     image = acquire_mr(canvas.image, rng, spacing)
     if brain is not None and rng.random() < 0.4:
         image *= coverage(brain) > 0.5
-    return store_mr(image, rng), ""
+    return store_mr(image, rng), "", scene.labels, scene.tissues

@@ -39,7 +39,7 @@ def paint_head(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     scene.fill(outline, "skin")
     scene.fill(outline + np.float32(rng.uniform(1.5, 3)), "fat")
     deep = coverage(outline + np.float32(0.6 * scalp) + np.float32(1.5) * canvas.noise(12))
-    canvas.paint(deep, scene.value("muscle"))
+    scene.paint(deep, "muscle")
     scene.sheet(canvas.noise(9, band=True), 0.3, "fat", where=deep)
     _face(scene, radii)
     shell = rng.uniform(1.2, 2.4)

@@ -27,15 +27,30 @@ class Scene:
         palette: the tissues' values.
         rng: the only source of randomness.
         texture_scale: lattice spacing of the coarsest texture, mm.
+        keep_labels: note which tissue each voxel is.
+
+    Attributes:
+        labels: (X, Y, Z) uint8, the tissue that most of each voxel is, by its place in `tissues`; None unless
+            they are kept.
+        tissues: the palette's names, in alphabetical order.
     """
 
     def __init__(
-        self, canvas: Canvas, palette: Palette, rng: np.random.Generator, *, texture_scale: float = 7.0
+        self,
+        canvas: Canvas,
+        palette: Palette,
+        rng: np.random.Generator,
+        *,
+        texture_scale: float = 7.0,
+        keep_labels: bool = False,
     ) -> None:
         self.canvas = canvas
         self.palette = palette
         self.rng = rng
         canvas.image[...] = palette["air"][0]
+        self.tissues = sorted(palette)
+        air = self.tissues.index("air")
+        self.labels = np.full(canvas.shape, air, np.uint8) if keep_labels else None
         self.texture = fractal_noise(
             canvas.shape, texture_scale / canvas.spacing, rng, octaves=3, roughness=0.8
         )
@@ -58,11 +73,31 @@ class Scene:
         f = f[part]
         if f.max() < -canvas.reach:
             canvas.image[box] += np.float32(share) * (self.value(tissue, box) - canvas.image[box])
+            self._mark(np.float32(share), tissue, box)
             return
         alpha = coverage(f)
         if share != 1.0:
             alpha *= np.float32(share)
-        canvas.paint(alpha, self.value(tissue, box), box)
+        self.paint(alpha, tissue, box)
+
+    def paint(
+        self,
+        alpha: np.ndarray,
+        tissue: str,
+        box: Box | None = None,
+        *,
+        value: np.ndarray | float | None = None,
+    ) -> None:
+        """Blend the tissue in where `alpha` (0 to 1) says; `value` instead of the palette's, if given."""
+        self.canvas.paint(alpha, self.value(tissue, box) if value is None else value, box)
+        self._mark(alpha, tissue, box)
+
+    def _mark(self, alpha: np.ndarray | np.floating, tissue: str, box: Box | None) -> None:
+        """Note which voxels are now more of this tissue than of all others."""
+        if self.labels is None:
+            return
+        labels = self.labels[self.canvas.whole if box is None else box]
+        labels[np.broadcast_to(np.asarray(alpha) > 0.5, labels.shape)] = self.tissues.index(tissue)
 
     def put(self, shape: Shape, tissue: str, *, share: float = 1.0) -> None:
         """Paint what `Canvas.ellipsoid` or `Canvas.tube` gave, if it is on the grid at all."""
@@ -83,7 +118,7 @@ class Scene:
         alpha = coverage(f - np.float32(thickness / 2), width)
         alpha -= coverage(f + np.float32(thickness / 2), width)
         alpha *= where
-        self.canvas.paint(alpha, self.value(tissue, box), box)
+        self.paint(alpha, tissue, box)
 
     def bone(self, shape: Shape, shell: float, *, inside: str = "marrow") -> None:
         """A bone: cortical shell of `shell` mm around marrow with trabeculae."""
@@ -100,14 +135,15 @@ class Scene:
             cells = np.abs(self.canvas.noise(1.3, box=box)) - np.float32(0.4)
             mean = self.palette["cortical"][0]
             value += coverage(cells) * np.float32(0.14 * (mean - self.palette[inside][0]))
-        self.canvas.paint(coverage(f, width), self.value("cortical", box), box)
-        self.canvas.paint(alpha, value, box)
+        self.paint(coverage(f, width), "cortical", box)
+        self.paint(alpha, inside, box, value=value)
 
     def thread(self, start: Point, stop: Point, radius: float, end: float, tissue: str) -> None:
         """Paint a thin tube: as `put(tube)`, without its exact footprint, and so twice as fast."""
         shape = self.canvas.tube(start, stop, radius, end)
         if shape is not None:
-            self.canvas.paint(coverage(shape[1], self.canvas.width), self.palette[tissue][0], shape[0])
+            alpha = coverage(shape[1], self.canvas.width)
+            self.paint(alpha, tissue, shape[0], value=self.palette[tissue][0])
 
     def branch(
         self,

@@ -62,5 +62,5 @@ def paint_ribs(
     level = z - np.float32(slope) * y + np.abs(x) * np.float32(0.1)
     along = np.abs(level - np.rint(level * np.float32(1 / pitch)) * np.float32(pitch))
     rib = np.maximum(cage[box], along - np.float32(half))
-    canvas.paint(coverage(rib, canvas.width), scene.value("cortical", box), box)
-    canvas.paint(coverage(rib + np.float32(shell), canvas.width), scene.value("marrow", box), box)
+    scene.paint(coverage(rib, canvas.width), "cortical", box)
+    scene.paint(coverage(rib + np.float32(shell), canvas.width), "marrow", box)

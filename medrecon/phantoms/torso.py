@@ -35,7 +35,7 @@ def paint_torso(scene: Scene, *, table: bool = False) -> np.ndarray:
     scene.sheet(canvas.noise(9, band=True), 0.12, "skin", where=0.3 * coverage(outline + 3))
     muscle = outline + np.float32(fat) * (1 + 0.25 * layer)
     inside = coverage(muscle)
-    canvas.paint(inside, scene.value("muscle"))
+    scene.paint(inside, "muscle")
     scene.sheet(canvas.noise(11, band=True), 0.22, "fat", where=inside * 0.9)
     cavity = muscle + np.float32(wall)
     front = cavity + np.maximum(y - np.float32(0.35 * b), 0) * np.float32(1.1)
@@ -116,7 +116,7 @@ def _chest(scene: Scene, a: float, b: float, front: np.ndarray, dome: np.ndarray
         if alpha.max() <= 0:
             continue
         gravity = y * np.float32(rng.uniform(0.1, 0.8) * abs(scene.palette["lung"][1]) / 60)
-        canvas.paint(alpha, scene.value("lung") + gravity)
+        scene.paint(alpha, "lung", value=scene.value("lung") + gravity)
         hilum = np.array([side * (centre + 2), 6.0, 75.0])
         kept = canvas.image.copy()
         heads = [

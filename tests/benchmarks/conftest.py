@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from ..small_bundles import shrink
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
 
@@ -39,10 +41,7 @@ def toy_bundle(tmp_path: Path) -> Callable[[str], Path]:
         for file in (ROOT / "bundles" / name / "configs").iterdir():
             (folder / "configs" / file.name).write_text(file.read_text("utf-8"), encoding="utf-8")
         place = folder / "configs" / "metadata.json"
-        meta = json.loads(place.read_text("utf-8"))
-        meta["network_def"]["encoder"].update(orders=4, steps=6)
-        meta["network_def"]["inversion"].update(widths=[4, 4], depth=1, coarse_depth=1)
-        meta["network_def"]["mixed_precision"] = False
+        meta = shrink(json.loads(place.read_text("utf-8")))
         place.write_text(json.dumps(meta), encoding="utf-8")
         torch.save(Bundle.open(folder).architecture().state_dict(), folder / "models" / "model.pt")
         return folder

@@ -17,10 +17,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from .names import DIMS
-
-SMALL_ENCODER = {"orders": 4, "steps": 6}
-SMALL_DECODER = {"widths": [4, 4], "depth": 1, "coarse_depth": 1}
+from ..small_bundles import shrink, starts_at_zero
+from .names import CODES, DIMS
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +39,12 @@ def write_small_bundle(source: Path, target: Path) -> Path:
     """Copy a bundle's configurations, shrink its network and give it weights."""
     shutil.copytree(source / "configs", target / "configs")
     meta_file = target / "configs" / "metadata.json"
-    meta = json.loads(meta_file.read_text())
-    meta["network_def"]["encoder"].update(SMALL_ENCODER)
-    meta["network_def"]["inversion"].update(SMALL_DECODER)
-    meta["network_def"]["mixed_precision"] = False
+    meta = shrink(json.loads(meta_file.read_text()))
     meta_file.write_text(json.dumps(meta))
     torch.manual_seed(0)
     network: Any = ConfigParser({"_meta_": meta}).get_parsed_content("_meta_#network_def")
     for name, parameter in network.named_parameters():
-        if name.endswith(("out.weight", "guess.weight")):
+        if starts_at_zero(name):
             torch.nn.init.normal_(parameter, std=0.01)
     (target / "models").mkdir()
     state = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
@@ -80,22 +75,22 @@ def smooth_nifti(path: Path) -> np.ndarray:
 def short_training(scans: dict[str, Any]) -> Callable[..., dict[str, Any]]:
     """`short_training(name, output_dir, **options)` -> overrides that make train.yaml a matter of seconds."""
     return lambda name, output_dir, **options: {
-        **training_overrides(DIMS[name], scans["folder"], output_dir),
+        **training_overrides(name, scans["folder"], output_dir),
         **options,
     }
 
 
-def training_overrides(dims: int, dataset_dir: Path, output_dir: Path) -> dict[str, Any]:
+def training_overrides(name: str, dataset_dir: Path, output_dir: Path) -> dict[str, Any]:
     """Few steps on small patches."""
     return {
+        **({"fit_patches": 3} if name in CODES else {"checkpoint_interval": 1}),
         "dataset_dir": str(dataset_dir),
         "output_dir": str(output_dir),
         "max_epochs": 3,
         "iterations_per_epoch": 2,
         "batch_size": 1,
-        "patch_size": [16] * dims,
+        "patch_size": [16] * DIMS[name],
         "val_interval": 2,
-        "fit_patches": 3,
         "validate#phantoms#length": 2,
         "phantom_count": 50,
         "device": "cpu",
@@ -130,7 +125,7 @@ def run_config(
     """
 
     def run(config: Path, cwd: Path, options: dict[str, Any]) -> None:
-        if DIMS[config.parents[1].name] == 2:
+        if config.parents[1].name.startswith("slice_"):
             monkeypatch.chdir(cwd)
             monai.bundle.run(config_file=str(config), logging_file=False, **options)
             return

@@ -16,7 +16,7 @@ from medrecon.evaluation import dct_code, fidelity
 from medrecon.evaluation.table import COLUMNS
 from medrecon.io import find_scans, read_scan
 
-from .names import DIMS, LONG, NAMES
+from .names import DIMS, LONG, NAMES, VERSIONS
 
 RESULTS = ["input", "level1", "level2", "level3", "level4", "level5", "dct"]
 
@@ -41,7 +41,7 @@ def test_each_scan_and_result_beside_its_controls(
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == ["metrics.csv", "metrics.json"]
     table = json.loads((out / "metrics.json").read_text())
-    assert (table["model"], table["version"]) == (name, "0.3.0")
+    assert (table["model"], table["version"]) == (name, VERSIONS[name])
     weights = (bundle / "models" / "model.pt").read_bytes()
     assert table["weights_sha256"] == hashlib.sha256(weights).hexdigest()
     rows = table["results"]

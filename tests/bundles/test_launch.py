@@ -42,7 +42,7 @@ def train(
             "batch_size": 1,
             "patch_size": [16, 16],
             "val_interval": 2,
-            "fit_patches": 3,
+            "checkpoint_interval": 1,
             "validate#phantoms#length": 2,
             "phantom_count": 50,
             "max_epochs": 4,

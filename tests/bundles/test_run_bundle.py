@@ -20,10 +20,15 @@ from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.io import find_one, find_scans, read_scan
 from medrecon.training.run_bundle import keep_bundle, run_configs, usable_results
 
-from .names import DIMS, LONG, NETWORKS
+from .names import CODES, DIMS, LONG, NETWORKS
 
 bundles = pytest.mark.parametrize("name", [*NETWORKS, "slice_transform_code"])
 DEPTH = "_meta_#network_def#inversion#depth"
+
+
+def deep(name: str, depth: int) -> dict[str, Any]:
+    """The override that gives a small decoder another depth where it is finest."""
+    return {DEPTH: depth} if name in CODES else {f"{DEPTH}s": [depth, 1, 1, 1]}
 
 
 @LONG
@@ -37,10 +42,11 @@ def test_the_run_reconstructs_as_the_trained_network_does(
     run_config: Callable[..., None],
 ) -> None:
     bundle, run = small_bundle(name), tmp_path / "run 1"
-    made = workflow(bundle, "train.yaml", **short_training(name, run, **{DEPTH: 2}))
+    made = workflow(bundle, "train.yaml", **short_training(name, run, **deep(name, 2)))
     made.trainer.run()
     trained = made.parser.get_parsed_content("average").network
-    assert len(trained.inversion.fine) == 2, "another depth than the bundle's own"
+    finest = trained.inversion.fine if name in CODES else trained.inversion.trunks["level2"]
+    assert len(finest) == 2, "another depth than the bundle's own"
     for parameter in trained.parameters():
         parameter.data = parameter.data.half().float()
     (scan,) = find_scans(scans["folder"] / "mr.nii.gz").scans
@@ -77,7 +83,7 @@ def test_it_says_what_was_trained_and_nothing_twice(
     short_training: Callable[..., dict[str, Any]],
 ) -> None:
     bundle, run = small_bundle(name), tmp_path / "run"
-    options = short_training(name, run, max_epochs=1, training_results={"level3": 1}, **{DEPTH: 0})
+    options = short_training(name, run, max_epochs=1, training_results={"level3": 1}, **deep(name, 0))
     workflow(bundle, "train.yaml", **options).trainer.run()
     assert find_bundle(run) == run
     assert sorted(path.name for path in (run / "configs").iterdir()) == [
@@ -89,8 +95,10 @@ def test_it_says_what_was_trained_and_nothing_twice(
     meta = json.loads((run / "configs" / "metadata.json").read_text().replace("::", "#"))  # MONAI's new way
     before = json.loads((bundle / "configs" / "metadata.json").read_text())
     assert meta.pop("name") == f"{name}_run"
-    assert meta["network_def"]["inversion"].pop("depth") == 0
-    del before["name"], before["network_def"]["inversion"]["depth"]
+    ((knob, value),) = deep(name, 0).items()
+    knob = knob.rsplit("#", 1)[-1]
+    assert meta["network_def"]["inversion"].pop(knob) == value
+    del before["name"], before["network_def"]["inversion"][knob]
     assert "see docs/provenance.json" in meta.pop("data_source")
     assert "docs/provenance.json" in meta.pop("eval_metrics")["note"]
     del before["data_source"], before["eval_metrics"]

@@ -18,7 +18,7 @@ from medrecon.training.sweep.budget import Budget
 from medrecon.training.sweep.train import Trainer
 from medrecon.training.sweep.variants import Variant, plan_variants
 
-NAME = "slice_autoencoder"
+NAME = "slice_transform_code"
 FIXED = {"batch_size": 1, "patch_size": [16, 16], "iterations_per_epoch": 4}
 
 

@@ -25,7 +25,8 @@ made = ConfigWorkflow(config_file=files, workflow_type="train", logging_file=Fal
 made.initialize()
 parts = made.parser.get_parsed_content
 seen, losses, rank = [], [], os.environ.get("RANK", "alone")
-masks = parts("network_def").encoder.masks.clone()
+encoder = parts("network_def").encoder
+masks = encoder.masks.clone() if hasattr(encoder, "masks") else torch.zeros(0)
 def note(engine):
     output = engine.state.output
     seen.append(torch.stack([item["image"] for item in output] if isinstance(output, list) else list(output["image"])))

@@ -17,6 +17,7 @@ TRAININGS = pytest.mark.parametrize(
     ("name", "overlays"),
     [
         ("slice_autoencoder", []),
+        pytest.param("slice_transform_code", [], marks=pytest.mark.slow),
         pytest.param("volume_autoencoder", [], marks=pytest.mark.slow),
         pytest.param("slice_autoencoder", ["adversarial.yaml"], marks=pytest.mark.slow),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,20 @@ def test_the_demo(
     assert code == 0
     assert "linear DCT" in out
     assert str(output / "ct_small.png") in out
+
+
+def test_a_bundle_that_names_a_code_is_shown_beside_it(
+    capsys: pytest.CaptureFixture[str], samples: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    code = shutil.copytree(tiny_bundle, tmp_path / "code")
+    with (tiny_bundle / "configs" / "inference.yaml").open("a", encoding="utf-8") as stream:
+        stream.write(f"code: {code}\n")
+    ended, out, _ = run(capsys, tmp_path / "out", "--bundle", tiny_bundle, "--json")
+    assert ended == 0
+    rows = {row["result"]: row for row in json.loads(out)["results"] if row["scan"] == "ct_small"}
+    assert list(rows) == ["input", "coarse2", "coarse4", "transform code", "linear DCT"]
+    assert rows["transform code"]["psnr"] == rows["coarse4"]["psnr"], "the same network under another name"
+    assert len(list((tmp_path / "out" / "ct_small" / "transform-code").glob("*.dcm"))) == 10
 
 
 def test_the_control_gets_what_a_network_gets() -> None:

@@ -39,7 +39,7 @@ def own_bundle(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
         network = build(mixed_precision=False)
         folder = tmp_path / "own"
-        shutil.copytree(repo / "bundles" / "volume_autoencoder" / "configs", folder / "configs")
+        shutil.copytree(repo / "bundles" / "volume_transform_code" / "configs", folder / "configs")
         place = folder / "configs" / "metadata.json"
         meta = json.loads(place.read_text("utf-8"))
         meta["network_def"]["encoder"]["orders"] = 2

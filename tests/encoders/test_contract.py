@@ -12,6 +12,7 @@ from medrecon.encoders import (
     AdaptiveEncoder,
     DeepbetEncoder,
     FrozenEncoder,
+    HierarchicalEncoder,
     MedicalNetEncoder,
     PlainEncoder,
     ResNetEncoder,
@@ -26,6 +27,8 @@ ENCODERS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "plain3d": (lambda: PlainEncoder(3, channels=(8, 8, 8)), ["level1", "level2", "level3"]),
     "conv2d": (lambda: ConvEncoder(2, widths=(8, 8, 8)), ["level1", "level2", "level3", "level4"]),
     "conv3d": (lambda: ConvEncoder(3, widths=(8, 8, 8)), ["level1", "level2"]),
+    "hierarchical2d": (lambda: HierarchicalEncoder(2, widths=(8, 8, 8, 8)), ["level1", "level2", "level3"]),
+    "hierarchical3d": (lambda: HierarchicalEncoder(3, widths=(8, 8, 8, 8)), ["level1", "level2"]),
     "adaptive2d": (lambda: AdaptiveEncoder(2), ["level2", "level4"]),
     "adaptive3d": (lambda: AdaptiveEncoder(3, orders=4, steps=8), ["level1", "level3"]),
     "frozen3d": (lambda: FrozenEncoder(PlainEncoder(3, channels=(4, 4))), ["level1", "level2"]),
@@ -38,6 +41,7 @@ ENCODERS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "medicalnet18_plain": (lambda: MedicalNetEncoder(18, normalisation="none"), ["stem", "layer1.0"]),
 }
 OWN = ["plain2d", "plain3d", "conv2d", "conv3d", "adaptive2d", "adaptive3d", "frozen3d"]
+OWN += ["hierarchical2d", "hierarchical3d"]
 
 
 def build(name: str) -> nn.Module:

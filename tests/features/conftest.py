@@ -12,13 +12,15 @@ import torch
 
 from medrecon.bundle.config import Bundle
 
+from ..small_bundles import shrink
+
 ROOT = Path(__file__).resolve().parents[2]
 MakeBundle = Callable[..., Path]
 
 
 @pytest.fixture
 def make_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeBundle:
-    """`make_bundle("volume_autoencoder", seed=0)`: its configs, widths of 8, random weights, float32."""
+    """`make_bundle("volume_transform_code", seed=0)`: few channels, random weights, float32."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
     def make(name: str, seed: int = 0, folder: str = "", **network: Any) -> Path:
@@ -29,8 +31,7 @@ def make_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeBundle:
             (root / "configs" / file.name).write_text(file.read_text("utf-8"), encoding="utf-8")
         place = root / "configs" / "metadata.json"
         meta = json.loads(place.read_text("utf-8"))
-        meta["network_def"] |= {"mixed_precision": False, **network}
-        meta["network_def"]["inversion"] |= {"widths": [8, 8], "depth": 1, "coarse_depth": 1}
+        meta["network_def"] = shrink(meta)["network_def"] | network
         place.write_text(json.dumps(meta), encoding="utf-8")
         built = Bundle.open(root).architecture()
         torch.manual_seed(seed)
@@ -38,7 +39,7 @@ def make_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeBundle:
             key: 0.03 * torch.randn_like(value) if key.endswith("weight") else value
             for key, value in built.state_dict().items()
         }
-        if seed:  # other weights of the encoder: other sets
+        if seed and "encoder.masks" in state:  # other weights of the encoder: other sets
             masks = state["encoder.masks"]
             state["encoder.masks"] = masks[:, torch.randperm(masks.shape[1])]
         torch.save(state, root / "models" / "model.pt")

@@ -12,9 +12,11 @@ from medrecon.features import decode, encode
 from medrecon.inference.pipeline import Pipeline
 from medrecon.io import find_one
 
+BUNDLES = [f"{kind}_{name}" for kind in ("volume", "slice") for name in ("autoencoder", "transform_code")]
+
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("bundle", ["volume_autoencoder", "slice_autoencoder"])
+@pytest.mark.parametrize("bundle", BUNDLES)
 def test_decoded_features_are_the_reconstruction(bundle: str, shared_dir: Path, tmp_path: Path) -> None:
     source = shared_dir / "data" / "real" / "mr_t1gd_brain_tumour_pyradiomics1.nrrd"
     if not source.exists():

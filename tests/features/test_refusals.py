@@ -43,11 +43,11 @@ def refusal(features: Path, **options: object) -> str:
 
 
 def test_other_weights_other_networks_other_layers(scan_path: Path, make_bundle: Callable) -> None:
-    bundle = make_bundle("volume_autoencoder")
+    bundle = make_bundle("volume_transform_code")
     features = encoded(scan_path, bundle)
-    other = make_bundle("volume_autoencoder", seed=1, folder="retrained")
+    other = make_bundle("volume_transform_code", seed=1, folder="retrained")
     assert "features of other weights" in refusal(features, bundle=other)
-    assert "features of another network" in refusal(features, bundle=make_bundle("slice_autoencoder"))
+    assert "features of another network" in refusal(features, bundle=make_bundle("slice_transform_code"))
     assert "holds no layer 'level3'" in refusal(features, bundle=bundle, layers="level3")
     assert "did you mean 'level4'" in refusal(features, bundle=bundle, layers="lvl4")
     assert "not the image itself" in refusal(features, bundle=bundle, layers="input")
@@ -58,8 +58,8 @@ def test_other_weights_other_networks_other_layers(scan_path: Path, make_bundle:
 def test_a_decoder_that_was_trained_on_for_the_same_encoder_is_welcome(
     scan_path: Path, make_bundle: Callable
 ) -> None:
-    bundle = make_bundle("volume_autoencoder")
-    other = make_bundle("volume_autoencoder", folder="better")
+    bundle = make_bundle("volume_transform_code")
+    other = make_bundle("volume_transform_code", folder="better")
     state = torch.load(other / "models" / "model.pt", weights_only=True)
     torch.save({k: v * 2 if "inversion" in k else v for k, v in state.items()}, other / "models" / "model.pt")
     features = encoded(scan_path, bundle)
@@ -71,14 +71,14 @@ def test_a_decoder_that_was_trained_on_for_the_same_encoder_is_welcome(
 def test_a_file_cannot_choose_a_folder_whose_configuration_is_run(
     scan_path: Path, make_bundle: Callable
 ) -> None:
-    bundle = make_bundle("volume_autoencoder")
+    bundle = make_bundle("volume_transform_code")
     meta = bundle / "configs" / "metadata.json"
     meta.write_text(json.dumps(json.loads(meta.read_text()) | {"name": str(bundle)}))
     assert "which does not come with medrecon" in refusal(encoded(scan_path, bundle))
 
 
 def test_encoding_names_what_is_wrong(scan_path: Path, make_bundle: Callable) -> None:
-    bundle = make_bundle("volume_autoencoder")
+    bundle = make_bundle("volume_transform_code")
     with pytest.raises(ModelError, match="no layer 'level7'"):
         encoded(scan_path, bundle, "level7")
     with pytest.raises(ModelError, match="not a layer"):
@@ -102,7 +102,7 @@ def test_a_full_disk_leaves_nothing(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     before = sorted(scan_path.parent.iterdir())
-    bundle = make_bundle("volume_autoencoder")
+    bundle = make_bundle("volume_transform_code")
     with pytest.raises(OutputError, match="No space left"):
         encoded(scan_path, bundle, dtype=dtype)
     assert sorted(p for p in scan_path.parent.iterdir() if p.name != "bundles") == before
@@ -120,11 +120,11 @@ def test_the_size_is_checked_before_anything_is_computed(
     # level4 of 20 x 18 x 9 voxels: 512 channels at 3 x 3 x 2 positions as float32 on the way; 1/16 value a
     # voxel less a number for each position, and that number
     with pytest.raises(OutputError, match=r"need 37\.6 kB of disk, 1\.0 kB are free"):
-        encoded(scan_path, make_bundle("volume_autoencoder"))
+        encoded(scan_path, make_bundle("volume_transform_code"))
 
 
 def test_features_that_are_not_finite_are_not_kept(scan_path: Path, make_bundle: Callable) -> None:
-    bundle = make_bundle("volume_autoencoder")
+    bundle = make_bundle("volume_transform_code")
     config = bundle / "configs" / "inference.yaml"
     broken = "$setattr(@built.encoder, 'basis', @built.encoder.basis * 1e38) or @built"
     config.write_text(
@@ -138,7 +138,7 @@ def test_features_that_are_not_finite_are_not_kept(scan_path: Path, make_bundle:
 
 def whole_bundle(make_bundle: Callable, window: list[int] | None = None) -> Path:
     """A bundle whose only layer sees the whole image."""
-    bundle: Path = make_bundle("volume_autoencoder", folder="whole")
+    bundle: Path = make_bundle("volume_transform_code", folder="whole")
     place = bundle / "configs" / "metadata.json"
     meta = json.loads(place.read_text())
     meta["network_def"] |= {

@@ -26,6 +26,8 @@ from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.io import find_one
 from medrecon.io.scan import ScanError
 
+BUNDLES = [f"{kind}_{name}" for kind in ("volume", "slice") for name in ("autoencoder", "transform_code")]
+
 Make = Callable[..., np.ndarray]
 CPU = torch.device("cpu")
 
@@ -42,7 +44,7 @@ def values(path: Path) -> np.ndarray:
     return np.asarray(nib.load(path).dataobj)
 
 
-@pytest.mark.parametrize("name", ["volume_autoencoder", "slice_autoencoder"])
+@pytest.mark.parametrize("name", BUNDLES)
 @pytest.mark.parametrize("kind", ["nifti", "dicom"])
 def test_float32_features_give_what_reconstruct_writes(
     name: str, kind: str, tmp_path: Path, make_bundle: Callable, make_ct: Make, make_nifti: Make
@@ -71,7 +73,7 @@ def test_padding_below_the_window_comes_back(tmp_path: Path, make_bundle: Callab
         image.RescaleIntercept = "-2048"
         image.PixelData = (pixels + np.where(pixels, 1024, 0)).astype("<u2").tobytes()
         image.save_as(file)
-    bundle, scan = make_bundle("slice_autoencoder"), find_one(tmp_path / "series")
+    bundle, scan = make_bundle("slice_transform_code"), find_one(tmp_path / "series")
     encoded = encode(scan, tmp_path / "f.safetensors", layers="level4", bundle=bundle, device="cpu")
     assert encoded.facts.padding["shape"] == [1, 24, 20, 5]
     decode(tmp_path / "f.safetensors", tmp_path / "out.nii.gz", bundle=bundle, device="cpu")
@@ -82,7 +84,7 @@ def test_padding_below_the_window_comes_back(tmp_path: Path, make_bundle: Callab
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_pieces_leave_no_seams(dims: int, make_bundle: Callable) -> None:
-    name = {2: "slice_autoencoder", 3: "volume_autoencoder"}[dims]
+    name = {2: "slice_transform_code", 3: "volume_transform_code"}[dims]
     model = open_encoder(make_bundle(name), CPU)
     torch.manual_seed(0)
     image = torch.rand(131, 20, 18)
@@ -151,7 +153,7 @@ def test_a_derived_series_is_the_one_that_reconstruct_writes(
 ) -> None:
     make_ct(tmp_path / "in" / "series", (20, 24, 5))
     make_ct(tmp_path / "in" / "other", (20, 24, 5), description="other", seed=1)
-    bundle, scan = make_bundle("slice_autoencoder"), find_one(tmp_path / "in" / "series")
+    bundle, scan = make_bundle("slice_transform_code"), find_one(tmp_path / "in" / "series")
     features = tmp_path / "f.safetensors"
     encode(scan, features, layers="level3", bundle=bundle, device="cpu")
     reference = reconstructed(bundle, tmp_path / "in" / "series", tmp_path / "ref", "level3", "dicom")
@@ -182,8 +184,8 @@ def test_geometry_before_the_network_is_undone_without_the_scan(
     from medrecon.errors import ModelError
 
     make_nifti(tmp_path / "t1.nii.gz", (30, 22, 17))
-    bundle = make_bundle("volume_autoencoder")
-    plain = make_bundle("volume_autoencoder", folder="plain")
+    bundle = make_bundle("volume_transform_code")
+    plain = make_bundle("volume_transform_code", folder="plain")
     config = bundle / "configs" / "inference.yaml"
     config.write_text(config.read_text().replace("    - { _target_: medrecon.transforms", GEOMETRY))
     scan, features = find_one(tmp_path / "t1.nii.gz"), tmp_path / "f.safetensors"
@@ -198,7 +200,7 @@ def test_geometry_before_the_network_is_undone_without_the_scan(
         decode(features, tmp_path / "b.nii.gz", bundle=plain, device="cpu")
 
 
-@pytest.mark.parametrize("name", ["volume_autoencoder", "slice_autoencoder"])
+@pytest.mark.parametrize("name", BUNDLES)
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
 def test_the_loss_that_is_written_is_the_loss_there_is(
     name: str, dtype: str, tmp_path: Path, make_bundle: Callable, make_nifti: Make
@@ -239,7 +241,7 @@ def test_the_middle_of_a_large_volume_is_measured_as_a_part_of_the_whole(
 
     monkeypatch.setattr(rounding_loss, "MOST_MEASURED", 32 * 16 * 16)
     make_nifti(tmp_path / "t1.nii.gz", (150, 20, 18))
-    bundle, scan = make_bundle("volume_autoencoder"), find_one(tmp_path / "t1.nii.gz")
+    bundle, scan = make_bundle("volume_transform_code"), find_one(tmp_path / "t1.nii.gz")
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     decoded = rounding_loss._decoded
     monkeypatch.setattr(rounding_loss, "_decoded", lambda *a: seen.append(decoded(*a)) or seen[-1])
@@ -256,7 +258,7 @@ def test_the_middle_of_a_large_volume_is_measured_as_a_part_of_the_whole(
     assert at > 0
 
 
-@pytest.mark.parametrize("name", ["volume_autoencoder", "slice_autoencoder"])
+@pytest.mark.parametrize("name", ["volume_transform_code", "slice_transform_code"])
 def test_a_file_is_as_small_as_the_rate_says(
     name: str, tmp_path: Path, make_bundle: Callable, make_nifti: Make
 ) -> None:

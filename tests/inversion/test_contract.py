@@ -10,7 +10,13 @@ import torch
 
 from medrecon.contract import Decoder, Encoder, Features, LayerInfo
 from medrecon.errors import ModelError
-from medrecon.inversion import AdaptiveDecoder, FusionDecoder, PlainDecoder, TransposedDecoder
+from medrecon.inversion import (
+    AdaptiveDecoder,
+    FusionDecoder,
+    HierarchicalDecoder,
+    PlainDecoder,
+    TransposedDecoder,
+)
 from medrecon.inversion.pyramid import PyramidDecoder
 from medrecon.reconstructor import Reconstructor
 
@@ -39,6 +45,16 @@ Build = Callable[[Sequence[LayerInfo]], Decoder]
 INVERSIONS: dict[str, tuple[list[LayerInfo], Build, str | list[str]]] = {
     "pyramid2d": (pyramid(2), lambda layers: PyramidDecoder(layers, widths=(8, 8, 8), depth=1), "any"),
     "pyramid3d": (pyramid(3), lambda layers: PyramidDecoder(layers, widths=(8, 8, 8), depth=1), "any"),
+    "hierarchical2d": (
+        pyramid(2),
+        lambda layers: HierarchicalDecoder(layers, widths=(4, 4, 4), depths=(1, 1, 1)),
+        "any",
+    ),
+    "hierarchical3d": (
+        pyramid(3)[:3],
+        lambda layers: HierarchicalDecoder(layers, widths=(4, 4), depths=(1, 1)),
+        "any",
+    ),
     "adaptive2d": (
         blocks(2, 16),
         lambda layers: AdaptiveDecoder(layers, widths=(4, 6), depth=1, coarse_depth=1),
@@ -134,7 +150,7 @@ def test_each_layer_given_is_used_and_gradients_reach_it(name: str, group: tuple
     features = {k: v.requires_grad_() for k, v in features_of(name, group, shape).items()}
     decoder(features, shape).square().mean().backward()
     for layer, value in features.items():
-        if "level1" in group and layer != "level1" and name.startswith("pyramid"):
+        if "level1" in group and layer != "level1" and name.startswith(("pyramid", "hierarchical")):
             continue  # level1 holds the whole image: the pyramid needs nothing more
         assert torch.isfinite(value.grad).all()
         assert value.grad.abs().sum() > 0, f"{layer} is ignored"

@@ -19,7 +19,7 @@ from medrecon.training.run_bundle import texts_of
 
 IDS: dict[str, tuple[str, ...]] = {
     "width": ("decoder_widths", "_meta_#network_def#inversion#widths"),
-    "depth": ("decoder_depth", "_meta_#network_def#inversion#depth"),
+    "depth": ("decoder_depth", *(f"_meta_#network_def#inversion#{knob}" for knob in ("depth", "depths"))),
     "names": ("decoder_layers", "_meta_#network_def#inversion#names"),
     "default": ("_meta_#network_def#layers",),
 }
@@ -62,7 +62,7 @@ def plan_variants(
         root: the bundle.
         layer: the result that all are trained for: "relu3_3", "relu3_3+relu4_3".
         widths: channels of the decoder's first entry of widths; the other entries keep their proportion.
-        depths: values of the decoder's depth.
+        depths: values of the decoder's depth, or of its first entry of depths, as with widths.
         recipes: "pixel" is train.yaml alone, any other name the overlay configs/NAME.yaml merged after it,
             "a+b" two of them.
         vary: any configuration id -> its values.
@@ -93,7 +93,7 @@ def plan_variants(
                     path=root,
                     remedy="turn an id that it has, with --vary ID=VALUE,VALUE",
                 )
-            axes[knob] = [(v, {name: scaled(config[name], v) if knob == "width" else v}, ()) for v in values]
+            axes[knob] = [(v, {name: scaled(config[name], v)}, ()) for v in values]
     for name, values in (vary or {}).items():
         axes[name.rsplit("#", 1)[-1]] = [(_shown(value), {name: value}, ()) for value in values]
     for name, choices in axes.items():
@@ -122,16 +122,16 @@ def find_id(config: ConfigParser, knob: str) -> str | None:
     return next((name for name in IDS[knob] if name in config), None)
 
 
-def scaled(default: Any, width: int) -> Any:
-    """`width` where the bundle has one width; a list keeps its proportions and begins with `width`.
+def scaled(default: Any, first: int) -> Any:
+    """`first` where the bundle has one number; a list keeps its proportions and begins with `first`.
 
     Example:
         >>> scaled([32, 64, 96], 16)
         [16, 32, 48]
     """
     if isinstance(default, Sequence) and not isinstance(default, str):
-        return [max(1, round(width * value / default[0])) for value in default]
-    return width
+        return [max(1, round(first * value / default[0])) for value in default]
+    return first
 
 
 def overlays_of(root: Path, recipe: str) -> tuple[str, ...]:

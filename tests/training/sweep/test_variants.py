@@ -21,7 +21,7 @@ INVERSION = "_meta_#network_def#inversion"
 
 @pytest.fixture
 def slices(repo: Path) -> Path:
-    return repo / "bundles" / "slice_autoencoder"
+    return repo / "bundles" / "slice_transform_code"
 
 
 def test_every_combination_once(slices: Path) -> None:

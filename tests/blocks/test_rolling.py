@@ -10,7 +10,7 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 
 from medrecon.blocks.convolutions import ResidualBlock
-from medrecon.inversion.rolling import Rolling, RollingBlocks, Rows
+from medrecon.blocks.rolling import Rolling, RollingBlocks, Rows
 
 CUTS = [[9], [1] * 9, [1, 8], [8, 1], [2, 3, 4], [4, 1, 1, 3]]
 

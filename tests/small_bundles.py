@@ -1,0 +1,35 @@
+"""The networks of the bundles that come along, with few channels: for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SMALL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "AdaptiveEncoder": (
+        {"orders": 4, "steps": 6},
+        {"widths": [4, 4], "depth": 1, "coarse_depth": 1},
+    ),
+    "HierarchicalEncoder": (
+        {"widths": [4, 4, 4, 4]},
+        {"widths": [4, 4, 4, 4], "depths": [1, 1, 1, 1]},
+    ),
+}
+"""Encoder -> what changes of it and of the decoder."""
+
+LAST = ("out.weight", "guess.weight")
+"""Ends of names of parameters that start at zero, and so hide what lies before them."""
+
+
+def shrink(meta: dict[str, Any]) -> dict[str, Any]:
+    """The same metadata.json, changed in place: its network is small, and computes in full precision."""
+    network = meta["network_def"]
+    encoder, inversion = _SMALL[network["encoder"]["_target_"].rsplit(".", 1)[-1]]
+    network["encoder"].update(encoder)
+    network["inversion"].update(inversion)
+    network["mixed_precision"] = False
+    return meta
+
+
+def starts_at_zero(parameter: str) -> bool:
+    """Whether the parameter of that name is zero in an untrained network."""
+    return parameter.endswith(LAST) or "heads." in parameter or "outs." in parameter
