@@ -129,6 +129,31 @@ def test_refusals(loss_class: type) -> None:
         loss_class(eyes(3), ["level1"])(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8))
 
 
+def test_a_window_is_drawn_in_training_alone() -> None:
+    loss = PerceptualLoss(eyes(), ["level1"], window=16)
+    sizes: list[tuple[int, ...]] = []
+    loss.encoder.register_forward_pre_hook(lambda _, given: sizes.append(tuple(given[0].shape)))
+    images = torch.rand(2, 1, 40, 24), torch.rand(2, 1, 40, 24)
+    torch.manual_seed(0)
+    first, second = (float(loss.train()(*images)) for _ in range(2))
+    assert set(sizes) == {(2, 1, 16, 16)}
+    assert first != second, "another part each time"
+    sizes.clear()
+    assert float(loss.eval()(*images)) == float(loss.eval()(*images))
+    assert set(sizes) == {(2, 1, 40, 24)}
+
+
+def test_mixed_precision_changes_little() -> None:
+    images = torch.rand(1, 1, 32, 32), torch.rand(1, 1, 32, 32)
+    network = VGGEncoder(16)
+    full, mixed = (
+        float(PerceptualLoss(network, ["relu1_2", "relu2_2"], mixed_precision=kind).eval()(*images))
+        for kind in (False, True)
+    )
+    assert mixed != full
+    assert mixed == pytest.approx(full, rel=0.03)
+
+
 def test_consistency_is_the_normalised_error() -> None:
     pred, target = torch.rand(2, 1, 16, 16), torch.rand(2, 1, 16, 16)
     encoder = eyes()

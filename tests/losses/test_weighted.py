@@ -98,3 +98,41 @@ def test_from_a_bundles_config() -> None:
     assert isinstance(log, LogTerms)
     assert log({"pred": None}) == loss.last
     assert set(loss.last) == {"l1", "ssim"}
+
+
+def test_a_term_starts_in_its_epoch_and_is_not_computed_before() -> None:
+    class Counting(nn.MSELoss):
+        calls = 0
+
+        def forward(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            Counting.calls += 1
+            return super().forward(pred, target)
+
+    loss = WeightedSum({"l1": (1, nn.L1Loss()), "late": (2, Counting())}, starts={"late": 3})
+    for epoch, expected in ((1, 0.5), (2, 0.5), (3, 1.0), (4, 1.0), (2, 0.5)):
+        loss.set_epoch(epoch)
+        assert loss(PRED, TARGET).item() == pytest.approx(expected)
+        assert ("late" in loss.last) == (expected == 1.0), "what does not count is not logged"
+    assert Counting.calls == 2
+    with pytest.raises(ModelError, match="no term 'never'"):
+        WeightedSum({"l1": (1, nn.L1Loss())}, starts={"never": 2})
+
+
+def test_a_term_that_the_configuration_disables_is_left_out() -> None:
+    parser = ConfigParser(
+        {
+            "weights": None,
+            "loss": {
+                "_target_": "medrecon.losses.WeightedSum",
+                "starts": {"mse": 2},
+                "terms": {
+                    "l1": [1.0, {"_target_": "torch.nn.L1Loss"}],
+                    "mse": [3.0, {"_target_": "torch.nn.MSELoss", "_disabled_": "$@weights is None"}],
+                },
+            },
+        }
+    )
+    loss = parser.get_parsed_content("loss")
+    loss.set_epoch(2)
+    loss(PRED, TARGET)
+    assert set(loss.last) == {"l1"}
