@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,7 @@ from medrecon.cli.options import (
 from medrecon.cli.progress import Tick, phase_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
-from medrecon.errors import ModelError
+from medrecon.errors import MedreconError, ModelError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,6 +76,14 @@ def reconstruct(
             "--manifest/--no-manifest", help="Write what was read, run and written, without identity."
         ),
     ] = True,
+    error_map: Annotated[
+        bool,
+        typer.Option(
+            "--error-map",
+            help="Write each result minus its source beside it, in the source's units: a Parametric Map "
+            "from DICOM (NAME_error.dcm), else a volume of the same format.",
+        ),
+    ] = False,
     check_tiling: Annotated[
         bool,
         typer.Option(
@@ -91,6 +100,7 @@ def reconstruct(
 
     The result has the source's grid and units: a derived DICOM series from DICOM, NIfTI from all else.
     """
+    from medrecon.inference.error_map import check_error_maps
     from medrecon.inference.pipeline import Pipeline, Record
 
     found = find_asked(session, source, reading)
@@ -105,6 +115,8 @@ def reconstruct(
         overrides=encoder_overrides(encoder_weights),
     )
     say_notes(session, found)
+    if error_map:
+        check_error_maps(pipeline.targets.values(), overwrite=overwrite)
     if dry_run:
         return _planned(pipeline, found)
 
@@ -123,8 +135,11 @@ def reconstruct(
     def outcomes() -> Iterator[tuple[Scan, Record | Exception]]:
         with phase_bar(session, "reading") as begin:
             for scan, outcome in pipeline.run_each(found.scans, lambda scan: watching(scan, begin)):
-                for note in outcome.notes if isinstance(outcome, Record) else ():
-                    session.say(f"note: {note}")
+                if isinstance(outcome, Record):
+                    for note in outcome.notes:
+                        session.say(f"note: {note}")
+                    if error_map:
+                        outcome = with_error_maps(pipeline, outcome, overwrite)
                 yield scan, outcome
 
     records, failures = tell_each(session, found, outcomes())
@@ -167,6 +182,15 @@ def reconstruct(
             )
 
     return Outcome(data, show, exit_code(bool(records), failures))
+
+
+def with_error_maps(pipeline: Pipeline, record: Record, overwrite: bool) -> Record | Exception:
+    """The record with its error maps among the outputs, or the error of writing them."""
+    try:
+        maps = pipeline.write_error_maps(record, overwrite=overwrite)
+    except MedreconError as error:
+        return error
+    return replace(record, outputs={**record.outputs, **maps})
 
 
 def encoder_overrides(encoder_weights: Path | None) -> dict[str, Any]:

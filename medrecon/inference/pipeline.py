@@ -217,6 +217,21 @@ class Pipeline:
         seconds = stage.seconds + time.perf_counter() - start
         return Record(stage.scan, outputs, seconds, stage.network_seconds, tuple(dict.fromkeys(notes)))
 
+    def write_error_maps(self, record: Record, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write what each result of a scan is off by, beside it; see `medrecon.inference.error_map`.
+
+        Returns:
+            Result -> where its error map is.
+
+        Raises:
+            OutputError: one cannot be written.
+        """
+        from medrecon.inference.error_map import write_error_maps
+
+        made = write_error_maps(record, self.derivations, overwrite=overwrite)
+        self._written += made
+        return {written.result: written.path for written in made}
+
     def check_tiling(self, scan: Scan) -> TilingCheck:
         """Compare one scan in tiles with the same in one piece; nothing is written.
 

@@ -1,0 +1,97 @@
+"""Error maps: a result that was written, minus its source, as a file beside it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from medrecon.errors import UsageError
+from medrecon.inference.record import Record
+from medrecon.io import Derivation, Written, find_one, read_scan, write_error_map, write_volume
+from medrecon.io.files.destinations import ENDINGS, format_named
+from medrecon.io.files.outputs import hash_file
+from medrecon.io.files.publish import check_free
+from medrecon.io.value_form import ValueForm
+from medrecon.reconstructor import INPUT
+
+_SERIES = 50  # added to a source's series number, with the result's: far from those of the results
+
+
+def error_map_path(output: Path) -> Path:
+    """`CT_level3_error.dcm` of a series folder `CT_level3`, `t1_error.nii.gz` of a file `t1.nii.gz`."""
+    for ending in ENDINGS.get(format_named(output), ()):
+        if output.name.lower().endswith(ending):
+            cut = len(output.name) - len(ending)
+            return output.with_name(f"{output.name[:cut]}_error{output.name[cut:]}")
+    return output.with_name(f"{output.name}_error.dcm")
+
+
+def check_error_maps(outputs: Iterable[Path], *, overwrite: bool = False) -> None:
+    """Refuse before any work what could not be written after it.
+
+    Args:
+        outputs: where results go.
+        overwrite: error maps that exist may be replaced.
+
+    Raises:
+        OutputError: one exists.
+        UsageError: highdicom, which writes them for DICOM, is not installed.
+    """
+    places = [error_map_path(output) for output in outputs]
+    for place in places:
+        check_free(place, overwrite)
+    if any(place.suffix == ".dcm" for place in places) and importlib.util.find_spec("highdicom") is None:
+        raise UsageError(
+            "error maps of a DICOM series need highdicom",
+            remedy="install it with: pip install 'medrecon[dicom]'",
+        )
+
+
+def write_error_maps(
+    record: Record, derivations: Mapping[str, Derivation], *, overwrite: bool = False
+) -> list[Written]:
+    """Write result minus source, in the source's units: a Parametric Map for a series, else a float32 volume.
+
+    Args:
+        record: of a scan whose results are written; "input" has no error and gets no map.
+        derivations: result -> how it was made.
+        overwrite: replace what is there.
+
+    Raises:
+        OutputError: one cannot be written.
+        ScanError: source or result cannot be read any more.
+    """
+    scan, made = record.scan, []
+    source = read_scan(scan).astype(np.float32)
+    for number, (result, output) in enumerate(record.outputs.items(), start=1):
+        if result == INPUT:
+            continue
+        place, name = error_map_path(output), f"{result} error"
+        error = read_scan(find_one(output)).astype(np.float32) - source
+        if place.suffix == ".dcm":
+            write_error_map(
+                error,
+                scan,
+                place,
+                derivation=derivations[result],
+                series_offset=_SERIES + number,
+                overwrite=overwrite,
+            )
+            digest = {place.name: hash_file(place)}
+            made.append(Written(place, scan.key, name, "dicom", "float32", 0, (), digest))
+        else:
+            made.append(
+                write_volume(
+                    error,
+                    replace(scan, stored=ValueForm(np.dtype(np.float32))),
+                    place,
+                    derivation=derivations[result],
+                    overwrite=overwrite,
+                    result=name,
+                )
+            )
+    return made
