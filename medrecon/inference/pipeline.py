@@ -218,14 +218,7 @@ class Pipeline:
         return Record(stage.scan, outputs, seconds, stage.network_seconds, tuple(dict.fromkeys(notes)))
 
     def write_error_maps(self, record: Record, *, overwrite: bool = False) -> dict[str, Path]:
-        """Write what each result of a scan is off by, beside it; see `medrecon.inference.error_map`.
-
-        Returns:
-            Result -> where its error map is.
-
-        Raises:
-            OutputError: one cannot be written.
-        """
+        """Write what each result is off by beside it: result -> where; see `write_error_maps` of `error_map`."""
         from medrecon.inference.error_map import write_error_maps
 
         made = write_error_maps(record, self.derivations, overwrite=overwrite)
