@@ -218,7 +218,7 @@ class Pipeline:
         return Record(stage.scan, outputs, seconds, stage.network_seconds, tuple(dict.fromkeys(notes)))
 
     def write_error_maps(self, record: Record, *, overwrite: bool = False) -> dict[str, Path]:
-        """Write what each result is off by beside it: result -> where; see `write_error_maps` of `error_map`."""
+        """Write what each result is off by beside it: result -> where; as `error_map.write_error_maps`."""
         from medrecon.inference.error_map import write_error_maps
 
         made = write_error_maps(record, self.derivations, overwrite=overwrite)
