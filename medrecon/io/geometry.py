@@ -117,7 +117,7 @@ def stack(
     if len(points) == 1:
         affine[:3, :3] = _axes(directions, spacing, normal * _thickness(thickness, path))
         return Stack(indices, RAS_FROM_LPS @ affine)
-    drift, line, notes = _shear(points, directions, spacing, digits, path)
+    drift, line, notes = _shear(points, directions, spacing, digits, path, resample)
     if drift is not None and not resample:
         step, total = np.linalg.norm(np.diff(drift, axis=0), axis=1).max(), np.linalg.norm(drift[-1])
         raise ScanError(
@@ -155,6 +155,7 @@ def _shear(
     spacing: tuple[float, float],
     digits: tuple[float, float],
     path: Path,
+    resample: bool,
 ) -> tuple[np.ndarray | None, np.ndarray, tuple[str, ...]]:
     """How sorted slices are shifted in plane.
 
@@ -163,7 +164,7 @@ def _shear(
         the slices (where cosines of few digits explain a shift, their line), and what must be said.
 
     Raises:
-        ScanError: the slices are shifted, and not along a line.
+        ScanError: the slices are shifted, and not along a line; unless they are resampled.
     """
     normal = np.cross(directions[0], directions[1])
     along = (points - points[0]) @ normal
@@ -174,10 +175,12 @@ def _shear(
         return None, normal, ()
     straight = along[:, None] * (drift[-1] / along[-1])
     if np.abs(drift - straight).max() > tolerance:
+        if resample:
+            return drift, normal, ()
         raise ScanError(
             f"the slices are shifted against each other by up to {worst:.2f} mm, unevenly",
             path=path,
-            remedy=SPACING_REMEDY,
+            remedy=f"{SPACING_REMEDY}, or {RESAMPLE}",
         )
     if worst <= 1.75 * digits[1] * float(along[-1]) + 2 * digits[0]:
         line = (points[-1] - points[0]) / np.linalg.norm(points[-1] - points[0])

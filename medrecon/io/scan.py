@@ -31,6 +31,7 @@ ACCEPTABLE = {
     "frames": "read slices with several frames of reference as one volume",
     "lost-slices": "read the series without such files",
     "no-rescale": "read a CT without rescale as it is stored",
+    "frame-order": "take the frames of an image without positions as slices in their order",
     "no-thickness": "read a single slice without a thickness as 1 mm thick",
 }
 """What is refused unless the user accepts it by its name, and what that does."""

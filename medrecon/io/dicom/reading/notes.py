@@ -21,7 +21,7 @@ def header_notes(slices: Sequence[Slice]) -> list[str]:
         notes.append(f"Images in Acquisition says {announced:g}, {len(slices)} slices are there")
     if first.text("PhotometricInterpretation") == "MONOCHROME1":
         notes.append("MONOCHROME1: low values are shown bright; values are read as stored")
-    if len(slices) == 1:
+    if len(slices) == 1 and slices[0].thickness:
         notes.append("a single slice: its Slice Thickness stands in for the slice distance")
     return notes + undecodable(first)
 

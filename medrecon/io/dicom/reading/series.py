@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def series_scan(headers: Sequence[Header], volume: int | None, options: ReadOpti
     slices: list[Slice] = []
     notes: list[str] = []
     for header in headers:
-        found, said = slices_of(header)
+        found, said = slices_of(header, options)
         slices += found
         notes += said
     path = common_folder(slices)
@@ -60,14 +61,14 @@ def _lined(slices: Sequence[Slice], path: Path, options: ReadOptions) -> Stack:
     first = slices[0]
     directions = check_orientation(first.orientation, first.header.path)
     spacing = check_spacing(first.spacing, first.header.path)
-    thickness = first.thickness
-    if thickness is None and options.accepts("no-thickness"):
-        thickness = 1.0
+    thickness, notes = first.thickness, ()
+    if len(slices) == 1 and not thickness and options.accepts("no-thickness"):
+        thickness, notes = 1.0, ("no Slice Thickness: the slice is taken to be 1 mm thick",)
     digits = (
         half_unit([s.header.text("ImagePositionPatient") or _printed(s.position) for s in slices]),
         min(0.005, half_unit([first.header.text("ImageOrientationPatient") or _printed(first.orientation)])),
     )
-    return stack(
+    lined = stack(
         np.asarray([s.position for s in slices]),
         directions,
         spacing,
@@ -77,6 +78,7 @@ def _lined(slices: Sequence[Slice], path: Path, options: ReadOptions) -> Stack:
         digits=digits,
         resample=options.resample,
     )
+    return replace(lined, notes=(*lined.notes, *notes))
 
 
 def _printed(values: Sequence[float] | None) -> str:
@@ -98,7 +100,7 @@ def _scan(
     if lined.drift is not None or lined.places is not None:
         resampling, shape, affine = straight_grid(lined, shape)
         if lined.drift is not None:
-            notes += ("gantry tilt: resampled linearly onto a straight grid",)
+            notes += ("slices shifted in plane (gantry tilt): resampled linearly onto a straight grid",)
     if shape[0] * shape[1] * shape[2] * 4 > options.max_bytes:
         raise ScanError(
             f"{' x '.join(map(str, shape))} voxels exceed the limit of {options.max_bytes >> 20} MiB",

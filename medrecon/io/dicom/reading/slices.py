@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from medrecon.io.dicom.reading.frames import Frame, check_rescale, first_frame
 from medrecon.io.dicom.reading.header import PER_FRAME, REPAIR, Header
 from medrecon.io.dicom.reading.marks import GROUPS, MARKS, Mark
-from medrecon.io.scan import ScanError
+from medrecon.io.geometry import check_orientation
+from medrecon.io.scan import ReadOptions, ScanError, or_accept
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -54,8 +57,12 @@ class Slice:
         return mark.raw(self.header.values, self.framed)
 
 
-def slices_of(header: Header) -> tuple[list[Slice], list[str]]:
+def slices_of(header: Header, options: ReadOptions) -> tuple[list[Slice], list[str]]:
     """The slices in one file, and what must be said of it.
+
+    Args:
+        header: of the file.
+        options: what the user allows.
 
     Raises:
         ScanError: pixels or geometry are missing, absurd or cut short.
@@ -71,13 +78,17 @@ def slices_of(header: Header) -> tuple[list[Slice], list[str]]:
     notes += [f"{header.path.name}: {n}" for n in header.notes]
     if PER_FRAME in header.seen:
         return _enhanced(header, frame), notes
-    if frame.count > 1:
+    if frame.count == 1:
+        return [_classic(header, frame)], notes
+    if not options.accepts("frame-order"):
         raise ScanError(
             f"multi-frame image ({frame.count} frames) without functional groups: frames without positions",
             path=header.path,
-            remedy="export it as single slices or as an enhanced object",
+            remedy="export it as single slices or as an enhanced object" + or_accept("frame-order"),
         )
-    return [_classic(header, frame)], notes
+    step = header.number("SpacingBetweenSlices") or header.number("SliceThickness") or 0.0
+    notes.append(f"{frame.count} frames without positions: taken as slices in their order, {step:g} mm apart")
+    return _in_order(_classic(header, frame), abs(step)), notes
 
 
 def place_of(values: Sequence[float] | None, header: Header, name: str) -> tuple[float, ...]:
@@ -108,6 +119,24 @@ def _classic(header: Header, frame: Frame) -> Slice:
         header.number("SliceThickness"),
         bool(header.text("RescaleSlope") or header.text("RescaleIntercept")),
     )
+
+
+def _in_order(first: Slice, step: float) -> list[Slice]:
+    """The frames of an image that places only its first one."""
+    header = first.header
+    across = np.cross(*check_orientation(first.orientation, header.path)) * step
+    if step <= 0 or first.frame.count > MAX_FRAMES:
+        raise ScanError("neither Spacing Between Slices nor Slice Thickness", path=header.path, remedy=REPAIR)
+    return [
+        replace(
+            first,
+            name=f"{header.path.name} frame {k + 1}",
+            frame=replace(first.frame, index=k),
+            position=tuple(float(v) for v in first.position + k * across),
+            framed={"InstanceNumber": (float(k + 1),)},
+        )
+        for k in range(first.frame.count)
+    ]
 
 
 def _enhanced(header: Header, frame: Frame) -> list[Slice]:

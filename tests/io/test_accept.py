@@ -1,0 +1,140 @@
+"""What other tools read and medrecon refuses is read by an option that the refusal names, and that is said."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.uid import generate_uid
+from typer.testing import CliRunner
+
+from medrecon.cli.app import app
+from medrecon.errors import UsageError
+from medrecon.io import DicomSeriesWriter, ScanError, find_one, find_scans, read_scan
+from medrecon.io.meta import scan_meta, scan_of
+from medrecon.io.scan import ACCEPTABLE, ReadOptions
+
+from .made_series import SIDE, write_slices
+
+
+def lost(folder: Path) -> None:
+    write_slices(folder, [{"z": k} for k in range(6)], "CT")
+    (folder / "IM0005.dcm").write_bytes(b"\0" * 60)
+
+
+def in_order(folder: Path) -> None:
+    pixels = np.concatenate([np.full(SIDE * SIDE, k, "<u2") for k in range(4)]).tobytes()
+    write_slices(folder, [{"z": 5, "NumberOfFrames": 4, "SpacingBetweenSlices": 2, "PixelData": pixels}])
+
+
+REFUSALS: dict[str, tuple[Callable[[Path], None], int]] = {
+    "mixed": (lambda f: write_slices(f, [{"z": k, "EchoTime": 10 + k % 2} for k in range(6)]), 6),
+    "same-position": (
+        lambda f: write_slices(f, [{"z": k // 2, "InstanceNumber": None, "value": k} for k in range(12)]),
+        6,
+    ),
+    "frames": (
+        lambda f: write_slices(f, [{"z": k, "FrameOfReferenceUID": f"1.2.{k // 3}"} for k in range(6)]),
+        6,
+    ),
+    "lost-slices": (lost, 5),
+    "no-rescale": (
+        lambda f: write_slices(
+            f, [{"z": k, "RescaleSlope": None, "RescaleIntercept": None} for k in range(6)], "CT"
+        ),
+        6,
+    ),
+    "frame-order": (in_order, 4),
+    "no-thickness": (lambda f: write_slices(f, [{"z": 0, "SliceThickness": None}]), 1),
+}
+
+
+def test_each_has_a_case() -> None:
+    assert set(REFUSALS) == set(ACCEPTABLE)
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_the_remedy_works(name: str, tmp_path: Path) -> None:
+    make, count = REFUSALS[name]
+    make(tmp_path / "s")
+    with pytest.raises(ScanError) as caught:
+        find_one(tmp_path / "s")
+    named = re.findall(r"--accept ([a-z-]+)", str(caught.value))
+    assert named == [name]
+    scan = find_one(tmp_path / "s", accept=named)
+    assert scan.shape[2] == count
+    assert [note for note in scan.notes if "left out" not in note and "single slice: its" not in note], (
+        "nothing is said"
+    )
+    values = read_scan(scan)
+    assert scan_of(scan_meta(scan)).options.accept == (name,)
+    writer = DicomSeriesWriter()
+    writer.set_data_array(values, channel_dim=None)
+    writer.set_scan(scan)
+    writer.write(tmp_path / "out")
+    back = find_one(tmp_path / "out", accept=named)
+    assert np.array_equal(read_scan(back), values)
+    assert np.allclose(back.affine, scan.affine, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_on_the_command_line(name: str, tmp_path: Path) -> None:
+    REFUSALS[name][0](tmp_path / "s")
+    refused = CliRunner().invoke(app, ["scans", str(tmp_path / "s"), "--json"])
+    assert refused.exit_code == 3
+    done = CliRunner().invoke(app, ["scans", str(tmp_path / "s"), "--accept", name, "--json"])
+    assert done.exit_code == 0
+    assert len(json.loads(done.stdout)["scans"]) == 1
+
+
+def test_one_does_not_accept_another(tmp_path: Path) -> None:
+    for name, (make, _) in REFUSALS.items():
+        make(tmp_path / name)
+        with pytest.raises(ScanError):
+            find_one(tmp_path / name, accept=[other for other in ACCEPTABLE if other != name])
+
+
+def test_two_patients_are_never_accepted(tmp_path: Path) -> None:
+    write_slices(tmp_path / "s", [{"z": k, "PatientID": str(k // 3)} for k in range(6)])
+    with pytest.raises(ScanError, match="PatientID") as caught:
+        find_one(tmp_path / "s", accept=list(ACCEPTABLE))
+    assert "--accept" not in str(caught.value)
+
+
+def test_unknown_names_are_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'all' is nothing that can be accepted; there are mixed, "):
+        find_scans(tmp_path, accept=["all"])
+
+
+def test_options_as_text() -> None:
+    options = ReadOptions(resample=True, accept=("mixed", "frames"))
+    assert ReadOptions.from_text(options.to_text()) == options
+
+
+def test_slices_shifted_unevenly_are_resampled_when_asked(tmp_path: Path) -> None:
+    """Each comes to lie where it says it lies."""
+    shifts = [0, 2, 0, 3, 1, 0]
+    slices = []
+    for k, shift in enumerate(shifts):
+        plane = np.rint(100 + 10 * (shift + np.arange(SIDE))[None, :] * np.ones((SIDE, 1))).astype("<u2")
+        slices.append({"ImagePositionPatient": [0.5 * shift, 0, k], "PixelData": plane.tobytes()})
+    write_slices(tmp_path / "s", slices, "CT")
+    with pytest.raises(
+        ScanError, match=r"shifted against each other by up to 1\.50 mm, unevenly; .*--resample"
+    ):
+        find_one(tmp_path / "s")
+    scan = find_one(tmp_path / "s", resample=True)
+    values = read_scan(scan)
+    assert values.shape == (SIDE + 3, SIDE, 6)
+    for k, shift in enumerate(shifts):
+        assert values[shift : shift + SIDE, 2, k].tolist() == [100 + 10 * (shift + x) for x in range(SIDE)]
+
+
+def test_a_series_of_one_slice_uid_each_is_no_series(tmp_path: Path) -> None:
+    write_slices(tmp_path / "s", [{"z": k, "SeriesInstanceUID": generate_uid()} for k in range(3)])
+    with pytest.raises(ScanError):
+        find_one(tmp_path / "s")
