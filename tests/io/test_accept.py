@@ -1,4 +1,4 @@
-"""What other tools read and medrecon refuses is read by an option that the refusal names, and that is said."""
+"""What other tools read and medrecon refuses is read by an option that the refusal names, and is said."""
 
 from __future__ import annotations
 

@@ -61,7 +61,8 @@ def _lined(slices: Sequence[Slice], path: Path, options: ReadOptions) -> Stack:
     first = slices[0]
     directions = check_orientation(first.orientation, first.header.path)
     spacing = check_spacing(first.spacing, first.header.path)
-    thickness, notes = first.thickness, ()
+    thickness = first.thickness
+    notes: tuple[str, ...] = ()
     if len(slices) == 1 and not thickness and options.accepts("no-thickness"):
         thickness, notes = 1.0, ("no Slice Thickness: the slice is taken to be 1 mm thick",)
     digits = (
