@@ -183,9 +183,9 @@ def test_a_header_of_many_keys_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "f.safetensors"
     text = json.dumps({f"tensor{n}": 0 for n in range(1_000_000)}).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text)
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert f"more than {MOST_HEADER >> 20} MiB" in refused(path)
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 @pytest.mark.parametrize(

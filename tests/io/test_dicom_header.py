@@ -330,9 +330,9 @@ def test_zeros_without_end_are_not_walked(tmp_path: Path, make_series: Make) -> 
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"\x28\0\x10\0\x02\0")])
     os.truncate(path, 8 << 30)
-    start = time.monotonic()
+    start = time.process_time()
     assert "it ends without pixel data" in read_header(path).fault
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"x" * 500, b"\0" * 5000, b"II*\0" * 100, b"\x89PNG" * 50])
