@@ -230,7 +230,7 @@ DAMAGED = {
     ),
     "a value twice": (
         replaced(b"\x20\0\x37\0DS", b"\x20\0\x32\0DS"),
-        r"element \(0020,0032\) stands twice",
+        "ImagePositionPatient stands twice",
     ),
     "long identifier": (
         replaced(b"\x10\0\x20\0LO", b"\x10\0\x20\0LO\xd0\x07" + b"7" * 2000 + b"\x10\0\x21\0LO"),

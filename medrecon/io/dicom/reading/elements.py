@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Protocol
 
 UNDEFINED = 0xFFFFFFFF
 CHUNK = 1 << 14
 MAX_DEPTH = 64
 MAX_ELEMENTS = 3_000_000
-MAX_VALUE = 1024
-"""Longest value that is kept, in bytes: no attribute that is read here may be longer (PS3.5 table 6.2-1)."""
 
 LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 SHORT = frozenset(
     (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH")
 ) | frozenset((b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"))
 PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
-NOTED = frozenset((0x52009229, 0x52009230, 0x00283000))
 
 
 class HeaderFault(Exception):
@@ -65,18 +63,17 @@ class Window:
         return not any(self.get(position, min(64, self.size - position)))
 
 
-def read_elements(
-    window: Window,
-    start: int,
-    explicit: bool,
-    order: str,
-    wanted: frozenset[int],
-    values: dict[int, bytes],
-    kinds: dict[int, bytes],
-    seen: dict[int, tuple[int, int]],
-    stop_after_group: int = 0,
-) -> tuple[int, int, int] | None:
-    """Walk the top level from `start`, keep wanted values, and stop at the pixel data.
+Element = tuple[int, bytes, int, int, int]
+"""Tag, VR ("" where the file gives none), offset, length and end of a value.
+
+The length is `UNDEFINED` for sequences that end with a delimiter, and for compressed pixels.
+"""
+
+
+def walk_elements(
+    window: Window, start: int, explicit: bool, order: str, only_group: int | None = None
+) -> Iterator[Element]:
+    """The elements of the top level from `start`; the pixel data are the last that is seen.
 
     An element without a VR in an explicit data set is taken as an implicit one, as all toolkits do.
 
@@ -85,17 +82,10 @@ def read_elements(
         start: byte to start at.
         explicit: whether elements carry their VR.
         order: "<" or ">".
-        wanted: tags whose values are kept.
-        values: receives tag -> raw value.
-        kinds: receives tag -> value representation, of the wanted ones that carry it.
-        seen: receives tag -> (offset, length) of the `NOTED` sequences.
-        stop_after_group: stop before the first element of another group (file meta information).
-
-    Returns:
-        (tag, offset, length) of the pixel value; (0, offset, 0) where the group ended; None at the end.
+        only_group: stop before the first element of another group (file meta information).
 
     Raises:
-        HeaderFault: lengths that leave the file, unknown VRs, a value twice, nesting without end.
+        HeaderFault: lengths that leave the file, unknown VRs, nesting without end.
     """
     tag_of = struct.Struct(f"{order}HH").unpack
     short_of = struct.Struct(f"{order}H").unpack
@@ -104,8 +94,8 @@ def read_elements(
     while position + 8 <= size:
         head = window.get(position, 12 if position + 12 <= size else 8)
         group, element = tag_of(head[:4])
-        if stop_after_group and group != stop_after_group:
-            return 0, position, 0
+        if only_group is not None and group != only_group:
+            return
         tag = group << 16 | element
         vr = head[4:6]
         if explicit and vr in SHORT:
@@ -113,37 +103,32 @@ def read_elements(
         elif explicit and vr in LONG:
             length, offset = long_of(head[8:12])[0] if len(head) == 12 else UNDEFINED, position + 12
         elif tag == 0xFFFCFFFC or (not group and window.zeros(position)):
-            return None
+            return
         elif explicit and not _is_length(vr):
             if window.zeros(position):
-                return None
+                return
             raise HeaderFault(f"unknown value representation {vr!r} at byte {position}")
         else:
             length, offset, vr = long_of(head[4:8])[0], position + 8, b""
         if tag in PIXELS:
-            return tag, offset, length
+            yield tag, vr, offset, length, offset
+            return
         if tag < last and group <= 8 < last >> 16:
             raise HeaderFault(f"element ({group:04X},{element:04X}) at byte {position} is out of order")
         last = max(last, tag)
-        if tag in NOTED:
-            seen[tag] = offset, length
         if length == UNDEFINED:
-            position = skip_sequence(window, offset, order)
-            continue
-        if offset + length > size:
-            raise HeaderFault(
-                f"element ({group:04X},{element:04X}) at byte {position} claims {length} bytes, "
-                f"the file has {size - offset} more"
-            )
-        if tag in wanted:
-            value = window.get(offset, min(length, MAX_VALUE + 1))
-            if values.setdefault(tag, value) != value:
-                raise HeaderFault(f"element ({group:04X},{element:04X}) stands twice, with two values")
-            kinds[tag] = vr
-        position = offset + length
+            end = skip_sequence(window, offset, order)
+        else:
+            end = offset + length
+            if end > size:
+                raise HeaderFault(
+                    f"element ({group:04X},{element:04X}) at byte {position} claims {length} bytes, "
+                    f"the file has {size - offset} more"
+                )
+        yield tag, vr, offset, length, end
+        position = end
     if position < size and any(window.get(position, size - position)):
         raise HeaderFault(f"{size - position} bytes too many at its end: it was cut")
-    return None
 
 
 def _is_length(field: bytes) -> bool:
@@ -197,7 +182,7 @@ def skip_sequence(window: Window, start: int, order: str) -> int:
                 stack.append(None)
             else:
                 position += length
-        if len(stack) > MAX_DEPTH:
+        if len(stack) > 2 * MAX_DEPTH:  # sequences and items
             raise HeaderFault(f"sequences nested deeper than {MAX_DEPTH} levels")
         if position > size:
             raise HeaderFault(f"the file ends at byte {size}, inside a sequence")

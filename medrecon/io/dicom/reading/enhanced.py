@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset, Sequence
+from pydicom import DataElement, Dataset, Sequence
 
 from medrecon.io.scan import Scan
 
@@ -24,7 +26,7 @@ class Frames:
     """
 
     def __init__(self, header: Dataset) -> None:
-        self.common = [e for e in header if e.tag not in _GROUPS and not e.tag.is_private]
+        self.common = [e for e in decodable(header) if e.tag not in _GROUPS and not e.tag.is_private]
         self.shared = _group(header.get("SharedFunctionalGroupsSequence"), 0)
         self.per_frame = header.get("PerFrameFunctionalGroupsSequence")
         self.meta = getattr(header, "file_meta", Dataset())
@@ -36,9 +38,9 @@ class Frames:
         for element in self.common:
             header[element.tag] = element
         for group in (self.shared, _group(self.per_frame, frame)):
-            for macro in group:
+            for macro in decodable(group):
                 if macro.VR == "SQ" and not macro.tag.is_private and len(macro.value or ()) == 1:
-                    for item in macro.value[0]:
+                    for item in decodable(macro.value[0]):
                         if not item.tag.is_private:
                             header[item.tag] = item
         header.pop("NumberOfFrames", None)
@@ -49,6 +51,13 @@ class Frames:
         _fill(header, "SliceThickness", f"{scan.spacing[2]:.6g}")
         _fill(header, "ImagePositionPatient", [f"{v:.10g}" for v in (affine @ [0, 0, index, 1])[:3]])
         return header
+
+
+def decodable(item: Dataset) -> Iterator[DataElement]:
+    """The elements of a data set or a sequence item that decode."""
+    for tag in list(item.keys()):
+        with contextlib.suppress(Exception):  # pydicom raises whatever a broken value leads to
+            yield item[tag]
 
 
 def _group(sequence: Sequence | None, index: int) -> Dataset:

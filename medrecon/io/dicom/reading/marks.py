@@ -56,8 +56,8 @@ class Mark:
             return ""
         if not isinstance(raw, bytes):
             return raw if isinstance(raw, (str, tuple)) else str(raw)
-        if self.form in _BINARY:
-            code, size = _BINARY[self.form]
+        if self.form in BINARY_FORMS:
+            code, size = BINARY_FORMS[self.form]
             count = len(raw) // size
             if self.form == "integer" and len(raw) == 2:
                 code, count = "H", 1
@@ -72,7 +72,7 @@ class Mark:
         return text
 
 
-_BINARY = {"double": ("d", 8), "float": ("f", 4), "integer": ("L", 4)}
+BINARY_FORMS = {"double": ("d", 8), "float": ("f", 4), "integer": ("L", 4)}
 _SIEMENS = (0x00190010, b"SIEMENS MR HEADER")
 _GE = (0x00430010, b"GEMS_PARM_01")
 _PHILIPS = (0x20010010, b"Philips Imaging DD 001")

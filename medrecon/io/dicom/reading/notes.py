@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from medrecon.io.dicom.reading.header import Header
 from medrecon.io.dicom.reading.slices import Slice
+from medrecon.io.dicom.reading.texts import encodings
 
 TEXTS = (("PatientName", 0x00100010), ("SeriesDescription", 0x0008103E), ("StudyDescription", 0x00081030))
 
@@ -28,11 +29,8 @@ def header_notes(slices: Sequence[Slice]) -> list[str]:
 
 def undecodable(header: Header) -> list[str]:
     """Texts that are not in the character set that the header declares (PS3.5 section 6.1)."""
-    import pydicom.charset
-
-    try:
-        names = pydicom.charset.convert_encodings(header.text("SpecificCharacterSet").split("\\"))
-    except (LookupError, ValueError):
+    names = encodings(header.text("SpecificCharacterSet"))
+    if names is None:
         return ["unknown Specific Character Set: texts may be misread"]
     notes = []
     for name, tag in TEXTS:
@@ -44,6 +42,4 @@ def undecodable(header: Header) -> list[str]:
                 notes.append(f"{name} holds replacement characters: it was damaged by a wrong conversion")
         except UnicodeDecodeError:
             notes.append(f"{name} is not in the declared character set: its bytes are kept")
-        except LookupError:
-            return ["unknown Specific Character Set: texts may be misread"]
     return notes

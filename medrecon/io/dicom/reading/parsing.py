@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
-from medrecon.io.dicom.reading.elements import LONG, MAX_VALUE, SHORT, HeaderFault, Window, read_elements
+from medrecon.io.dicom.reading.elements import LONG, PIXELS, SHORT, HeaderFault, Window, walk_elements
 from medrecon.io.dicom.reading.header import (
     BIG_ENDIAN,
     DEFLATED,
@@ -23,7 +24,7 @@ from medrecon.io.dicom.reading.header import (
     Header,
 )
 from medrecon.io.dicom.reading.kinds import IMAGES, is_damaged_class
-from medrecon.io.dicom.reading.marks import MARK_TAGS
+from medrecon.io.dicom.reading.marks import BINARY_FORMS, MARK_TAGS, MARKS
 from medrecon.io.files.inflate import Inflated
 from medrecon.io.scan import ScanError
 
@@ -31,11 +32,9 @@ NAMES = {tag: name for name, tag in WANTED.items()}
 WANTED_TAGS = frozenset(NAMES) | MARK_TAGS
 LONG_TEXTS = frozenset((0x00081030, 0x0008103E, 0x00100010))
 """Descriptions and names: for people to read, so that a value of absurd length is cut and not refused."""
-BINARY = frozenset(
+WHOLE = frozenset(
     WANTED[name]
     for name in (
-        "DiffusionBValue",
-        "DiffusionGradientOrientation",
         "SamplesPerPixel",
         "PlanarConfiguration",
         "Rows",
@@ -46,12 +45,21 @@ BINARY = frozenset(
         "PixelRepresentation",
     )
 )
+"""Attributes whose value is one whole number in binary."""
+BINARY = WHOLE | {WANTED["DiffusionBValue"], WANTED["DiffusionGradientOrientation"]}
 """Attributes whose values are numbers in binary; those of all others are text."""
+WIDTHS = {b"US": (0, 2), b"SS": (0, 2), b"UL": (0, 4), b"SL": (0, 4)}
+"""Bytes of one number."""
 NUMERIC = frozenset((b"FD", b"FL", b"SL", b"SS", b"SV", b"UL", b"US", b"UV"))
 TEXT = (SHORT | LONG) - NUMERIC - {b"AT", b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ"}
 UNKNOWN = frozenset((b"UN", b""))
 """No value representation, or none that says anything."""
-ALLOWED = {tag: (NUMERIC if tag in BINARY else TEXT) | UNKNOWN for tag in NAMES}
+ALLOWED = {m.tag: (NUMERIC if m.form in BINARY_FORMS else TEXT) | UNKNOWN for m in MARKS if not m.creator}
+ALLOWED |= {tag: (NUMERIC if tag in BINARY else TEXT) | UNKNOWN for tag in NAMES}
+MAX_VALUE = 1024
+"""Longest value that is kept, in bytes: no attribute that is read here may be longer (PS3.5 table 6.2-1)."""
+NOTED = frozenset((0x52009229, 0x52009230, 0x00283000))
+"""Sequences that matter when they are there at all."""
 MAX_REST = 64 << 20
 """Bytes that may follow the pixel data: padding, signatures."""
 MAX_SWELL = 4
@@ -86,17 +94,16 @@ def read_header(path: Path) -> Header:
                 raise NotDicom("not a regular file")
             header = Header(path, status.st_size, status.st_mtime_ns)
             try:
-                _parse(Window(stream, status.st_size), header)
+                _parse(Window(stream, status.st_size), header, _data_set)
             except HeaderFault as error:
                 header.fault = str(error)
     except OSError as error:
-        raise ScanError(
-            f"cannot be read ({error.strerror})", path=path, remedy="check the file's rights"
-        ) from None
+        raise _unreadable(path, error) from None
     return header
 
 
-def _parse(window: Window, header: Header) -> None:
+def _parse(window: Window, header: Header, read: Callable[[Window, int, Header], None]) -> None:
+    """Find the data set and have it read: `read(window, start, header)`."""
     head = window.get(0, min(140, window.size))
     if head[128:132] == b"DICM":
         if head[:2] == b"MZ" or head[:4] == b"\x7fELF" or head[:2] == b"#!":
@@ -115,9 +122,9 @@ def _parse(window: Window, header: Header) -> None:
         with Inflated(header.path, start) as data:
             size = data.length()
             data.seek(0)
-            _data_set(Window(data, size), 0, header)
+            read(Window(data, size), 0, header)
     else:
-        _data_set(window, start, header)
+        read(window, start, header)
 
 
 def _remains(head: bytes) -> str:
@@ -130,16 +137,21 @@ def _remains(head: bytes) -> str:
 def _data_set(window: Window, start: int, header: Header) -> None:
     explicit = _is_explicit(window, start, header)
     header.order = ">" if header.syntax == BIG_ENDIAN else "<"
-    kinds: dict[int, bytes] = {}
-    place = read_elements(
-        window, start, explicit, header.order, WANTED_TAGS, header.values, kinds, header.seen
-    )
-    if place is not None:
-        header.pixel_tag, header.pixel_offset, header.pixel_length = place
-        header.available = window.size - header.pixel_offset
+    values, kinds = header.values, {}
+    for tag, vr, offset, length, _ in walk_elements(window, start, explicit, header.order):
+        if tag in WANTED_TAGS and length != UNDEFINED:
+            value = window.get(offset, min(length, MAX_VALUE + 1))
+            if values.setdefault(tag, value) != value:
+                raise HeaderFault(f"{_name(tag)} stands twice, with two values")
+            kinds[tag] = vr
+        elif tag in NOTED:
+            header.seen[tag] = offset, length
+        elif tag in PIXELS:
+            header.pixel_tag, header.pixel_offset, header.pixel_length = tag, offset, length
+            header.available = window.size - offset
     _check_kinds(header, kinds)
     _check_class(header)
-    if place is not None:
+    if header.pixel_tag:
         _check_rest(header)
 
 
@@ -147,16 +159,22 @@ def _check_kinds(header: Header, kinds: dict[int, bytes]) -> None:
     """The values that are kept are of the kind and the length that their attributes allow."""
     for tag, vr in kinds.items():
         if tag in ALLOWED and vr not in ALLOWED[tag]:
-            raise HeaderFault(f"{NAMES[tag]} has the value representation {vr.decode()}")
+            raise HeaderFault(f"{_name(tag)} has the value representation {vr.decode()}")
+        if tag in WHOLE and len(header.values[tag]) not in WIDTHS.get(vr, (0, 2, 4)):
+            raise HeaderFault(f"{NAMES[tag]} has {len(header.values[tag])} bytes")
     if max(map(len, header.values.values()), default=0) <= MAX_VALUE:
         return
     for tag, value in header.values.items():
         if len(value) > MAX_VALUE:
-            name = NAMES.get(tag, f"({tag >> 16:04X},{tag & 0xFFFF:04X})")
+            name = _name(tag)
             if tag in NAMES and tag not in LONG_TEXTS:
                 raise HeaderFault(f"{name} is longer than {MAX_VALUE} bytes")
             header.values[tag] = value[:64]
             header.notes += (f"{name} is longer than {MAX_VALUE} bytes: cut",)
+
+
+def _name(tag: int) -> str:
+    return NAMES.get(tag, f"({tag >> 16:04X},{tag & 0xFFFF:04X})")
 
 
 def _check_class(header: Header) -> None:
@@ -187,19 +205,20 @@ def _check_rest(header: Header) -> None:
 
 def _file_meta(window: Window, header: Header, start: int = 132) -> int:
     """Read group 2 (always explicit little endian); returns where the data set starts."""
-    values: dict[int, bytes] = {}
-    wanted = frozenset((0x00020002, 0x00020010))
-    found = read_elements(window, start, True, "<", wanted, values, {}, {}, stop_after_group=2)
-    if found is None:
+    values: dict[int, str] = {}
+    end = start
+    for tag, _, offset, length, behind in walk_elements(window, start, True, "<", only_group=2):
+        end = behind
+        if tag in (0x00020002, 0x00020010) and length <= MAX_VALUE:
+            values[tag] = window.get(offset, length).decode("latin-1").strip(" \0")
+    if end >= window.size:
         raise HeaderFault("it ends with its file meta information: it was cut")
-    header.media_class, header.syntax = (
-        values.get(tag, b"").decode("latin-1").strip(" \0") for tag in (0x00020002, 0x00020010)
-    )
+    header.media_class, header.syntax = (values.get(tag, "") for tag in (0x00020002, 0x00020010))
     if not header.syntax:
         header.syntax = EXPLICIT
-        header.syntax = EXPLICIT if _is_explicit(window, found[1], header) else IMPLICIT
+        header.syntax = EXPLICIT if _is_explicit(window, end, header) else IMPLICIT
         header.notes += ("no Transfer Syntax UID: the encoding was found by looking",)
-    return found[1]
+    return end
 
 
 def _is_explicit(window: Window, start: int, header: Header) -> bool:
@@ -227,6 +246,49 @@ def _looks_like_data_set(head: bytes) -> bool:
     if head[4:6].isalpha() and head[4:6].isupper():
         return True
     return head[:2] == b"\x08\0" and int.from_bytes(head[4:8], "little") < 1024
+
+
+def read_attributes(
+    path: Path, wanted: Callable[[int], bool]
+) -> tuple[Header, dict[int, tuple[bytes, bytes]]]:
+    """Attributes of a file by the same walk as `read_header`, whole.
+
+    Args:
+        path: the file.
+        wanted: whether the attribute with this tag is.
+
+    Returns:
+        The header (of which syntax, media class and byte order are set), and tag -> (VR, value). The value of
+        a sequence is its items, without the delimiter at the end.
+
+    Raises:
+        ScanError: it cannot be read, or is broken.
+    """
+    values: dict[int, tuple[bytes, bytes]] = {}
+
+    def read(window: Window, start: int, header: Header) -> None:
+        explicit = _is_explicit(window, start, header)
+        header.order = ">" if header.syntax == BIG_ENDIAN else "<"
+        for tag, vr, offset, length, end in walk_elements(window, start, explicit, header.order):
+            if wanted(tag) and tag not in PIXELS:
+                if length == UNDEFINED:
+                    vr, end = b"SQ", end - 8
+                values[tag] = vr, window.get(offset, end - offset)
+
+    header = Header(path, 0, 0)
+    try:
+        with FileIO(path) as stream:
+            _parse(Window(stream, os.fstat(stream.fileno()).st_size), header, read)
+    except (HeaderFault, NotDicom) as error:
+        header.fault = str(error)
+        raise header.refusal() from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return header, values
+
+
+def _unreadable(path: Path, error: OSError) -> ScanError:
+    return ScanError(f"cannot be read ({error.strerror})", path=path, remedy="check the file's rights")
 
 
 def inflated(path: Path) -> Inflated:

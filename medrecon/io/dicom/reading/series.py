@@ -13,6 +13,7 @@ from medrecon.io.dicom.reading.header import REPAIR, Header
 from medrecon.io.dicom.reading.notes import header_notes
 from medrecon.io.dicom.reading.regrid import DicomRecipe, straight_grid
 from medrecon.io.dicom.reading.slices import Slice, common_folder, slices_of
+from medrecon.io.dicom.reading.texts import decode
 from medrecon.io.dicom.reading.volumes import split_volumes
 from medrecon.io.dicom.terms import MODALITIES, UNITS, body_part, defined
 from medrecon.io.distances import half_unit
@@ -162,14 +163,7 @@ def identity(header: Header) -> str:
 
 def describe(header: Header) -> str:
     """Series Description in its character set."""
-    import pydicom.charset
-
-    raw = header.values.get(0x0008103E, b"").strip(b" \0")
-    try:
-        names = pydicom.charset.convert_encodings(header.text("SpecificCharacterSet").split("\\"))
-        return str(pydicom.charset.decode_bytes(raw, names, set()))
-    except (LookupError, UnicodeError, ValueError):
-        return raw.decode("latin-1")
+    return decode(header.values.get(0x0008103E, b"").strip(b" \0"), header.text("SpecificCharacterSet"))
 
 
 def _check_values(slices: Sequence[Slice], path: Path, options: ReadOptions) -> list[str]:
@@ -179,13 +173,20 @@ def _check_values(slices: Sequence[Slice], path: Path, options: ReadOptions) -> 
         bare = sum(not s.rescaled for s in slices)
         return [f"{bare} slice(s) without Rescale Slope and Intercept: read as stored"] if bare else []
     accept = or_accept("no-rescale")
-    texts = ["present" if s.rescaled else "missing" for s in slices]
+    texts = [_rescale_state(s) for s in slices]
     _one(texts, "Rescale Slope/Intercept", paths, accept)
     if slices[0].header.text("Modality") == "CT" and not slices[0].rescaled:
         raise ScanError(
             "CT without Rescale Slope and Intercept: no Hounsfield units", path=path, remedy=REPAIR + accept
         )
     return []
+
+
+def _rescale_state(one: Slice) -> str:
+    given = [name for name in ("RescaleSlope", "RescaleIntercept") if one.header.text(name)]
+    return (
+        f"only {given[0]}" if len(given) == 1 and not one.framed else "present" if one.rescaled else "missing"
+    )
 
 
 def _one(values: Sequence[str], name: str, paths: Sequence[Path], accept: str = "") -> None:

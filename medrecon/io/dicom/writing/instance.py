@@ -7,21 +7,22 @@ import warnings
 
 import numpy as np
 from pydicom import DataElement, Dataset
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset, write_file_meta_info
+from pydicom.filewriter import write_data_element, write_dataset, write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 
+from medrecon.io.dicom.writing.carried import PATIENT
 from medrecon.io.dicom.writing.modules import KEPT
 from medrecon.io.dicom.writing.plan import SeriesPlan
 from medrecon.io.dicom.writing.provenance import source_references
-from medrecon.io.dicom.writing.shared import DEPENDS_ON, drop_private, shared_elements
+from medrecon.io.dicom.writing.shared import DEPENDS_ON, shared_elements
 from medrecon.io.dicom.writing.source import SourceSlice
 from medrecon.io.files.publish import IMPLEMENTATION_VERSION
 
 IMPLEMENTATION_UID = "2.25.329800735698586698629295641978511506172918"
-_PATIENT = (0x0010, 0x0012)  # whole groups: retired attributes too must agree within a patient
 _RESCALE = ("RescaleIntercept", "RescaleSlope")
 
 
@@ -36,16 +37,38 @@ def derived_file(source: SourceSlice, index: int, plan: SeriesPlan) -> tuple[byt
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the source's attributes get wrong is kept as it is
         image = derive(source, index, plan)
-        buffer = DicomBytesIO()
+        buffer = _explicit()
         buffer.write(b"\0" * 128 + b"DICM")
         write_file_meta_info(buffer, image.file_meta)
-        buffer.is_little_endian, buffer.is_implicit_VR = True, False
-        write_dataset(buffer, image)
+        buffer.write(_encoded(image, source))
     pixels = plan.encoded.stored[index]
     data = memoryview(pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)).cast("B")
     padded = memoryview(bytes(data) + b"\0") if len(data) % 2 else data
     buffer.write(struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, len(padded)))
     return buffer.getvalue(), padded
+
+
+def _encoded(image: Dataset, source: SourceSlice) -> bytes:
+    """The data set as bytes; what pydicom cannot encode of the source is taken out, and noted there."""
+    buffer = _explicit()
+    try:
+        write_dataset(buffer, image)
+    except Exception:  # pydicom raises whatever a broken value leads to
+        for tag in list(image.keys()):
+            try:
+                write_data_element(_explicit(), image[tag], image.get("SpecificCharacterSet"))
+            except Exception:
+                del image[tag]
+                source.lost |= {keyword_for_tag(tag) or str(tag)}
+        buffer = _explicit()
+        write_dataset(buffer, image)
+    return buffer.getvalue()
+
+
+def _explicit() -> DicomBytesIO:
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    return buffer
 
 
 def derive(source: SourceSlice, index: int, plan: SeriesPlan) -> Dataset:
@@ -59,7 +82,7 @@ def derive(source: SourceSlice, index: int, plan: SeriesPlan) -> Dataset:
     header = source.header
     rescale = [header.get_item(keyword) for keyword in _RESCALE if keyword in header]
     shared = _shared(header, source, plan)
-    _keep_allowed(header, plan)
+    _keep_allowed(header)
     for element in shared:
         header[element.tag] = element
     origin = source.uid or f"{plan.source_id}/{index}"
@@ -88,21 +111,10 @@ def _shared(header: Dataset, source: SourceSlice, plan: SeriesPlan) -> list:
     return known
 
 
-def _keep_allowed(header: Dataset, plan: SeriesPlan) -> None:
+def _keep_allowed(header: Dataset) -> None:
     for tag in list(header.keys()):
-        if tag not in KEPT and (tag.group not in _PATIENT or tag.element == 0):
+        if tag not in KEPT and tag.group not in PATIENT:
             del header[tag]
-            continue
-        item = header.get_item(tag)
-        if item.VR == "SQ" or (item.VR is None and header[tag].VR == "SQ"):
-            raw = item.value if isinstance(item.value, bytes) else b""
-            known = plan.cleaned.get((tag, raw)) if raw else None
-            if known is None:
-                known = header[tag]
-                drop_private(known.value)
-                if raw:
-                    plan.cleaned[tag, raw] = known
-            header[tag] = known
 
 
 def _rescale(header: Dataset, index: int, plan: SeriesPlan, source: list[DataElement]) -> None:
@@ -111,6 +123,9 @@ def _rescale(header: Dataset, index: int, plan: SeriesPlan, source: list[DataEle
     if plan.encoded.as_source:
         for element in source:
             header[element.tag] = element
+        if len(source) == 1:  # the other one is read as what changes nothing
+            missing = "RescaleIntercept" if "RescaleSlope" in header else "RescaleSlope"
+            setattr(header, missing, "0" if missing == "RescaleIntercept" else "1")
     elif header.get("Modality") in ("CT", "PT") or form.slopes[index] != 1:
         header.RescaleIntercept = format_number_as_ds(float(form.intercepts[index]))
         header.RescaleSlope = format_number_as_ds(float(form.slopes[index]))

@@ -41,7 +41,6 @@ class SeriesPlan:
         now: the time of the series.
         image_type: of each image, once it is known.
         shared: elements that images share, by what they depend on.
-        cleaned: sequences without private attributes, by their bytes.
         photometric: as in the source, since values are written as they were stored.
     """
 
@@ -59,7 +58,6 @@ class SeriesPlan:
     now: datetime = field(default_factory=lambda: _now())
     image_type: tuple[str, ...] = ()
     shared: dict[tuple[object, ...], list[RawDataElement | DataElement]] = field(default_factory=dict)
-    cleaned: dict[tuple[int, bytes], DataElement] = field(default_factory=dict)
 
     @property
     def uid(self) -> UID:

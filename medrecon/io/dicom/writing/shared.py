@@ -18,6 +18,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 from pydicom.valuerep import format_number_as_ds
 
 from medrecon.io.dicom.writing.body_parts import UNPAIRED
+from medrecon.io.dicom.writing.carried import attempt, whole
 from medrecon.io.dicom.writing.plan import SeriesPlan
 from medrecon.io.dicom.writing.provenance import contributing_equipment, derivation_codes
 from medrecon.io.dicom.writing.source import CLASSIC, SourceSlice
@@ -74,7 +75,7 @@ def _series(new: Dataset, header: Dataset, source: SourceSlice, plan: SeriesPlan
         if not header.get(keyword):
             setattr(new, keyword, plan.derivation.replacement_uid(keyword, plan.source_id))
             plan.replaced.add(keyword)
-    number = int(header.get("SeriesNumber") or 0) * 100 + plan.offset
+    number = (whole(attempt(header, "SeriesNumber") or 0) or 0) * 100 + plan.offset
     new.SeriesNumber = str(number if abs(number) < 2**31 else 9000 + plan.offset)
     new.SeriesDescription = _description(plan.derivation.layers, str(header.get("SeriesDescription") or ""))
     if not plan.image_type:  # the same in each slice, whatever the source says in each
@@ -96,11 +97,11 @@ def _description(layers: str, source: str) -> str:
 
 
 def _zone(header: Dataset) -> timezone | None:
-    text = str(header.get("TimezoneOffsetFromUTC", ""))
-    if len(text) == 5 and text[0] in "+-" and text[1:].isdigit():
-        minutes = int(text[1:3]) * 60 + int(text[3:])
-        return timezone(timedelta(minutes=minutes if text[0] == "+" else -minutes))
-    return None
+    text = str(header.get("TimezoneOffsetFromUTC") or "")
+    if not text:
+        return None
+    minutes = int(text[1:3]) * 60 + int(text[3:5])
+    return timezone(timedelta(minutes=minutes if text[0] == "+" else -minutes))
 
 
 def _provenance(new: Dataset, header: Dataset, source: SourceSlice, plan: SeriesPlan) -> None:
@@ -128,25 +129,13 @@ def _provenance(new: Dataset, header: Dataset, source: SourceSlice, plan: Series
 
 
 def _earlier(header: Dataset, keyword: str) -> list[Dataset]:
-    items = header.get(keyword) or Sequence()
-    drop_private(items)
-    return list(items)
-
-
-def drop_private(items: Sequence) -> None:
-    """Take private attributes out of sequence items, at each depth."""
-    for item in items:
-        for tag in list(item.keys()):
-            if tag.is_private:
-                del item[tag]
-            elif item[tag].VR == "SQ":
-                drop_private(item[tag].value)
+    return list(header.get(keyword) or Sequence())
 
 
 def _lossy(new: Dataset, header: Dataset, plan: SeriesPlan) -> None:
     """What was lost stays lost: earlier ratios and methods are kept, ours is added (PS3.3 C.7.6.1.1.5)."""
     new.LossyImageCompression = "01"
-    ratios = _listed(header.get("LossyImageCompressionRatio"))
+    ratios = _listed(attempt(header, "LossyImageCompressionRatio"))
     methods = _listed(header.get("LossyImageCompressionMethod"))
     if plan.derivation.ratio is not None:
         ratios = [*ratios, format_number_as_ds(round(plan.derivation.ratio, 4))]
@@ -183,6 +172,6 @@ def _laterality(new: Dataset, header: Dataset) -> None:
     """Laterality is of type 2C: there unless the body part tells that it is no paired one (PS3.3 C.7.3.1)."""
     region = header.get("AnatomicRegionSequence") or [Dataset()]
     coded = region[0].get("CodingSchemeDesignator") in _REGION_SCHEMES
-    unpaired = coded or header.get("BodyPartExamined") in UNPAIRED
+    unpaired = coded or str(header.get("BodyPartExamined")) in UNPAIRED
     if not unpaired and "ImageLaterality" not in header and "Laterality" not in header:
         new.Laterality = ""

@@ -17,6 +17,7 @@ from pydicom import Dataset
 
 from medrecon.errors import OutputError
 from medrecon.io.derivation import Derivation, identity_derivation
+from medrecon.io.dicom.writing.carried import attempt, whole
 from medrecon.io.dicom.writing.instance import derived_file
 from medrecon.io.dicom.writing.plan import SeriesPlan
 from medrecon.io.dicom.writing.source import SourceSlice, is_padded, source_slices, stored_form
@@ -130,7 +131,7 @@ class DicomSeriesWriter(ImageWriter):
     ) -> tuple[SeriesPlan, list[SourceSlice]]:
         voxels = pool.submit(read_scan, scan) if is_padded(scan) else None
         slices = source_slices(scan)
-        form = stored_form(slices)
+        form = stored_form(scan)
         encoded = encode(volume, form, shift=scan.modality != "PT")
         first = slices[0].header
         plan = SeriesPlan(
@@ -188,11 +189,10 @@ def _check_geometry(part: Path, scan: Scan, plan: SeriesPlan, final: Path) -> No
 
 def _padding(first: Dataset, voxels: Future[np.ndarray], encoded: Encoded, form: Any) -> int | None:
     """PixelPaddingValue in the new stored units, if it is still just what the padded voxels hold."""
-    raw = first.get("PixelPaddingValue")
-    if raw is None or len(set(form.slopes)) > 1 or len(set(form.intercepts)) > 1:
+    value = whole(attempt(first, "PixelPaddingValue"))
+    if value is None or len(set(form.slopes)) > 1 or len(set(form.intercepts)) > 1:
         return None
     low, high = form.limits
-    value = int(raw)
     if value > high and form.signed:  # an unsigned VR in a signed image
         value -= 1 << 16
     if not low <= value <= high:
@@ -215,12 +215,12 @@ def _moved(slices: list[SourceSlice], scan: Scan) -> np.ndarray | None:
     affine = _LPS_FROM_RAS @ scan.affine
     limit = _MOVED * min(scan.spacing)
     for index, source in enumerate(slices):
-        place = source.header.get("ImagePositionPatient")
+        place = attempt(source.header, "ImagePositionPatient")
         here = (affine @ [0, 0, index, 1])[:3]
-        if place is None or np.linalg.norm(np.array(place, float) - here) > limit:
+        if not place or np.linalg.norm(np.array(place, float) - here) > limit:
             return affine
-    rows, columns = slices[0].header.get("Rows"), slices[0].header.get("Columns")
-    return affine if (columns, rows) != scan.shape[:2] else None
+    first = next(iter(scan.recipe))
+    return affine if (first.columns, first.rows) != scan.shape[:2] else None
 
 
 def _words(encoded: Encoded) -> str:
@@ -247,6 +247,10 @@ def _said(plan: SeriesPlan, slices: list[SourceSlice], scan: Scan) -> list[str]:
         said.append(f"the source has no {' and no '.join(sorted(plan.replaced))}: made anew")
     if plan.geometry is not None:
         said.append("written on the resampled grid, not on the source's")
+    lost = sorted(frozenset().union(*(source.lost for source in slices)))
+    if lost:
+        shown = ", ".join(lost[:6]) + (f" and {len(lost) - 6} more" if len(lost) > 6 else "")
+        said.append(f"attributes of the source that cannot be carried over: {shown}")
     if not slices[0].uid:
         said.append("no references to the source images: their SOP Instance UIDs are missing or invalid")
     return said

@@ -1,0 +1,190 @@
+"""Mutated DICOM series along the whole way: found, read, written as a derived series, read back the same.
+
+Or refused in one line that names the file. About 300 mutants run here; more with
+`MEDRECON_FUZZ=5000 pytest tests/io/test_fuzz_dicom.py -s`, which prints what became of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
+
+from medrecon.errors import MedreconError, UsageError
+from medrecon.io import DicomSeriesWriter, Scan, find_one, find_scans, read_scan
+from medrecon.io.dicom.writing.source import check_derivable
+
+from .mutants import mutate, mutate_attribute
+from .test_enhanced import write_enhanced
+from .test_fuzz_reading import limits
+
+Make = Callable[..., np.ndarray]
+COUNT = int(os.environ.get("MEDRECON_FUZZ", "300"))
+SHAPE = (9, 7, 5)
+SECONDS = 10
+KINDS: dict[str, dict[str, Any]] = {
+    "explicit CT": {"orientation": "oblique"},
+    "MR": {"modality": "MR", "intercept": 0},
+    "PET with a slope for each slice": {
+        "modality": "PT",
+        "slopes": [1.5, 2, 0.25, 1, 1e-3],
+        "intercept": 0,
+        "bits": 16,
+        "signed": True,
+    },
+    "implicit": {"syntax": ImplicitVRLittleEndian},
+    "big endian": {"syntax": ExplicitVRBigEndian},
+    "deflated": {"syntax": DeflatedExplicitVRLittleEndian},
+    "RLE": {"syntax": RLELossless},
+    "enhanced": {},
+}
+SHARE = {"explicit CT": 0.4, "MR": 0.2, "RLE": 0.02, "deflated": 0.05}
+
+
+@dataclass
+class Tally:
+    """What became of the mutants."""
+
+    results: Counter = field(default_factory=Counter)
+    only_here: list[str] = field(default_factory=list)
+
+
+def way(folder: Path, out: Path) -> tuple[str, list[Scan], str]:
+    """Go the whole way; how it went, the scans, and what was said.
+
+    Anything but an error of ours with exit code 3 fails; or 2, where nothing can be derived of what is found.
+    """
+    start, how, said = time.monotonic(), "written", ""
+    scans: list[Scan] = []
+    refusal = None
+    try:
+        with limits(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = find_scans(folder)
+            scans = list(found.scans)
+            said = " ".join(f"{item.path.name}: {item.reason}" for item in found.left_out)
+            said += " ".join(map(str, found.refused))
+            how = "written in part" if found.refused else how
+            for scan in scans:
+                one_way(scan, out / scan.key)
+    except MedreconError as error:
+        how, said, refusal = "refused", str(error), error
+    assert time.monotonic() - start < SECONDS, how
+    if refusal is not None:
+        derivable = isinstance(refusal, UsageError) and "no derived DICOM" in said
+        assert refusal.exit_code == 3 or derivable, repr(refusal)
+        assert refusal.remedy
+        assert str(folder.parent) in said
+        assert len(said) < 2000
+    return how, scans, said
+
+
+def one_way(scan: Scan, out: Path) -> None:
+    """Write the derived series and read it back: the same voxels in the same places."""
+    check_derivable(scan)
+    values = read_scan(scan)
+    writer = DicomSeriesWriter()
+    writer.set_data_array(values, channel_dim=None)
+    writer.set_scan(scan)
+    written = writer.write(out)
+    back = find_one(out)
+    assert back.shape == scan.shape
+    assert np.abs(back.affine - scan.affine).max() < 1e-3
+    again = read_scan(back)
+    if "as the source" in written.encoding or scan.modality == "CT":
+        tolerance = 0.0 if np.issubdtype(values.dtype, np.integer) else 1e-6 * float(np.abs(values).max())
+        if not any("stored in steps" in line or "clipped" in line for line in written.warnings):
+            assert np.abs(again.astype(float) - values).max() <= tolerance
+    for path in sorted(out.iterdir())[:1]:
+        str(pydicom.dcmread(path))  # every value decodes
+
+
+def second_look(scan: Scan, tally: Tally) -> None:
+    """Values and places against pydicom and SimpleITK, slice by slice."""
+    values = read_scan(scan)
+    for k, path in enumerate(scan.files if len(scan.files) == scan.shape[2] else ()):
+        seen = {"pydicom": with_pydicom, "SimpleITK": with_simpleitk} if not k else {"pydicom": with_pydicom}
+        for name, read in seen.items():
+            try:
+                image, place = read(path)
+            except Exception as error:  # whatever they refuse
+                tally.only_here.append(f"{name}: {type(error).__name__}: {str(error)[:90]!r}")
+                continue
+            here = (np.diag([-1, -1, 1, 1]) @ scan.affine @ [0, 0, k, 1])[:3]
+            assert np.allclose(image, values[:, :, k].T, rtol=1e-6, atol=1e-6 * np.abs(image).max()), (
+                name,
+                path,
+            )
+            assert np.abs(np.asarray(place) - here).max() < 0.05, (name, place, here)
+
+
+def with_pydicom(path: Path) -> tuple[np.ndarray, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ds = pydicom.dcmread(path, force=True)
+        slope, intercept = float(ds.get("RescaleSlope") or 1), float(ds.get("RescaleIntercept") or 0)
+        return ds.pixel_array * slope + intercept, [float(v) for v in ds.ImagePositionPatient]
+
+
+def with_simpleitk(path: Path) -> tuple[np.ndarray, Any]:
+    image = sitk.ReadImage(str(path), imageIO="GDCMImageIO")
+    return sitk.GetArrayFromImage(image)[0].astype(float), image.GetOrigin()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutated_series_go_the_whole_way(kind: str, tmp_path: Path, make_series: Make) -> None:
+    folder = tmp_path / "in"
+    if kind == "enhanced":
+        folder.mkdir()
+        write_enhanced(folder / "a.dcm")
+    else:
+        make_series(folder, **{"shape": SHAPE, **KINDS[kind]})
+    whole = {path: path.read_bytes() for path in sorted(folder.iterdir())}
+    header = min(map(len, whole.values())) - 2 * SHAPE[0] * SHAPE[1]
+    assert way(folder, tmp_path / "whole")[0] == "written"
+    tally, plain = Tally(), kind in ("explicit CT", "MR", "PET with a slope for each slice", "enhanced")
+    for seed in range(max(8, int(COUNT * SHARE.get(kind, 0.07)))):
+        rng = np.random.default_rng([seed, len(kind)])
+        victims = list(whole) if rng.random() < 0.4 else [list(whole)[int(rng.integers(0, len(whole)))]]
+        by_attribute = plain and rng.random() < 0.7
+        for path in victims:
+            data = whole[path]
+            changed = mutate_attribute(data, seed) if by_attribute else mutate(data, rng, header)
+            path.write_bytes(changed)
+        try:
+            how, scans, said = way(folder, tmp_path / "out")
+            tally.results[how] += 1
+            kept = sum(scan.shape[2] for scan in scans)
+            if how == "written" and kept < 5:
+                assert all(path.name in said for path in victims[: 5 - kept]), said
+                tally.results["written, fewer slices, said"] += 1
+            for scan in scans if how != "refused" and kind != "enhanced" else ():
+                second_look(scan, tally)
+        except Exception as error:
+            kept_here = Path(os.environ.get("MEDRECON_FUZZ_KEEP", str(tmp_path))) / f"{kind[:8]}-{seed}"
+            shutil.copytree(folder, kept_here, dirs_exist_ok=True)
+            raise AssertionError(f"{kind}, mutant {seed}, kept in {kept_here}: {error}") from error
+        finally:
+            for path in victims:
+                path.write_bytes(whole[path])
+            shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    print(kind, dict(tally.results), Counter(tally.only_here).most_common(4))
+    assert tally.results["refused"]
+    assert tally.results["written"] or not plain
