@@ -30,8 +30,9 @@ _log = logging.getLogger("medrecon")
 def locate(name: str) -> str:
     """The folder of the bundle that is running, so that its configuration works from any directory.
 
-    MONAI puts the root of a workflow's bundle on `sys.path`; the one whose metadata has this name is taken,
-    else the bundle of this name that comes with medrecon.
+    MONAI puts the root of a workflow's bundle on `sys.path` when the workflow runs, and not before. The
+    bundle with this name there is taken, else the one in the current folder, else the one that comes with
+    medrecon: that is logged, since a copy of it may be meant. `bundle_root=FOLDER` says which.
 
     Args:
         name: `name` in metadata.json.
@@ -39,12 +40,14 @@ def locate(name: str) -> str:
     Raises:
         ModelError: there is no such bundle.
     """
-    for place in sys.path:
+    for place in (*sys.path, "."):
         meta = Path(place) / "configs" / "metadata.json"
         with contextlib.suppress(OSError, ValueError):
             if json.loads(meta.read_text("utf-8")).get("name") == name:
                 return str(meta.parents[1])
-    return str(find_bundle(name))
+    shipped = str(find_bundle(name))
+    _warn(f"{name}: taken is the one that comes with medrecon ({shipped}); set bundle_root for a copy")
+    return shipped
 
 
 def all_scans(source: str | Path, all_series: bool = False) -> tuple[Scan, ...]:

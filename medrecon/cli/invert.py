@@ -153,7 +153,7 @@ def invert(
     """
     from medrecon.bundle.results import check_results, parse_results
     from medrecon.compute.devices import pick_device
-    from medrecon.inference.optimised import Settings, optimise_slices
+    from medrecon.inference.optimised import Settings, found_images, network_notes, optimise_slices
     from medrecon.io import find_one, manifest_path, plan_outputs, write_manifest, write_volume
     from medrecon.io.choices import with_hu
     from medrecon.io.subset import parse_slices, take_slices
@@ -181,10 +181,15 @@ def invert(
     known = [layer.name for layer in model.network.layers()]
     check_results(results, known, where=Path(start or encoder or ""))
     targets = plan_outputs([scan], results, output, output_format=output_format.value, overwrite=overwrite)
-    for note in scan.notes:
+    said = [*scan.notes, *network_notes(model.network.encoder)]
+    for note in said:
         session.say(f"note: {called(scan, sys.stderr)}: {note}")
     with progress_bar(session, called(scan, sys.stderr), "steps") as tick:
         images, rows = optimise_slices(model, whole, chosen, results, place, tick)
+    rows, failed = found_images(rows, scan)
+    results = [row["result"] for row in rows]
+    for failure in failed:
+        session.say(f"failed: {failure}")
     derivations = model.derivations(results, chosen, whole.shape[2])
     written = [
         write_volume(
@@ -218,7 +223,8 @@ def invert(
         "slices": [chosen.start, chosen.stop],
         "results": done,
         "manifest": str(record),
-        "notes": [*scan.notes, *notes],
+        "failed": failed,
+        "notes": [*said, *notes],
         "seconds": round(time.perf_counter() - began, 3),
     }
 
@@ -234,7 +240,7 @@ def invert(
 
     for note in notes:
         session.say(f"note: {note}")
-    return Outcome(data, show)
+    return Outcome(data, show, 8 if failed else 0)
 
 
 def _open_model(

@@ -26,6 +26,9 @@ from medrecon.encoders.probe import Survey, survey
 from medrecon.encoders.watch import watch
 from medrecon.errors import ModelError
 
+RGB = 3
+"""Channels of a colour image, each of which a grey one stands for."""
+
 
 class TappedEncoder(Frozen):
     """Any network, frozen, tapped at any of its layers.
@@ -91,6 +94,10 @@ class TappedEncoder(Frozen):
         self.multiple: Shape = self._survey.multiple
         self.refused = dict(self._survey.refused)
         self.geometry, self.notes = list(geometry), list(notes)
+        if self.in_channels not in (1, RGB):
+            self.notes.append(
+                f"the network takes {self.in_channels} images as channels, and the one scan is given to each"
+            )
         self._taps = {name: self._survey.taps[name] for name in self._choose(layers)}
         self._fields: dict[str, Shape | None] = {}
         self._spare = self._shortfall()
@@ -169,7 +176,8 @@ class TappedEncoder(Frozen):
             yield
             return
         try:
-            with torch.no_grad():
+            # Gradients will flow past what is held: it must not be made by `torch.inference_mode`.
+            with torch.inference_mode(False), torch.no_grad():
                 for module in statistics:
                     module.hold()
                 self.intensity(_plain(whole).to(self._like(whole).device, torch.float32))

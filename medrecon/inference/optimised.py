@@ -10,19 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose, LoadImage
 
 from medrecon import __version__
 from medrecon.blocks.weights import digest
 from medrecon.bundle.workflow import rates_of
-from medrecon.contract import Decoder, Features, Progress
+from medrecon.contract import Decoder, Encoder, Features, Progress
+from medrecon.errors import ModelError
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
-from medrecon.io import Derivation, Scan, read_scan
+from medrecon.io import Derivation, Scan, ScanReader
 from medrecon.reconstructor import Reconstructor
 from medrecon.transforms import ScanIntensity
 
 if TYPE_CHECKING:
     from medrecon.inversion import ImageOptimiser
     from medrecon.inversion.optimise import Outcome
+
+NOTHING_FOUND = 0.99
+"""A distance at which the features found explain nothing of those wanted."""
 
 Tick = Callable[[int, int], None]
 
@@ -90,12 +95,21 @@ class Model:
         }
 
 
+def network_notes(encoder: Encoder) -> list[str]:
+    """What a user must know of how the scan goes into the network, one line each."""
+    steps = [type(step).__name__ for step in encoder.geometry]
+    grid = "the network takes the scan through {}; the result is brought back to the scan's own grid"
+    return [*encoder.notes, *([grid.format(", ".join(steps))] if steps else [])]
+
+
 def optimise_slices(
     model: Model, scan: Scan, chosen: range, results: Sequence[str], device: torch.device, tick: Tick | None
 ) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
     """Invert slices of a scan: one after the other, or as one volume where the network is 3D.
 
-    The intensity map is that of the whole scan, as for every other verb.
+    The intensity map is that of the whole scan, as for every other verb. A network with a `geometry` (a
+    spacing, an orientation, a size) gets the scan on that grid, whole, and what comes of it is brought back
+    to the scan's own.
 
     Returns:
         Result -> (X, Y, len(chosen)) in the scan's units; and how the optimisation of each ended.
@@ -104,13 +118,17 @@ def optimise_slices(
         ScanError: the scan cannot be read.
         ModelError: the network cannot take it.
     """
+    grid = Compose(list(model.network.encoder.geometry))
     intensity = ScanIntensity()
-    values = torch.from_numpy(np.ascontiguousarray(read_scan(scan)))
-    scaled: Any = intensity(MetaTensor(values[None], meta={"units": scan.units}))
+    read = LoadImage(reader=ScanReader(), dtype=None, ensure_channel_first=True, expanduser=False)
+    source = read(scan)
+    least = float(source.min())
+    scaled: Any = intensity(grid({"image": source})["image"])
     cut = slice(chosen.start, chosen.stop)
-    part = scaled.as_tensor()[None, ..., cut].float().to(device)
-    flat = len(model.network.layers()[0].stride) == 2
-    passes = len(chosen) if flat else 1
+    seen = cut if not grid.transforms else slice(None)
+    part = scaled.as_tensor()[None, ..., seen].float().to(device)
+    flat = model.network.encoder.spatial_dims == 2
+    passes = part.shape[-1] if flat else 1
     watched = _Watched(model.inversion, tick, passes * len(results) * model.settings.steps)
     network = Reconstructor(model.network.encoder, watched, mixed_precision=False)
     images, rows = {}, []
@@ -119,11 +137,33 @@ def optimise_slices(
         inferer = SliceInferer([result], most_voxels=1) if flat else VolumeInferer([result])
         pred = torch.zeros_like(scaled.as_tensor())
         with torch.inference_mode():
-            pred[..., cut] = inferer(part, network)[0]
-        back: Any = intensity.inverse(MetaTensor(pred).copy_meta_from(scaled))
-        images[result] = back.as_tensor()[0, ..., cut].numpy()
+            pred[..., seen] = inferer(part, network)[0].to(pred)
+        back = intensity.inverse(MetaTensor(pred).copy_meta_from(scaled)).sub_(least)
+        back = grid.inverse({"image": back})["image"]  # what was cropped away comes back as the least value
+        images[result] = back.as_tensor()[0, ..., cut].add_(least).numpy()
         rows.append(watched.row(result))
     return images, rows
+
+
+def found_images(rows: Sequence[dict[str, Any]], scan: Scan) -> tuple[list[dict[str, Any]], list[str]]:
+    """The results that are images of the features, and a line for each that is a flat picture of nothing.
+
+    Raises:
+        ModelError: none is.
+    """
+    errors = {
+        row["result"]: ModelError(
+            f"{row['result']}: no image was found whose features come near those of the scan",
+            path=scan.path,
+            remedy="name a shallower layer, allow more --steps, or begin at a decoder's image with --start",
+        )
+        for row in rows
+        if not row["distance"] < NOTHING_FOUND
+    }
+    if len(errors) == len(rows):
+        raise next(iter(errors.values()))
+    found = [row for row in rows if row["result"] not in errors]
+    return found, [f"{error.message}; {error.remedy}" for error in errors.values()]
 
 
 class _Watched(Decoder):

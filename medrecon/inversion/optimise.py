@@ -19,6 +19,12 @@ from medrecon.inversion.priors import outside, total_variation
 GREY = 0.25
 """Where an image starts that no decoder has made: between air and soft tissue, as much as it matters."""
 
+GREYS = 40
+"""Where that leads nowhere: into so many steps [0, 1] is divided to find another one."""
+
+FAINT = 0.01
+"""Standard deviation of the noise that is then added."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -168,6 +174,14 @@ class ImageOptimiser(Decoder):
         with torch.no_grad():
             return self.start(wanted, shape).float()
 
+    def _other_start(self, start: torch.Tensor, distance: _Distance) -> torch.Tensor:
+        """The grey that comes nearest, with faint noise, the same for a seed."""
+        with torch.no_grad():
+            greys = [torch.full_like(start, level / GREYS) for level in range(GREYS + 1)]
+            nearest = min(greys, key=lambda grey: float(distance(grey)))
+        generator = torch.Generator().manual_seed(self.seed)
+        return nearest + FAINT * torch.randn(start.shape, generator=generator).to(start)
+
     def _invert(self, wanted: Features, start: torch.Tensor, tick: Callable[[int], None]) -> torch.Tensor:
         began = time.perf_counter()
         with torch.random.fork_rng(devices=[]):
@@ -182,6 +196,10 @@ class ImageOptimiser(Decoder):
 
         with torch.enable_grad():
             found: Minimum = minimise(objective, list(correction.parameters()), self.budget, tick)
+            if found.steps == 1 < self.budget.steps and not found.diverged and self.start is None:
+                # This grey leads nowhere where a window cuts it off, or a network normalises it away.
+                start = self._other_start(start, distance)
+                found = minimise(objective, list(correction.parameters()), self.budget, tick)
         image = start if found.image is None else found.image
         with torch.no_grad():
             reached = float(distance(image))

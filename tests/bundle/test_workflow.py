@@ -43,14 +43,17 @@ def write_meta(folder: Path, name: str) -> Path:
 
 
 def test_the_running_bundle_is_found_before_the_one_that_comes_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert locate("volume_autoencoder") == str(find_bundle("volume_autoencoder"))
+    assert "set bundle_root for a copy" in caplog.text
+    caplog.clear()
     copy = write_meta(tmp_path / "copy", "volume_autoencoder")
     other = write_meta(tmp_path / "other", "something_else")
     for place in (copy, other):
         monkeypatch.syspath_prepend(str(place))  # what MONAI does when a workflow runs
     assert locate("volume_autoencoder") == str(copy)
+    assert caplog.text == ""
     with pytest.raises(ModelError, match="no such bundle"):
         locate("volume_autoencodre")
 

@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import monai.transforms as mt
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+import torch
 
 from medrecon.cli.app import main
+from medrecon.encoders.tap import TappedEncoder
 from medrecon.io import find_one, read_scan
 
 Make = Callable[..., np.ndarray]
@@ -144,3 +147,70 @@ def test_what_makes_no_sense_is_one_line(
     assert said in err
     assert err.count("\n") == 1
     assert not (tmp_path / "o.nii.gz").exists()
+
+
+def write_network_bundle(folder: Path) -> Path:
+    """A MONAI bundle of one convolution that takes its images at 2 x 2 x 2 mm, right to left turned."""
+    step = {"keys": "image"}
+    steps = [
+        {"_target_": "LoadImaged", **step},
+        {"_target_": "Orientationd", **step, "axcodes": "LPS"},
+        {"_target_": "Spacingd", **step, "pixdim": [2, 2, 2], "mode": "bilinear"},
+        {"_target_": "NormalizeIntensityd", **step},
+    ]
+    network = {
+        "_target_": "torch.nn.Conv3d",
+        "in_channels": 1,
+        "out_channels": 4,
+        "kernel_size": 3,
+        "padding": 1,
+    }
+    config = {"network_def": network, "preprocessing": {"_target_": "Compose", "transforms": steps}}
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
+    torch.manual_seed(1)
+    torch.save(torch.nn.Conv3d(1, 4, 3, padding=1).state_dict(), folder / "models" / "model.pt")
+    return folder
+
+
+def test_a_bundle_s_spacing_and_orientation_are_honoured_and_undone(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = smooth(tmp_path / "a.nii")
+    bundle = write_network_bundle(tmp_path / "net")
+    target = tmp_path / "out.nii.gz"
+    sizes: set[tuple[int, ...]] = set()
+    forward = TappedEncoder.forward
+
+    def seen(self: TappedEncoder, image: torch.Tensor, names: object = None) -> object:
+        sizes.add(tuple(image.shape[2:]))
+        return forward(self, image, names)
+
+    monkeypatch.setattr(TappedEncoder, "forward", seen)
+    arguments = (tmp_path / "a.nii", target, "--encoder", bundle, "-l", "output", "--steps", 40)
+    code, out, err = run(*arguments, "--json")
+    assert code == 0, err
+    read = mt.LoadImage(ensure_channel_first=True)(tmp_path / "a.nii")
+    expected = mt.Spacing((2, 2, 2))(mt.Orientation("LPS")(read))
+    assert sizes == {tuple(expected.shape[1:])}
+    assert any("Orientationd, Spacingd" in note for note in json.loads(out)["notes"])
+    image = nib.load(target)
+    assert image.shape == values.shape
+    np.testing.assert_allclose(image.affine, nib.load(tmp_path / "a.nii").affine, atol=1e-5)
+    error = np.abs(np.asarray(image.dataobj) - values).mean()
+    assert error < 0.1 * np.ptp(values)
+
+
+def test_a_layer_whose_image_is_not_found_is_no_result(run: Callable, tmp_path: Path) -> None:
+    smooth(tmp_path / "a.nii")
+    blind = (
+        "--encoder",
+        "torch.nn.InstanceNorm3d",
+        "--encoder-arguments",
+        '{"num_features": 1, "_spatial_dims_": 3}',
+    )
+    code, _, err = run(tmp_path / "a.nii", tmp_path / "out", *blind, "-l", "output", "--steps", 1)
+    assert code == 4
+    assert "no image was found whose features come near" in err
+    assert not (tmp_path / "out").exists()

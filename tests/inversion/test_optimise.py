@@ -10,6 +10,7 @@ from torch import nn
 
 from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
 from medrecon.encoders import ConvEncoder, FrozenEncoder, PlainEncoder
+from medrecon.encoders.tap import TappedEncoder
 from medrecon.errors import ModelError, UsageError
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.inversion.minimise import Budget, minimise
@@ -275,3 +276,17 @@ def test_inside_a_reconstructor_and_the_inferers(dims: int) -> None:
     assert found.shape == (1, 2, *volume.shape[2:])
     assert torch.isfinite(found).all()
     assert torch.equal(found[:, 1:], volume)
+
+
+@pytest.mark.parametrize("window", [{"hu": [-1000, -500], "clip": True}, "zscore"])
+def test_where_even_grey_leads_nowhere_it_begins_elsewhere(window: object) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv3d(1, 6, 3, padding=1), nn.InstanceNorm3d(6), nn.ReLU())
+    encoder = TappedEncoder(network, intensity=window)
+    image = 0.1 * torch.rand(1, 1, 4, 4, 4).repeat_interleave(3, 2).repeat_interleave(3, 3)
+    optimiser = ImageOptimiser(encoder, steps=60)
+    with torch.inference_mode(), encoder.conditioned_on(image):
+        optimiser(encoder(image, ["2"]), image.shape[2:])
+    (outcome,) = optimiser.outcomes
+    assert outcome.steps > 1
+    assert outcome.distance < 0.3
