@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable
 from pathlib import Path
+
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+"""Codes that colour or steer a terminal (ECMA-48)."""
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate")
+_SHORT_OF = {
+    errno.ENOMEM: "memory",
+    errno.EAGAIN: "threads or processes",
+    errno.EMFILE: "open files",
+    errno.ENFILE: "open files",
+}
 
 
 class MedreconError(Exception):
@@ -76,6 +90,27 @@ def causes_of(error: BaseException) -> list[BaseException]:
 def known_cause(error: BaseException) -> MedreconError | None:
     """The error of ours that an exception is, or was raised from; None if there is none."""
     return next((link for link in causes_of(error) if isinstance(link, MedreconError)), None)
+
+
+def ran_out_of(error: BaseException) -> str:
+    """What the system had no more of, if an exception says so: "memory", "threads", "open files"; else ""."""
+    words = str(error).lower()
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "memory"
+    if isinstance(error, OSError) and error.errno in _SHORT_OF:
+        return _SHORT_OF[error.errno]
+    if isinstance(error, RuntimeError) and any(said in words for said in _NO_MEMORY):
+        return "memory"
+    return "threads" if isinstance(error, RuntimeError) and "can't start new thread" in words else ""
+
+
+def in_short(said: object, longest: int = 160) -> str:
+    """What a library says, for the middle of a line: its first line, no escape codes, cut between words."""
+    lines = _ESCAPE.sub("", str(said)).strip().splitlines() or [type(said).__name__]
+    text = " ".join(lines[0].split())
+    if len(text) <= longest:
+        return text
+    return f"{text[:longest].rsplit(' ', 1)[0].rstrip('.,;:( ')} ..."
 
 
 def near(word: str, known: Iterable[str]) -> str:

@@ -148,7 +148,7 @@ def is_atlas(folder: str | Path) -> bool:
 def _read(path: Path) -> ScanScores:
     try:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ScanError(f"cannot be read: {error}", path=path, remedy="run the atlas again") from error
 
 

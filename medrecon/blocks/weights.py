@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from medrecon.contract import Encoder
-from medrecon.errors import ModelError
+from medrecon.errors import ModelError, in_short, ran_out_of
 
 _MOST_HEADER = 8 << 20
 """Bytes of a safetensors header: that of the largest public networks takes one."""
@@ -124,9 +124,10 @@ def _read(file: Path) -> Any:
             f"it is not a readable safetensors file ({error})", path=file, remedy="get it again"
         ) from None
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if ran_out_of(error):
+            raise
         raise ModelError(
-            f"it is not a checkpoint that can be read without running its code ({reason[:120]})",
+            f"it is not a checkpoint that can be read without running its code ({in_short(error)})",
             path=file,
             remedy="save the state_dict alone, or as safetensors",
         ) from None

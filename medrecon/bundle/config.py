@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from medrecon.contract import LayerInfo
-from medrecon.errors import MedreconError, ModelError, causes_of, known_cause, near
+from medrecon.errors import MedreconError, ModelError, causes_of, in_short, known_cause, near, ran_out_of
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACES = (_PACKAGE / "bundles", _PACKAGE.parent / "bundles")
@@ -156,10 +156,10 @@ class Bundle:
             return self.parser.get_parsed_content(key)
         except Exception as error:
             last = known_cause(error) or causes_of(error)[-1]
-            if isinstance(last, (MedreconError, MemoryError)):
+            if isinstance(last, MedreconError) or ran_out_of(last):
                 raise last from error
             raise ModelError(
-                f"cannot build '{key}': {type(last).__name__}: {last}",
+                f"cannot build '{key}': {type(last).__name__}: {in_short(last, 300)}",
                 path=self.file,
                 remedy="check the bundle, or get it again",
             ) from error

@@ -51,7 +51,7 @@ _USAGE_FAULT: type[Exception] = typer.BadParameter.__mro__[2]
 
 _EXIT_CODES = (
     "Exit codes: 0 done, 2 usage, 3 input refused, 4 model or configuration, 5 output cannot be written, "
-    "6 out of memory, 7 internal error, 8 some scans of several failed, 130 interrupted. "
+    "6 out of memory, 7 internal error, 8 some scans of several failed, 130 interrupted, 143 terminated. "
     "--debug, -q and -v may stand before or after the command."
 )
 

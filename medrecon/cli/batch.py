@@ -62,14 +62,15 @@ def say_note(session: Session, scan: Scan, note: str) -> None:
     session.say(f"note: {called(scan, sys.stderr)}: {note}")
 
 
-def called(scan: Scan, stream: IO[str]) -> str:
+def called(scan: Scan, stream: IO[str] | None) -> str:
     """What a line or a table calls a scan: by its path for a person at a terminal, or where the user asked.
 
     What goes into a file or a pipe is handed on: there it is `scan_label`, which holds no name.
     """
     from medrecon.io.files.names import scan_label
 
-    return str(scan.path) if scan.named_from_source or stream.isatty() else scan_label(scan)
+    seen = scan.named_from_source or (stream is not None and stream.isatty())
+    return str(scan.path) if seen else scan_label(scan)
 
 
 def names_of(scan: Scan) -> dict[str, Any]:

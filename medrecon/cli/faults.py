@@ -7,16 +7,27 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from medrecon.errors import MedreconError, OutOfMemoryError, OutputError, UsageError, causes_of, known_cause
+from medrecon.errors import (
+    MedreconError,
+    OutOfMemoryError,
+    OutputError,
+    UsageError,
+    causes_of,
+    in_short,
+    known_cause,
+    ran_out_of,
+)
+
+_REFUSED = 3
+"""That of `ScanError`, which is not imported: it brings numpy."""
 
 PARTIAL = 8
 """Exit code when some scans of several failed."""
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and after SIGTERM, as shells have them."""
 
 _WRITE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
-_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate")
 
 
 @dataclass(frozen=True)
@@ -64,18 +75,22 @@ def fault_of(error: BaseException) -> Fault:
     if isinstance(error, KeyboardInterrupt):
         return Fault(None, "interrupted", "", INTERRUPTED)
     chain = causes_of(error)
-    if any(_is_memory(link) for link in chain):
-        return Fault(
-            None,
-            "not enough memory for this scan",
-            "close other programs, ask for fewer layers at once, or use another --device",
-            OutOfMemoryError.exit_code,
-        )
+    short = next(filter(None, map(ran_out_of, chain)), "")
+    if short:
+        remedy = "close other programs, ask for fewer layers at once, or use another --device"
+        if short != "memory":
+            remedy = "close other programs, or raise the limits of this user (ulimit -u, ulimit -n)"
+        return Fault(None, f"not enough {short} for this", remedy, OutOfMemoryError.exit_code)
     for link in chain:
+        if isinstance(link, RecursionError):
+            remedy = "get the file again: nothing real is nested so"
+            return Fault(None, "something it reads is nested too deeply", remedy, _REFUSED)
+        if "No usable temporary directory" in str(link) or "PytorchStreamWriter failed" in str(link):
+            return Fault(None, f"cannot write: {in_short(link)}", "free space", OutputError.exit_code)
         if isinstance(link, OSError) and link.errno in _WRITE_ERRNOS:
             path = None if link.filename is None else str(link.filename)
             return Fault(path, f"cannot write: {link.strerror}", "free space there", OutputError.exit_code)
-    said = str(chain[-1]).strip() or "no message"
+    said = in_short(chain[-1], 300) or "no message"
     return Fault(
         None,
         f"internal error: {type(chain[-1]).__name__}: {said}",
@@ -95,11 +110,3 @@ def usage_fault(error: Any) -> Fault:
     message = message.replace(". Did you mean", ": did you mean")
     command = getattr(getattr(error, "ctx", None), "command_path", "medrecon")
     return Fault(None, message[:1].lower() + message[1:], f"see {command} --help", UsageError.exit_code)
-
-
-def _is_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY_WORDS)

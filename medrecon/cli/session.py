@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from medrecon.cli.faults import Fault, fault_of, one_line
+from medrecon.cli.faults import TERMINATED, Fault, fault_of, one_line
+from medrecon.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,12 +56,18 @@ class Session:
     @property
     def shows_progress(self) -> bool:
         """Whether bars are drawn: only for a person who watches."""
-        return not self.quiet and not self.json and sys.stderr.isatty()
+        return not self.quiet and not self.json and sys.stderr is not None and sys.stderr.isatty()
 
     def say(self, text: str) -> None:
         """A line on stderr, unless quiet or JSON."""
         if not self.quiet and not self.json:
-            print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks here
+            self._tell(one_line(text))
+
+    def _tell(self, line: str) -> None:
+        """Print a line on stderr; where that is closed or full, there is nobody to tell."""
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError, ValueError):
+                print(line, file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks here
 
     def begin(self, text: str) -> None:
         """The first line for a person who watches, before anything slow is imported."""
@@ -79,9 +87,9 @@ class Session:
 
     def complain(self, fault: Fault, error: BaseException) -> None:
         """The one line of an error, on stderr, with its traceback if that was asked for."""
-        if self.debug:
+        if self.debug and sys.stderr is not None:
             traceback.print_exception(error)
-        print(f"medrecon: {fault.line()}", file=sys.stderr, flush=True)  # noqa: T201
+        self._tell(f"medrecon: {fault.line()}")
 
     def run(self, work: Callable[[], Outcome]) -> None:
         """Do the work, print what came of it, and leave with its exit code.
@@ -100,6 +108,10 @@ class Session:
             code = _SIGPIPE
         except (Exception, KeyboardInterrupt) as error:
             code = self.fail(error)
+        except SystemExit as ended:
+            if ended.code == TERMINATED:
+                self._tell("medrecon: terminated")
+            raise
         raise typer.Exit(code)
 
     def fail(self, error: BaseException) -> int:
@@ -112,7 +124,7 @@ class Session:
         if self.json:
             try:
                 self._print_json({"error": fault.data()})
-            except BrokenPipeError:
+            except (BrokenPipeError, OutputError):  # stderr has the line
                 _abandon_stdout()
         return fault.exit_code
 
@@ -122,22 +134,47 @@ class Session:
             return
         from rich.console import Console
 
-        width = None if self.stdout.isatty() else 200
-        outcome.show(Console(file=self.stdout, width=width, highlight=False, markup=False, emoji=False))
-        self.stdout.flush()
+        with self._printing() as stdout:
+            width = None if stdout.isatty() else 200
+            outcome.show(Console(file=stdout, width=width, highlight=False, markup=False, emoji=False))
 
     def _print_json(self, data: dict[str, Any]) -> None:
-        json.dump(data, self.stdout, indent=2)
-        self.stdout.write("\n")
-        self.stdout.flush()
+        with self._printing() as stdout:
+            json.dump(data, stdout, indent=2)
+            stdout.write("\n")
+
+    @contextlib.contextmanager
+    def _printing(self) -> Iterator[TextIO]:
+        """Results go to stdout; the files that a verb wrote are whole in any case.
+
+        Raises:
+            BrokenPipeError: its reader has gone.
+            OutputError: it is closed, or its disk is full.
+        """
+        try:
+            if self.stdout is None:
+                raise ValueError("it is closed")
+            yield self.stdout
+            self.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except (OSError, ValueError) as error:
+            _abandon_stdout()
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(
+                f"the result cannot be printed on stdout: {reason}", remedy="what it wrote to files is whole"
+            ) from error
 
     @contextlib.contextmanager
     def _quietened(self) -> Iterator[None]:
         """Keep what libraries print off stdout, and their warnings for `--verbose`."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a terminal that knows ASCII alone shows escapes
+                stream.reconfigure(errors="backslashreplace")
         level = logging.ERROR if self.quiet else logging.INFO if self.verbose else logging.WARNING
         logging.basicConfig(level=logging.WARNING if self.verbose else logging.ERROR, format="%(message)s")
         logging.getLogger("medrecon").setLevel(level)
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr), _terminated_cleanly():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(_stderr()), _terminated_cleanly():
             if not (self.verbose or self.debug):
                 warnings.simplefilter("ignore")
             yield
@@ -161,7 +198,12 @@ def _terminated_cleanly() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _stderr() -> TextIO:
+    """Where libraries may print to, also when stderr is closed."""
+    return sys.stderr if sys.stderr is not None else Path(os.devnull).open("w", encoding="utf-8")
+
+
 def _abandon_stdout() -> None:
     """Point stdout at nothing, so that Python's own flush at exit does not complain of the closed pipe."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -160,7 +160,7 @@ class Ledger:
             names = record["files"]
             safe = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in names)
             return record if safe and record["schema"] == SCHEMA and "row" in record else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
 

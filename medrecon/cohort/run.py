@@ -147,7 +147,7 @@ def _refuse_others(ledger: Ledger, overwrite: bool) -> None:
         return
     try:
         same = json.loads(about.read_text(encoding="utf-8"))["fingerprint"] == ledger.settings
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         same = False
     if not same and not overwrite:
         raise OutputError(

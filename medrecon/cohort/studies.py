@@ -119,11 +119,16 @@ def _of_list(path: Path) -> tuple[list[Study], list[str]]:
 
 def _column(path: Path, text: str) -> Iterable[str]:
     reader = csv.DictReader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    if PATH_COLUMN not in (reader.fieldnames or ()):
-        raise UsageError(
-            f"has no column '{PATH_COLUMN}'", path=path, remedy="name the column of the paths so"
-        )
-    return [row[PATH_COLUMN].strip() for row in reader if (row[PATH_COLUMN] or "").strip()]
+    try:
+        if PATH_COLUMN not in (reader.fieldnames or ()):
+            raise UsageError(
+                f"has no column '{PATH_COLUMN}'", path=path, remedy="name the column of the paths so"
+            )
+        return [row[PATH_COLUMN].strip() for row in reader if (row[PATH_COLUMN] or "").strip()]
+    except csv.Error as error:
+        raise ScanError(
+            f"is no table: line {reader.line_num}: {error}", path=path, remedy="one path a line"
+        ) from None
 
 
 def _lines(text: str) -> Iterable[str]:

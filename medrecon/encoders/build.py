@@ -19,7 +19,7 @@ from medrecon.encoders.adapt import IMAGENET, ChannelMeanStd, intensity_map
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.tap import TappedEncoder
-from medrecon.errors import MedreconError, ModelError
+from medrecon.errors import MedreconError, ModelError, in_short, ran_out_of
 
 SHORT_NAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "vgg16": ("medrecon.encoders.vgg.VGGEncoder", {"depth": 16}),
@@ -164,12 +164,13 @@ def _construct(path: str, arguments: Mapping[str, Any]) -> nn.Module:
     make = locate(path)
     try:
         made = make(**arguments)
-    except (MedreconError, MemoryError):
+    except MedreconError:
         raise
     except Exception as error:
-        said = str(error).strip() or type(error).__name__
+        if ran_out_of(error):
+            raise
         raise ModelError(
-            f"{path} cannot be built ({type(error).__name__}: {said.splitlines()[0][:200]})",
+            f"{path} cannot be built ({type(error).__name__}: {in_short(error, 200)})",
             remedy=f"give its arguments as JSON: {_signature(make)}",
         ) from error
     if not isinstance(made, nn.Module):

@@ -15,7 +15,7 @@ from medrecon.blocks.weights import fit_weights, read_weights
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.preprocessing import Preprocessing, steps_of
 from medrecon.encoders.tap import TappedEncoder
-from medrecon.errors import MedreconError, ModelError
+from medrecon.errors import MedreconError, ModelError, in_short, ran_out_of
 
 logger = logging.getLogger(__name__)
 
@@ -130,10 +130,12 @@ def _built(parser: ConfigParser, key: str, root: Path) -> Any:
         last: BaseException = error
         while last.__cause__ is not None:
             last = last.__cause__
-        if isinstance(last, (MedreconError, MemoryError)):
+        if isinstance(last, MedreconError) or ran_out_of(last):
             raise last from error
         raise ModelError(
-            f"cannot build '{key}': {type(last).__name__}: {last}", path=root, remedy="check the bundle"
+            f"cannot build '{key}': {type(last).__name__}: {in_short(last)}",
+            path=root,
+            remedy="check the bundle",
         ) from error
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from medrecon.encoders.dryrun import BATCH, MODES, Seen, ShapeRunner
 from medrecon.encoders.layout import Layout, Shape, Unfit, layout_by_growth, layout_by_size
-from medrecon.errors import ModelError
+from medrecon.errors import ModelError, in_short
 
 _FREE = (13440, 960, 192)  # 13440 = 2**7 * 3 * 5 * 7: a multiple of nearly every stride; attention needs less
 _COSTLY = (64,)
@@ -104,7 +104,7 @@ def survey(
             if found is not None:
                 return found
     wanted = "" if window is None else f" of {_times(window)}"
-    said = failures[MODES[-1]][:160]
+    said = in_short(failures[MODES[-1]])
     raise ModelError(
         f"{type(network).__name__} does not run on a {dims}D image{wanted} alone ({said})",
         remedy="give the size it needs (window), its in_channels, or another network",

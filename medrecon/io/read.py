@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from medrecon.errors import OutOfMemoryError
 from medrecon.io.dicom.reading.pixels import read_frames
 from medrecon.io.dicom.reading.regrid import resample
 from medrecon.io.hounsfield import hu_note
 from medrecon.io.itk.volume import read_text
 from medrecon.io.nifti.volume import read_nifti
-from medrecon.io.scan import Scan, ScanError
+from medrecon.io.scan import Scan
 from medrecon.io.voxels import beyond_float32, is_constant
 
 
@@ -22,6 +23,7 @@ def load(scan: Scan) -> tuple[np.ndarray, list[str]]:
 
     Raises:
         ScanError: the voxels cannot be read.
+        OutOfMemoryError: they do not fit.
     """
     volume, notes = _load(scan)
     return volume, [*notes, *beyond_float32(volume), *hu_note(scan, volume)]
@@ -38,8 +40,8 @@ def _load(scan: Scan) -> tuple[np.ndarray, list[str]]:
             return read_nifti(scan)
         return read_text(scan)
     except MemoryError:
-        raise ScanError(
-            "does not fit into memory", path=scan.path, remedy="use a machine with more"
+        raise OutOfMemoryError(
+            "does not fit into memory", path=scan.path, remedy="use a machine with more, or fewer at once"
         ) from None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from medrecon.errors import MedreconError, ModelError, OutOfMemoryError, OutputError, UsageError
+from medrecon.errors import MedreconError, ModelError, OutOfMemoryError, OutputError, UsageError, in_short
 from medrecon.io import ScanError
 from medrecon.training.launch.job import Training
 
@@ -35,6 +35,7 @@ _CHAINED = re.compile(
 )
 """Before the traceback of an error that only wraps one that was told already."""
 
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing")
 _MEMORY = re.compile(r"out of memory|can't allocate memory", re.IGNORECASE)
 
 
@@ -130,6 +131,10 @@ def reason(log: Path, begin: int) -> MedreconError | None:
     for match in found:
         if match[2] in _KNOWN and match[1].startswith("medrecon."):
             return _KNOWN[match[2]](match[3], remedy=f"see {log}")
+    if _FULL.search(text):
+        return OutputError(
+            "the disk is full", path=log.parent, remedy="free space there, then start it again"
+        )
     if _MEMORY.search(text):
         return OutOfMemoryError(
             "not enough memory for this training", path=log, remedy="lower it with --set batch_size=1"
@@ -138,7 +143,7 @@ def reason(log: Path, begin: int) -> MedreconError | None:
     own = [match for match in causes if not _from_others_death(match[0])]
     if not own:
         return None
-    return MedreconError(f"{own[-1][2]}: {own[-1][3]}"[:300], path=log, remedy="see its end")
+    return MedreconError(f"{own[-1][2]}: {in_short(own[-1][3], 300)}", path=log, remedy="see its end")
 
 
 def _is_wrapper(text: str, at: int) -> bool:

@@ -72,7 +72,7 @@ class Training:
             OutputError: they cannot be written.
         """
         file = self.run / SETTINGS
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
             write_whole(file, json.dumps(_sealed(json.loads(file.read_text("utf-8"))), indent=1) + "\n")
 
     def command(self, meeting: str = "--standalone") -> list[str]:
@@ -189,7 +189,7 @@ def _refuse_others(run: Path, made: Mapping[str, Any]) -> None:
         return
     try:
         old, new = _sealed(json.loads(file.read_text("utf-8"))), _sealed(json.loads(json.dumps(made)))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise OutputError("holds a run that cannot be read", path=run, remedy="choose another RUN") from error
     changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     if changed:

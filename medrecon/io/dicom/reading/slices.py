@@ -148,6 +148,8 @@ def _enhanced(header: Header, frame: Frame) -> list[Slice]:
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
         groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
         pointers = [_dimension(item) for item in dataset.get("DimensionIndexSequence") or []]
+    except MemoryError:
+        raise
     except Exception as error:  # pydicom raises whatever a broken header leads to
         raise ScanError(
             f"broken functional groups ({error})"[:300], path=header.path, remedy=REPAIR
