@@ -1,34 +1,95 @@
-"""Mutants of files: bytes changed anywhere, and DICOM files with one attribute that is odd."""
+"""Volume files and changes of them: bytes anywhere, fields of a NIfTI header, lines of a text header."""
 
 from __future__ import annotations
 
+import gzip
+import re
 import struct
+from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+import SimpleITK as sitk
 
 ODD = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 TEXTS = (b"nan", b"inf", b"-1", b"1e308", b"\\", b"\0\0", b"../../x", b"9" * 40, b"")
-LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-VRS = [
-    *sorted(LONG),
-    *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH"),
-    *(b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US", b"zz", b"??", b"\0\0"),
-]
-VALUES = (
-    *(b"", b" ", b"abc ", b"+2500 ", b"-9999 ", b"undefined ", b"idna", b"base64", b"ISO_IR 192", b"\\\\\\ "),
-    *(b"ISO 2022 IR 87\\idna", b"1e-300", b"1e300 ", b"-0.0", b"0 ", b"1", b"NaN ", b"99999999999999999999"),
-    *(b"1\\2\\3\\4\\5\\6", b"1.2.3\\1.2.4", b"\xff\xfe\x80\x81", b"\x1b$B\x1b(B", b"M\xfcller^J\xf6rg"),
-    *(b"=" * 400, b"^" * 2000, b"\\" * 4000, b"7" * 60000, b"A\\" * 15000, b"\0" * 40, b"=cmd|' /C calc'!A0"),
-    *(b"20241399", b"256199.5", b"YES ", b"DERIVED\\PRIMARY ", b"HU", b"PT", b"MR", b"\x01\0", b"\xff\x7f"),
-    *(
-        b"\0\0\0\x80",
-        b"\xff\xff\xff\xff\xff\xff\xff\x7f",
-        b"1,5 ",
-        b"0x10",
-        b"1_000 ",
-        b"\xef\xbc\x91\xef\xbc\x92",
-    ),
+WORDS = (
+    "", "0", "1", "2", "-1", "3", "nan", "inf", "1e-300", "1e300", "99999999999", "True", "False", "T", "yes",
+    "raw", "gzip", "short", "uchar", "double", "little", "big", "RAS", "LPS", "left-posterior-superior-time",
+    "domain domain domain", "list domain domain", "3-color", "none", "???", "(nan,nan,nan)", "(1,0,0)",
+    "(1,0,0) (0,1,0) (0,0,1)", "none (0,1,0) (0,0,1)", "1 0 0 0 1 0 0 0 1", "1 1 1", "nan 1 1", "6 5 4",
+    "4 5 6", "6 5 2 2", "(0,0,0)", "0 0 0", '"um" "um" "um"', '"mm" "" "mm"', "um", "m", "MET_SHORT",
+    "MET_UCHAR", "MET_DOUBLE", "LOCAL", "v.raw", "./v.raw", "LIST", "x%03d.raw 1 4 1", "RAI",
+)  # fmt: skip
+FIELDS = re.findall(
+    r"\w+",
+    "type dimension space sizes kinds endian encoding units min max NDims DimSize Offset Position Origin "
+    "BinaryData CompressedData HeaderSize DistanceUnits ElementType ElementSize ElementSpacing ObjectType "
+    "ElementNumberOfChannels TransformMatrix Rotation Orientation CenterOfRotation ElementDataFile rubbish",
 )
+PHRASES = (
+    "byte skip",
+    "line skip",
+    "space units",
+    "space directions",
+    "space origin",
+    "old min",
+    "axis mins",
+)
+ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB", "CompressedDataSize", "AnatomicalOrientation")
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    4,
+    7,
+    16,
+    64,
+    256,
+    348,
+    351,
+    352,
+    353,
+    356,
+    368,
+    512,
+    544,
+    1e-300,
+    1e30,
+    np.nan,
+    np.inf,
+)
+NIFTI = (
+    (40, "h", 8), (68, "h", 3), (76, "f", 8), (108, "f", 1), (112, "f", 2), (120, "h", 1), (122, "B", 2),
+    (124, "f", 4), (252, "h", 2), (256, "f", 6), (280, "f", 12), (344, "B", 4), (348, "B", 4),
+)  # fmt: skip
+"""Offset, type and count of the fields of NIfTI-1."""
+
+
+def whole(name: str, folder: Path) -> bytes:
+    """A file of this name, oblique, int16 of 6 x 5 x 4; detached values go beside it."""
+    values = np.arange(120, dtype=np.int16).reshape(4, 5, 6) * 7 - 300
+    turn = np.linalg.qr(np.array([[1, 0.2, 0.1], [-0.3, 1, 0.2], [0.1, -0.1, 1]]))[0]
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((0.5, 0.75, 2.5))
+    image.SetOrigin((-11, 7.25, 100))
+    image.SetDirection(turn.ravel())
+    if ".nii" in name or name.endswith(".hdr"):
+        affine = np.diag([-1.0, -1, 1, 1]) @ np.block(
+            [[turn * (0.5, 0.75, 2.5), np.array([[-11], [7.25], [100]])], [np.zeros((1, 3)), np.ones((1, 1))]]
+        )
+        kind = (
+            nib.Nifti2Image if "2" in name else nib.Nifti1Pair if name.endswith(".hdr") else nib.Nifti1Image
+        )
+        made = kind(values.transpose(2, 1, 0), affine)
+        made.set_sform(affine, 1)
+        made.set_qform(affine, 1)
+        nib.save(made, folder / name)
+    else:
+        sitk.WriteImage(image, str(folder / name), "packed" in name)
+    return (folder / name).read_bytes()
 
 
 def mutate(data: bytes, rng: np.random.Generator, header: int) -> bytes:
@@ -59,66 +120,55 @@ def mutate(data: bytes, rng: np.random.Generator, header: int) -> bytes:
     return bytes(raw)
 
 
-def elements(data: bytes) -> list[tuple[int, int, int]]:
-    """(start, start of the value, end) of the top-level elements of an explicit little-endian file."""
-    found, at = [], 132
-    while at + 8 <= len(data):
-        vr = data[at + 4 : at + 6]
-        place, kind = (8, "<I") if vr in LONG else (6, "<H")
-        length = struct.unpack_from(kind, data, at + place)[0]
-        value = at + place + struct.calcsize(kind)
-        end = value + length
-        if length == 0xFFFFFFFF:
-            end = data.find(b"\xfe\xff\xdd\xe0\0\0\0\0", at) + 8
-        if end > len(data) or end < at + 8:
-            break
-        found.append((at, value, end))
-        at = end
-    return found
-
-
-def element(tag: bytes, vr: bytes, value: bytes) -> bytes:
-    """An element in explicit little endian, as long as its value is."""
-    value += b"\0" * (len(value) % 2)
-    if vr in LONG:
-        return tag + vr + struct.pack("<HI", 0, len(value)) + value
-    return tag + vr + struct.pack("<H", len(value) & 0xFFFF) + value[:0xFFFF]
-
-
-def nested(tag: bytes, depth: int, *, undefined: bool) -> bytes:
-    """A sequence in a sequence in a sequence ..."""
-    content = element(b"\x08\0\x00\x01", b"SH", b"CODE")
-    for level in range(depth):
-        mine = tag if level == depth - 1 else b"\x40\0\x75\x02"
-        if undefined:
-            item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + content
-            item += struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
-            content = mine + b"SQ" + struct.pack("<HI", 0, 0xFFFFFFFF) + item
+def mutate_nifti(data: bytes, rng: np.random.Generator) -> bytes:
+    """One to three fields of a NIfTI-1 header with values that are somebody's."""
+    raw = bytearray(data)
+    for _ in range(rng.integers(1, 4)):
+        offset, code, count = NIFTI[int(rng.integers(0, len(NIFTI)))]
+        number = NUMBERS[int(rng.integers(0, len(NUMBERS)))]
+        place = offset + struct.calcsize(code) * int(rng.integers(0, count))
+        if code == "f":
+            raw[place : place + 4] = struct.pack("<f", number)
         else:
-            item = struct.pack("<HHI", 0xFFFE, 0xE000, len(content)) + content
-            content = mine + b"SQ" + struct.pack("<HI", 0, len(item)) + item
-    return content
+            whole_number = int(number) if np.isfinite(number) and abs(number) < 1 << 15 else 32767
+            raw[place : place + struct.calcsize(code)] = struct.pack("<h", whole_number)[
+                : struct.calcsize(code)
+            ]
+    return bytes(raw)
 
 
-def mutate_attribute(data: bytes, seed: int) -> bytes:
-    """One attribute of an explicit little-endian file is changed, and all lengths are right."""
-    rng = np.random.default_rng(seed)
-    places = elements(data)
-    start, value, end = places[int(rng.integers(0, len(places)))]
-    tag, vr, content = data[start : start + 4], data[start + 4 : start + 6], data[value:end]
-    kind = int(rng.integers(0, 9))
-    if kind <= 3:
-        new = element(tag, vr, VALUES[int(rng.integers(0, len(VALUES)))])
-    elif kind == 4:
-        new = element(tag, VRS[int(rng.integers(0, len(VRS)))], content)
-    elif kind == 5:
-        new = b""
-    elif kind == 6:
-        new = tag + struct.pack("<I", len(content)) + content  # without a VR
-    elif kind == 7:
-        other = places[int(rng.integers(0, len(places)))]
-        new = element(tag, vr, data[other[1] : other[2]][:60000])
-    else:
-        deep = nested(tag, int(rng.integers(1, 5)) ** 5, undefined=bool(rng.integers(0, 2)))
-        new = deep if vr == b"SQ" or rng.random() < 0.3 else data[start:end] + data[start:end]
-    return data[:start] + new + data[end:]
+def mutate_lines(data: bytes, rng: np.random.Generator) -> bytes:
+    """One to three lines of a text header changed, doubled, moved, left out or put in."""
+    end = data.find(b"\n\n") if data.startswith(b"NRRD") else data.find(b"ElementDataFile")
+    lines, rest = data[:end].decode("latin-1").split("\n"), data[end:]
+    sign = ": " if data.startswith(b"NRRD") else " = "
+    for _ in range(rng.integers(1, 4)):
+        at, kind = int(rng.integers(0, len(lines))), rng.integers(0, 7)
+        word = WORDS[int(rng.integers(0, len(WORDS)))]
+        if kind <= 1:
+            lines[at] = lines[at].partition(sign)[0] + sign + word
+        elif kind == 2:
+            lines.insert(at, lines[int(rng.integers(0, len(lines)))])
+        elif kind == 3 and len(lines) > 1:
+            del lines[at]
+        elif kind == 4:
+            names = (*FIELDS, *PHRASES, *ORDERS)
+            lines.insert(at + 1, names[int(rng.integers(0, len(names)))] + sign + word)
+        elif kind == 5:
+            other = int(rng.integers(0, len(lines)))
+            lines[at], lines[other] = lines[other], lines[at]
+        else:
+            lines[at] = lines[at].replace(" ", str(rng.choice(["\t", "  ", ""])))
+    return "\n".join(lines).encode("latin-1") + rest
+
+
+def mutant(name: str, data: bytes, seed: int) -> bytes:
+    """The mutant of a file with this name, the same for the same seed."""
+    rng = np.random.default_rng([seed, *name.encode()])
+    if name.endswith(".gz"):
+        plain = gzip.decompress(data)
+        return mutate(data, rng, len(data)) if seed % 4 == 0 else gzip.compress(mutate(plain, rng, 352), 1)
+    if ".nii" in name or name.endswith(".hdr"):
+        return mutate(data, rng, 352) if seed % 2 or "2" in name else mutate_nifti(data, rng)
+    end = data.find(b"\n\n") if data.startswith(b"NRRD") else data.find(b"LOCAL")
+    return mutate(data, rng, max(end, 100)) if seed % 4 == 0 else mutate_lines(data, rng)

@@ -16,7 +16,7 @@ from medrecon.io import DicomSeriesWriter, ScanError, find_one, find_scans, read
 from medrecon.io.dicom.writing.source import check_derivable, source_slices
 from medrecon.io.files.outputs import Written
 
-from .mutants import element, elements, nested
+from .dicom_mutants import element, elements, nested
 
 Make = Callable[..., np.ndarray]
 

@@ -31,7 +31,8 @@ from medrecon.errors import MedreconError, UsageError
 from medrecon.io import DicomSeriesWriter, Scan, find_one, find_scans, read_scan
 from medrecon.io.dicom.writing.source import check_derivable
 
-from .mutants import mutate, mutate_attribute
+from .dicom_mutants import mutate_attribute
+from .mutants import mutate
 from .test_enhanced import write_enhanced
 from .test_fuzz_reading import limits
 

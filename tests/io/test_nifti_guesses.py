@@ -54,6 +54,15 @@ def test_a_qform_that_is_a_guess(fault: str, tmp_path: Path) -> None:
         find_one(tmp_path / "a.nii")
 
 
+@pytest.mark.parametrize("place", [252, 254])
+@pytest.mark.parametrize("code", [6, 77, 256, 32767])
+def test_codes_of_forms_that_are_none(place: int, code: int, tmp_path: Path) -> None:
+    save(tmp_path / "a.nii", volume())
+    patch(tmp_path / "a.nii", place, struct.pack("<h", code))
+    with pytest.raises(ScanError, match=f"form_code is {code}, which is none"):
+        find_one(tmp_path / "a.nii")
+
+
 def test_an_sform_into_an_atlas_may_scale(tmp_path: Path) -> None:
     save(tmp_path / "a.nii", volume())
     patch(tmp_path / "a.nii", 254, struct.pack("<h", 4))

@@ -38,6 +38,7 @@ REFUSED = {
 METRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 KEPT = ("cal_min", "cal_max", "dim_info", "slice_start", "slice_end", "slice_code", "slice_duration")
 """Fields that the results of a NIfTI source keep."""
+_LAST_CODE = 5  # NIFTI_XFORM_TEMPLATE_OTHER; nibabel takes a higher one for none, ITK for any
 _NEWLINES = ((13, 10, 26, 10), (0, 0, 0, 0))
 EXPORT = "convert the original images again"
 
@@ -159,6 +160,10 @@ def _affine(
 ) -> np.ndarray:
     steps = np.asarray(f["pixdim"][1:4], float)
     forms: dict[str, np.ndarray] = {}
+    codes = {name: int(f[f"{name}_code"]) for name in ("sform", "qform")}
+    unknown = [name for name, code in codes.items() if code > _LAST_CODE]
+    if unknown:
+        raise ScanError(f"{unknown[0]}_code is {codes[unknown[0]]}, which is none", path=path, remedy=EXPORT)
     if f["sform_code"] > 0:
         forms["sform"] = np.asarray(f.get_sform(), float)
     if f["qform_code"] > 0:
