@@ -382,6 +382,13 @@ def test_an_axis_without_a_direction(none: str, axis: int, tmp_path: Path) -> No
         assert np.array_equal(read_scan(find_one(path, volume=volume)), true.take(volume, axis=axis))
 
 
+@pytest.mark.parametrize("origin", ["", "(nan,nan,nan)", "(NaN, nan,NAN)"])
+def test_an_origin_that_is_not_known(origin: str, tmp_path: Path) -> None:
+    scan = find_one(nrrd(tmp_path, space_origin=origin))
+    assert np.allclose(scan.affine, np.diag([-1, -1, 2, 1]))
+    assert "no space origin: the position is unknown" in scan.notes
+
+
 GUESSES = {
     "type twice": ({"type": "uchar\ntype: short"}, "'type' twice"),
     "the same twice": ({"sizes": "4 3 2\nsizes: 4 3 2"}, "'sizes' twice"),
@@ -394,6 +401,7 @@ GUESSES = {
     "no space": ({"space": ""}, "space directions without a space"),
     "late space": ({"space": "", "space_origin": "(1,2,3)\nspace: RAS"}, "ITK does not read it"),
     "late dimension": ({"dimension": "", "encoding": "raw\ndimension: 3"}, "ITK does not read it"),
+    "half an origin": ({"space_origin": "(1,nan,3)"}, "NaN, Inf or absurd"),
     "some nan": ({"space_directions": "(1,nan,0) (0,1,0) (0,0,2)"}, "finite numbers"),
     "half a bracket": ({"space_directions": "(1,0,0) (0,1,0) (0,0,2"}, "do not fit the sizes"),
     "a word between": ({"space_directions": "(1,0,0) x (0,1,0) (0,0,2)"}, "do not fit the sizes"),

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medrecon.io import ScanError, find_one, read_scan
+from medrecon.io import ScanError, find_one, read_scan, write_volume
 
 from .nifti_edits import AFFINE, field, patch, save, volume
 
@@ -169,3 +169,19 @@ def test_values_too_small_for_single_precision(tmp_path: Path) -> None:
         save(tmp_path / "a.nii", (volume("f8") * 1e-40).astype(kind))
         with pytest.raises(ScanError, match="values of no more than 1e-30"):
             read_scan(find_one(tmp_path / "a.nii"))
+
+
+def test_fields_that_results_keep_are_not_absurd(tmp_path: Path) -> None:
+    """A NIfTI-2 header has room for numbers that NIfTI-1 has not: found at reading, not at writing."""
+    save(tmp_path / "a.nii", volume(), version=2)
+    patch(tmp_path / "a.nii", 224, struct.pack("<2q", 1 << 40, -(1 << 40)))  # slice_start, slice_end
+    patch(tmp_path / "a.nii", 192, struct.pack("<2d", np.nan, 400))  # cal_max, cal_min
+    scan = find_one(tmp_path / "a.nii")
+    write_volume(read_scan(scan), scan, tmp_path / "b.nii")
+    header = nib.load(tmp_path / "b.nii").header
+    assert (header["slice_start"], header["slice_end"], header["cal_max"], header["cal_min"]) == (
+        0,
+        0,
+        0,
+        400,
+    )

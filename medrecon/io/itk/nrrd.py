@@ -167,10 +167,10 @@ def _affine(fields: dict[str, str], count: int, path: Path) -> tuple[np.ndarray,
     _check_kinds(fields.get("kinds", ""), count, lists, path)
     affine = np.eye(4)
     affine[:3, :3] = np.transpose(spatial)
-    if "spaceorigin" in fields:
-        origin = floats(fields["spaceorigin"].strip("()"), path, ",")
-        if len(origin) != 3:
-            raise ScanError(f"space origin with {len(origin)} values", path=path, remedy=AGAIN)
+    origin = floats(fields.get("spaceorigin", "nan,nan,nan").strip("()"), path, ",", nan=True)
+    if len(origin) != 3:
+        raise ScanError(f"space origin with {len(origin)} values", path=path, remedy=AGAIN)
+    if not all(map(math.isnan, origin)):
         affine[:3, 3] = origin
     elif "spacedirections" in fields:
         notes.append("no space origin: the position is unknown")
