@@ -7,11 +7,13 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional
 
 from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
+from medrecon.inference.tiling import ResultsInferer
 from medrecon.io import Derivation, Scan, find_scans
 from medrecon.reconstructor import Reconstructor
 
@@ -38,21 +40,14 @@ class Repeat(Decoder):
         return up[..., : shape[0], : shape[1], : shape[2]]
 
 
-class WholeInferer:
+class WholeInferer(ResultsInferer):
     """Runs the network on the whole volume at once, once for each result."""
 
-    def __init__(self, results: list[str]) -> None:
-        self.results = results
-
-    def __call__(
-        self, image: torch.Tensor, network: Reconstructor, progress: Progress | None = None
-    ) -> torch.Tensor:
-        made = []
-        for number, result in enumerate(self.results, start=1):
-            made.append(image if result == "input" else network(image, result))
-            if progress is not None:
-                progress(number, len(self.results))
-        return torch.cat(made, dim=1)
+    def _fill(self, work: Any) -> None:
+        for number, result in enumerate(self.results):
+            made = work.image if result == "input" else work.network(work.image, result)
+            work.output[:, number] = made[:, 0]
+            work.progress(number + 1, len(self.results))
 
 
 class Fails(WholeInferer):
@@ -63,13 +58,11 @@ class Fails(WholeInferer):
         self.slices = slices
         self.error = error
 
-    def __call__(
-        self, image: torch.Tensor, network: Reconstructor, progress: Progress | None = None
-    ) -> torch.Tensor:
+    def __call__(self, image: torch.Tensor, network: Reconstructor, **options: Any) -> torch.Tensor:
         if image.shape[-1] == self.slices:
             kinds = {"memory": MemoryError, "interrupt": KeyboardInterrupt, "bug": ZeroDivisionError}
             raise kinds[self.error]("planted")
-        return super().__call__(image, network, progress)
+        return super().__call__(image, network, **options)
 
 
 def all_scans(source: str) -> tuple[Scan, ...]:
@@ -102,16 +95,14 @@ class Dies(WholeInferer):
         super().__init__(results)
         self.slices, self.times, self.marks = slices, times, marks
 
-    def __call__(
-        self, image: torch.Tensor, network: Reconstructor, progress: Progress | None = None
-    ) -> torch.Tensor:
+    def __call__(self, image: torch.Tensor, network: Reconstructor, **options: Any) -> torch.Tensor:
         if image.shape[-1] == self.slices:
             for number in range(self.times):
                 mark = Path(f"{self.marks}.{number}")
                 if not mark.exists():
                     mark.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(image, network, progress)
+        return super().__call__(image, network, **options)
 
 
 class Sleeps(WholeInferer):
@@ -121,10 +112,8 @@ class Sleeps(WholeInferer):
         super().__init__(results)
         self.slices, self.mark = slices, Path(mark)
 
-    def __call__(
-        self, image: torch.Tensor, network: Reconstructor, progress: Progress | None = None
-    ) -> torch.Tensor:
+    def __call__(self, image: torch.Tensor, network: Reconstructor, **options: Any) -> torch.Tensor:
         if image.shape[-1] == self.slices and not self.mark.exists():
             self.mark.write_text(str(os.getpid()))
             time.sleep(600)
-        return super().__call__(image, network, progress)
+        return super().__call__(image, network, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,12 @@ import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 
 from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
-from medrecon.bundle.config import Bundle, layers_of
-from medrecon.bundle.results import check_results, parse_results
-from medrecon.compute.devices import pick_device
+from medrecon.bundle.results import parse_results
 from medrecon.contract import LayerInfo, Progress
 from medrecon.errors import UsageError
 from medrecon.inference.memory import affordable_voxels
-from medrecon.inference.tiling import ResultsInferer
-from medrecon.io import SaveReconstructiond, read_scan
+from medrecon.inference.parts import open_parts
+from medrecon.io import read_scan
 from medrecon.io.notices import listening
 from medrecon.io.scan import Scan
 from medrecon.reconstructor import INPUT, Reconstructor, parse_layers
@@ -104,43 +102,29 @@ class AtlasNetwork:
         device: str = "auto",
         encoder_weights: Path | None = None,
     ) -> None:
-        self.device = pick_device(device)
-        weights = {} if encoder_weights is None else {"encoder_weights": encoder_weights}
-        opened = Bundle.open(bundle, weights)
-        opened.require("network", "preprocessing", "inferer", "postprocessing")
-        known = [layer.name for layer in layers_of(opened)]
-        self.results = parse_results(known if layers is None else layers)
-        if INPUT in self.results:
+        if layers is not None and INPUT in parse_results(layers):
             raise UsageError(
                 "'input' is no layer of an atlas", remedy="leave it out: it stands beside each as 'identity'"
             )
-        check_results(self.results, known, where=opened.root)
-        settings: dict[str, Any] = {
-            "dataset_dir": scans[0].path,
-            "output_dir": output,
-            "layers": self.results,
-            "device": str(self.device),
-            "output_format": "nifti",
-            "overwrite": False,
-            "scans": tuple(scans),
-            **weights,
-        }
-        self.bundle = Bundle.open(opened.root, settings)
-        self.network: Reconstructor = self.bundle.build("network").to(self.device).eval()
+        self._parts = parts = open_parts(
+            bundle,
+            scans=scans,
+            output=output,
+            layers=layers,
+            each_layer=True,
+            device=device,
+            output_format="nifti",
+            overrides={} if encoder_weights is None else {"encoder_weights": encoder_weights},
+        )
+        self.bundle, self.results, self.device = parts.bundle, parts.results, parts.device
+        self.network = parts.network
         self.infos: dict[str, LayerInfo] = {layer.name: layer for layer in self.network.layers()}
-        self._preprocessing = self.bundle.build("preprocessing")
-        self._inferer: ResultsInferer = self.bundle.build("inferer")
-        postprocessing = self.bundle.build("postprocessing")
-        steps = list(getattr(postprocessing, "transforms", [postprocessing]))
-        self._saver = next((step for step in steps if isinstance(step, SaveReconstructiond)), None)
-        self._home = [step for step in steps if not isinstance(step, SaveReconstructiond)]
-        self._most = self._inferer.most_voxels or min(MOST_VOXELS, affordable_voxels(self.device))
+        self._most = parts.inferer.most_voxels or min(MOST_VOXELS, affordable_voxels(self.device))
 
     @property
     def facts(self) -> dict[str, str]:
         """Model, version and hash of the weights."""
-        derivations: Mapping[str, Any] = {} if self._saver is None else self._saver.derivation
-        sha256 = next((d.weights_sha256 for d in derivations.values()), "")
+        sha256 = next((d.weights_sha256 for d in self._parts.saver.derivation.values()), "")
         return {
             "model": self.bundle.name,
             "model_version": self.bundle.version,
@@ -159,7 +143,7 @@ class AtlasNetwork:
         with torch.inference_mode():
             source = np.ascontiguousarray(read_scan(scan))
             with listening() as notes:
-                item = self._preprocessing({"image": scan})
+                item = self._parts.preprocessing({"image": scan})
             image = list_data_collate([item])
             identity = self._bring_home(image, image["image"].clone(), source)[0]
             start = time.perf_counter()
@@ -187,7 +171,7 @@ class AtlasNetwork:
         network: Reconstructor,
         progress: Progress | None = None,
     ) -> torch.Tensor:
-        inferer = self._inferer.for_results(names, self._most)
+        inferer = self._parts.inferer.for_results(names, self._most)
         return inferer(image.to(self.device), network, progress=progress)
 
     def _bring_home(self, batch: dict[str, Any], pred: torch.Tensor, source: np.ndarray) -> list[np.ndarray]:
@@ -196,7 +180,7 @@ class AtlasNetwork:
         for channel in range(pred.shape[1]):
             one = {"image": batch["image"], "pred": pred[:, channel : channel + 1]}
             (item,) = decollate_batch(one)
-            for step in self._home:
+            for step in self._parts.home:
                 item = step(item)
             values = item["pred"][0].detach().cpu().numpy()
             made.append(as_stored(values, source))

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
-from torch import nn
 
 from medrecon.contract import LayerInfo
 from medrecon.errors import MedreconError, ModelError, causes_of, in_short, known_cause, near, ran_out_of
+from medrecon.reconstructor import Reconstructor
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACES = (_PACKAGE / "bundles", _PACKAGE.parent / "bundles")
@@ -164,13 +165,29 @@ class Bundle:
                 remedy="check the bundle, or get it again",
             ) from error
 
-    def architecture(self) -> nn.Module:
+    def architecture(self) -> Reconstructor:
         """The network as configured, without its trained weights.
 
         Raises:
-            ModelError: as for `build`.
+            ModelError: as for `build`, or it is no `Reconstructor`.
         """
-        network: nn.Module = self.build("network_def")
+        return self._checked(self.build("network_def"))
+
+    def network(self, device: torch.device) -> Reconstructor:
+        """The network with its weights, ready for inference on a device.
+
+        Raises:
+            ModelError: as for `build`, or it is no `Reconstructor`.
+        """
+        return self._checked(self.build("network")).to(device).eval()
+
+    def _checked(self, network: Any) -> Reconstructor:
+        if not isinstance(network, Reconstructor):
+            raise ModelError(
+                f"its network is a {type(network).__name__}, which declares no layers",
+                path=self.root,
+                remedy="use medrecon.reconstructor.Reconstructor",
+            )
         return network
 
 
@@ -180,13 +197,7 @@ def layers_of(bundle: Bundle) -> list[LayerInfo]:
     Raises:
         ModelError: the bundle's network cannot be built, or declares none.
     """
-    network: Any = bundle.architecture()
-    if not hasattr(network, "layers"):
-        raise ModelError(
-            "its network declares no layers", path=bundle.root, remedy="use medrecon.Reconstructor"
-        )
-    layers: list[LayerInfo] = network.layers()
-    return layers
+    return bundle.architecture().layers()
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -275,7 +275,7 @@ def _open_model(
         if weights is not None:
             overrides["encoder_weights"] = weights
         bundle = Bundle.open(start, overrides)
-        built = bundle.build("network")
+        built = bundle.network(device)
         looked_into, decoder = built.encoder, built.inversion
         name = f"{bundle.name} {bundle.version}".strip() + " from its decoder's image"
     else:

@@ -12,6 +12,7 @@ from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from medrecon.blocks.weights import fit_weights, read_weights
+from medrecon.contract import Decoder, Encoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.preprocessing import Preprocessing, steps_of
 from medrecon.encoders.tap import TappedEncoder
@@ -67,8 +68,10 @@ def bundle_encoder(
     network = _built(parser, key, root)
     if not isinstance(network, nn.Module):
         raise ModelError(f"its '{key}' is no network", path=root, remedy="get the bundle again")
-    if hasattr(network, "encoder") and hasattr(network, "inversion"):
-        return _own_encoder(network, root)
+    halves = dict(network.named_children())
+    own = halves.get("encoder")
+    if isinstance(own, Encoder) and isinstance(halves.get("inversion"), Decoder):
+        return _own_encoder(own, root)
     file = Path(weights) if weights is not None else _weights_of(root)
     steps = steps_of(_built(parser, "preprocessing", root) if "preprocessing" in parser else None)
     honoured = Preprocessing(root, _modality(parser), intensity is None)
@@ -90,14 +93,14 @@ def bundle_encoder(
     )
 
 
-def _own_encoder(network: Any, root: Path) -> Frozen:
+def _own_encoder(encoder: Encoder, root: Path) -> Frozen:
     """The encoder of a bundle of medrecon's, with what models/model.pt holds of it."""
     start = "encoder."
-    if not isinstance(network.encoder, Frozen):
+    if not isinstance(encoder, Frozen):
         file = _weights_of(root)
         state = {k.removeprefix(start): v for k, v in read_weights(file).items() if k.startswith(start)}
-        fit_weights(network.encoder, state, file)
-    return network.encoder if isinstance(network.encoder, Frozen) else FrozenEncoder(network.encoder)
+        fit_weights(encoder, state, file)
+    return encoder if isinstance(encoder, Frozen) else FrozenEncoder(encoder)
 
 
 def _parser(root: Path, overrides: Mapping[str, Any]) -> ConfigParser:

@@ -15,6 +15,7 @@ from medrecon.bundle.workflow import load_inversion
 from medrecon.contract import LayerInfo
 from medrecon.errors import ModelError
 from medrecon.features.file import FeatureFile
+from medrecon.reconstructor import Reconstructor
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Model:
     """
 
     bundle: Bundle
-    network: Any
+    network: Reconstructor
     device: torch.device
     fingerprint: str
     weights_sha256: str
@@ -72,8 +73,8 @@ def open_encoder(
     if encoder_weights is not None:
         settings["encoder_weights"] = Path(encoder_weights)
     opened = _open(bundle, settings)
-    network = opened.build("network").to(device).eval()
-    return Model(opened, _halves(network, opened), device, fingerprint(network.encoder), _digest(opened))
+    network = opened.network(device)
+    return Model(opened, network, device, fingerprint(network.encoder), _digest(opened))
 
 
 def open_decoder(bundle: str | Path, device: torch.device) -> Model:
@@ -84,10 +85,10 @@ def open_decoder(bundle: str | Path, device: torch.device) -> Model:
     """
     opened = _open(bundle, {"device": str(device)})
     if "encoder_weights" not in opened.parser:
-        network = opened.build("network").to(device).eval()
-        own = fingerprint(_halves(network, opened).encoder)
+        network = opened.network(device)
+        own = fingerprint(network.encoder)
         return Model(opened, network, device, own, _digest(opened))
-    network = _halves(opened.architecture(), opened)  # its encoder, with random weights, never runs
+    network = opened.architecture()  # its encoder, with random weights, never runs
     network = load_inversion(network, opened.build("weights"), device)
     return Model(opened, network, device, network.inversion.encoder_fingerprint, _digest(opened))
 
@@ -143,14 +144,6 @@ def _open(bundle: str | Path, settings: Mapping[str, Any]) -> Bundle:
     opened = Bundle.open(bundle, settings)
     opened.require("network_def", "network", "preprocessing")
     return opened
-
-
-def _halves(network: Any, bundle: Bundle) -> Any:
-    if not all(hasattr(network, name) for name in ("encoder", "inversion", "layers", "precision")):
-        raise ModelError(
-            "its network is no encoder and inversion", path=bundle.root, remedy="use medrecon.Reconstructor"
-        )
-    return network
 
 
 def _digest(bundle: Bundle) -> str:

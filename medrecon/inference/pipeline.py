@@ -14,24 +14,17 @@ import numpy as np
 import psutil
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose
 
-from medrecon.bundle.config import Bundle, layers_of
-from medrecon.bundle.results import check_results, parse_results
-from medrecon.compute.devices import pick_device
-from medrecon.errors import ModelError, UsageError
+from medrecon.inference.parts import Parts, open_parts
 from medrecon.inference.prefetch import overlapped
 from medrecon.inference.record import Record as Record
 from medrecon.inference.thick_slices import advice
 from medrecon.inference.tiling_check import TilingCheck, check_tiling
-from medrecon.io import Derivation, SaveReconstructiond, Written, manifest_path, read_scan, write_manifest
+from medrecon.io import Derivation, Written, manifest_path, read_scan, write_manifest
 from medrecon.io.notices import listening
 from medrecon.io.scan import LeftOut, Scan, ScanError
-from medrecon.reconstructor import INPUT, Reconstructor
+from medrecon.reconstructor import INPUT
 
-_SETTINGS = ("dataset_dir", "output_dir", "layers", "device", "output_format", "overwrite", "scans")
-_PARTS = ("network_def", "network", "targets", "preprocessing", "inferer", "postprocessing")
-"""What a bundle's inference configuration must have."""
 _READ_BYTES = 8
 """Memory for each voxel of a scan while it is read: as stored, and in float32."""
 
@@ -45,25 +38,17 @@ class Pipeline:
     over scans is here, so that one failing scan need not stop the rest.
 
     Args:
-        bundle: an opened bundle, its scans and outputs set.
-        scans: what will be run.
-        results: e.g. ["level3", "level2+level4"].
-        device: where the network runs.
+        parts: of the bundle, its scans and outputs set.
+
+    Attributes:
+        bundle, scans, results, device, network, targets: as in `Parts`.
     """
 
-    def __init__(self, bundle: Bundle, scans: Sequence[Scan], results: Sequence[str], device: torch.device):
-        self.bundle = bundle
-        self.scans = tuple(scans)
-        self.results = list(results)
-        self.device = device
-        self.targets: dict[tuple[str, str], Path] = bundle.build("targets")
-        self.network: Reconstructor = bundle.build("network").to(device).eval()
-        self._preprocessing = bundle.build("preprocessing")
-        self._inferer = bundle.build("inferer")
-        self._postprocessing = bundle.build("postprocessing")
-        self._save = _saver_of(self._postprocessing, bundle)
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.bundle, self.scans, self.results = parts.bundle, parts.scans, parts.results
+        self.device, self.network, self.targets = parts.device, parts.network, parts.targets
         self._written: list[Written] = []
-        self._save.manifest = self._written
         self._notes: list[str] = []
 
     @classmethod
@@ -96,25 +81,17 @@ class Pipeline:
             OutputError: an output exists, or its place cannot be written.
             UsageError: the options do not make sense.
         """
-        if not scans:
-            raise UsageError("no scan to work on", remedy="name a scan")
-        chosen = pick_device(device)
-        opened = Bundle.open(bundle)
-        opened.require(*_SETTINGS, *_PARTS)
-        results = parse_results(opened.parser["layers"] if layers is None else layers)
-        known = [layer.name for layer in layers_of(opened)]
-        check_results(results, known, where=opened.root)
-        settings: dict[str, Any] = {
-            "dataset_dir": scans[0].path,
-            "output_dir": Path(output),
-            "layers": results,
-            "device": str(chosen),
-            "output_format": str(output_format),
-            "overwrite": overwrite,
-            "scans": tuple(scans),
-            **(overrides or {}),
-        }
-        return cls(Bundle.open(opened.root, settings), scans, results, chosen)
+        parts = open_parts(
+            bundle,
+            scans=scans,
+            output=output,
+            layers=layers,
+            device=device,
+            output_format=output_format,
+            overwrite=overwrite,
+            overrides=overrides,
+        )
+        return cls(parts)
 
     def run(self, scan: Scan, progress: Tick | None = None) -> Record:
         """Read one scan, reconstruct every result, write them.
@@ -141,8 +118,8 @@ class Pipeline:
         start = time.perf_counter()
         item = stage.item
         with torch.inference_mode(), listening() as heard:
-            for step in _steps_of(self._postprocessing):
-                item = item if step is self._save else step(item)
+            for step in self._parts.home:
+                item = step(item)
         images = {
             result: read_scan(scan) if result == INPUT else item["pred"][channel].numpy()
             for channel, result in enumerate(self.results)
@@ -154,7 +131,7 @@ class Pipeline:
     @property
     def derivations(self) -> Mapping[str, Derivation]:
         """Result -> how it is made."""
-        return self._save.derivation
+        return self._parts.saver.derivation
 
     def run_each(
         self,
@@ -180,7 +157,7 @@ class Pipeline:
     def _read(self, scan: Scan) -> _Stage:
         start = time.perf_counter()
         with torch.inference_mode(), listening() as heard:
-            item = self._preprocessing({"image": scan})
+            item = self._parts.preprocessing({"image": scan})
             told = self._advice(item["image"], scan)
         if told is not None:
             heard.append(f"{scan.path.name}: {told}")
@@ -195,7 +172,9 @@ class Pipeline:
         start = time.perf_counter()
         image = stage.item["image"]
         with torch.inference_mode(), listening() as heard:
-            made = self._inferer(image.as_tensor()[None].to(self.device), self.network, progress=progress)[0]
+            made = self._parts.inferer(
+                image.as_tensor()[None].to(self.device), self.network, progress=progress
+            )[0]
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             stage.item["pred"] = MetaTensor(made).copy_meta_from(image)
@@ -206,12 +185,11 @@ class Pipeline:
 
     def _write(self, stage: _Stage) -> Record:
         start = time.perf_counter()
-        already = len(self._written)
         with torch.inference_mode(), listening() as heard:
-            self._postprocessing(stage.item)
+            written: list[Written] = self._parts.postprocessing(stage.item)["written"]
         stage.item.clear()
-        notes = stage.notes + heard
-        notes += [note for written in self._written[already:] for note in written.warnings]
+        self._written += written
+        notes = [*stage.notes, *heard, *(note for each in written for note in each.warnings)]
         self._notes += notes
         outputs = {result: Path(self.targets[stage.scan.key, result]) for result in self.results}
         seconds = stage.seconds + time.perf_counter() - start
@@ -232,8 +210,8 @@ class Pipeline:
             ScanError: the scan is unreadable.
             ModelError: this bundle's network is not run in tiles.
         """
-        image = self._preprocessing({"image": scan})["image"]
-        return check_tiling(image[None].as_tensor(), self.network, self._inferer)
+        image = self._parts.preprocessing({"image": scan})["image"]
+        return check_tiling(image[None].as_tensor(), self.network, self._parts.inferer)
 
     def write_manifest(
         self, output: str | Path, *, left_out: Sequence[LeftOut] = (), refused: Sequence[ScanError] = ()
@@ -285,15 +263,3 @@ class _Stage:
 def _fits_beside(scan: Scan) -> bool:
     """Whether a scan can be read while another is at work: with a quarter of the free memory."""
     return math.prod(scan.shape) * _READ_BYTES <= psutil.virtual_memory().available // 4
-
-
-def _steps_of(postprocessing: Any) -> tuple[Any, ...]:
-    return postprocessing.transforms if isinstance(postprocessing, Compose) else (postprocessing,)
-
-
-def _saver_of(postprocessing: Any, bundle: Bundle) -> SaveReconstructiond:
-    """The transform that writes, in whatever order the configuration has them."""
-    for transform in _steps_of(postprocessing):
-        if isinstance(transform, SaveReconstructiond):
-            return transform
-    raise ModelError("its postprocessing writes nothing", path=bundle.root, remedy="add SaveReconstructiond")

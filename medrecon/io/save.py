@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, MutableSequence, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from monai.transforms import MapTransform
 
 from medrecon.errors import OutputError
 from medrecon.io.derivation import Derivation
-from medrecon.io.files.outputs import Written
 from medrecon.io.meta import scan_of
 from medrecon.io.read import read_scan
 from medrecon.io.scan import Scan
@@ -33,7 +32,6 @@ class SaveReconstructiond(MapTransform):
         results: names of the results. "input" is written from the source itself, whatever the channel holds.
         derivation: result -> how it was made; a result that is missing is written as a copy.
         overwrite: replace outputs that are there.
-        manifest: a list that gets a `Written` for each output, for `write_manifest`.
         synthetic: SyntheticData for DICOM outputs, see `DicomSeriesWriter`.
 
     Raises:
@@ -49,7 +47,6 @@ class SaveReconstructiond(MapTransform):
         scans: Sequence[Scan] = (),
         derivation: Mapping[str, Derivation] | None = None,
         overwrite: bool = False,
-        manifest: MutableSequence[Written] | None = None,
         synthetic: str = "",
         allow_missing_keys: bool = False,
     ) -> None:
@@ -58,10 +55,10 @@ class SaveReconstructiond(MapTransform):
         self.results = list(results)
         self.scans = {scan.key: scan for scan in scans}
         self.derivation = dict(derivation or {})
-        self.overwrite, self.manifest, self.synthetic = overwrite, manifest, synthetic
+        self.overwrite, self.synthetic = overwrite, synthetic
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write what `data` holds and add the paths to `data["outputs"]`."""
+        """Write what `data` holds; its "outputs" are the paths then, its "written" a `Written` for each."""
         item = dict(data)
         for key in self.key_iterator(item):
             image = item[key]
@@ -85,8 +82,6 @@ class SaveReconstructiond(MapTransform):
                     overwrite=self.overwrite,
                     result=result,
                 )
-                item.setdefault("outputs", [])
-                item["outputs"] = [*item["outputs"], str(target)]
-                if self.manifest is not None:
-                    self.manifest.append(written)
+                item["outputs"] = [*item.get("outputs", ()), str(target)]
+                item["written"] = [*item.get("written", ()), written]
         return item

@@ -162,7 +162,7 @@ def test_a_layer_that_sees_the_whole_image_is_encoded_whole_or_refused(
     bundle = whole_bundle(make_bundle)
     features = encoded(scan_path, bundle, "norm")
     decode(features, scan_path.parent / "out.nii", bundle=bundle, device="cpu")
-    monkeypatch.setattr(tiles, "_free", lambda _: 100)
+    monkeypatch.setattr(tiles, "free_bytes", lambda _: 100)
     with pytest.raises(OutOfMemoryError, match="see the whole image"):
         encoded(scan_path, bundle, "norm", overwrite=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,10 @@ from medrecon.features.model import open_encoder
 from medrecon.features.tiles import decode_image, encode_image
 from medrecon.inference.pipeline import Pipeline
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
+from medrecon.inversion import FusionDecoder
 from medrecon.io import find_one
 from medrecon.io.scan import ScanError
+from medrecon.reconstructor import Reconstructor
 
 BUNDLES = [f"{kind}_{name}" for kind in ("volume", "slice") for name in ("autoencoder", "transform_code")]
 
@@ -127,9 +128,8 @@ def test_pieces_leave_no_seams(dims: int, make_bundle: Callable) -> None:
 
 
 def test_statistics_of_the_whole_volume_reach_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = nn.Module()
-    network.encoder = TappedEncoder(nn.Sequential(nn.Conv3d(1, 2, 3, padding=1)), ["0"], intensity=ZScore())
-    network.window, network.precision = None, lambda device: contextlib.nullcontext()
+    encoder = TappedEncoder(nn.Sequential(nn.Conv3d(1, 2, 3, padding=1)), ["0"], intensity=ZScore())
+    network = Reconstructor(encoder, FusionDecoder(encoder.layers(), widths=(4,)), mixed_precision=False)
     monkeypatch.setattr(tiles, "encoder_halo", lambda layers: 1)
     image = torch.rand(40, 12, 12)
     image[20:] += 3

@@ -36,8 +36,8 @@ def save(scan, output, results=RESULTS, **options):
 def test_each_result_has_its_series(tmp_path, make_series):
     make_series(tmp_path / "ct")
     scan = find_one(tmp_path / "ct")
-    written: list = []
-    done = save(scan, tmp_path / "out", manifest=written)
+    done = save(scan, tmp_path / "out")
+    written = done["written"]
     assert done["outputs"] == [str(tmp_path / "out" / name) for name in RESULTS]
     values = read_scan(scan)
     series = [find_one(path) for path in done["outputs"]]

@@ -14,7 +14,7 @@ import torch
 
 from medrecon.evaluation import fidelity, ms_ssim
 from medrecon.losses import PerceptualLoss
-from medrecon.reconstructor import parse_layers
+from medrecon.reconstructor import Reconstructor, parse_layers
 from medrecon.training.sweep.samples import Sample
 
 MEASURES = ("psnr", "ssim", "ms_ssim", "perceptual")
@@ -82,7 +82,7 @@ def averages(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     return means
 
 
-def perceptual_of(network: Any) -> PerceptualLoss | None:
+def perceptual_of(network: Reconstructor) -> PerceptualLoss | None:
     """A perceptual distance by the frozen encoder that is inverted: its last layer at each stride.
 
     None where the encoder is trained along (each variant would be judged by another network), and where it
@@ -96,7 +96,7 @@ def perceptual_of(network: Any) -> PerceptualLoss | None:
     return PerceptualLoss(encoder, list(last.values())).eval()
 
 
-def parameters_of(network: Any, result: str) -> int:
+def parameters_of(network: Reconstructor, result: str) -> int:
     """Parameters of the decoder that a result of these layers is made with: those that get a gradient."""
     inversion = network.inversion
     dims = len(network.layers()[0].stride)

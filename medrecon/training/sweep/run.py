@@ -94,7 +94,7 @@ class Examiner:
 
     def _measure(self, run: Path) -> dict[str, Any]:
         opened = Bundle.open(run, {"layers": [self.layer], "device": str(self.device)})
-        network: Any = opened.build("network").to(self.device).eval()
+        network = opened.network(self.device)
         inferer, perceptual = opened.build("inferer"), perceptual_of(network)
         figures: dict[str, Any] = {"parameters": parameters_of(network, self.layer), "scans": {}}
         for part, samples in self.samples.items():

@@ -1,0 +1,139 @@
+"""A bundle opened once and its own components joined, for scans that are known already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.transforms import Compose
+
+from medrecon.bundle.config import Bundle, layers_of
+from medrecon.bundle.results import check_results, parse_results
+from medrecon.compute.devices import pick_device
+from medrecon.errors import ModelError, UsageError
+from medrecon.inference.tiling import ResultsInferer
+from medrecon.io import SaveReconstructiond
+from medrecon.io.scan import Scan
+from medrecon.reconstructor import Reconstructor
+
+_SETTINGS = ("dataset_dir", "output_dir", "layers", "device", "output_format", "overwrite", "scans")
+_PARTS = ("network_def", "network", "targets", "preprocessing", "inferer", "postprocessing")
+"""What a bundle's inference configuration must have."""
+
+Transform = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `python -m monai.bundle run` builds from the same configuration; only its loop is left out.
+
+    Attributes:
+        bundle: as it was opened, settings applied.
+        scans: what will be run.
+        results: such as ["level3", "level2+level4"].
+        device: where the network runs.
+        network: with its weights, on the device.
+        targets: (scan key, result) -> where it is to be written.
+        preprocessing: {"image": scan} -> the image as the network wants it.
+        inferer: applies the network to it.
+        postprocessing: brings "pred" back to the scan's grid and units, and writes it.
+        home: the same steps without the one that writes.
+        saver: the one that writes.
+    """
+
+    bundle: Bundle
+    scans: tuple[Scan, ...]
+    results: list[str]
+    device: torch.device
+    network: Reconstructor
+    targets: Mapping[tuple[str, str], Path]
+    preprocessing: Transform
+    inferer: ResultsInferer
+    postprocessing: Transform
+    home: tuple[Transform, ...]
+    saver: SaveReconstructiond
+
+
+def open_parts(
+    bundle: str | Path,
+    *,
+    scans: Sequence[Scan],
+    output: str | Path,
+    layers: str | Sequence[str] | None = None,
+    each_layer: bool = False,
+    device: str = "auto",
+    output_format: str = "same",
+    overwrite: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+) -> Parts:
+    """Build everything that can fail before the first voxel is read.
+
+    Args:
+        bundle: name of a bundle that comes with medrecon, or a bundle's folder.
+        scans: as `medrecon.io.find_scans` gives them.
+        output: see `medrecon.io.plan_outputs`.
+        layers: results, as text or list; None takes those of the bundle's configuration.
+        each_layer: where no layers are named, take each of the network's instead.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        output_format: "same", "dicom", "nifti" ...
+        overwrite: replace outputs that exist.
+        overrides: further ids of configs/inference.yaml and their values.
+
+    Raises:
+        ModelError: the bundle is missing or broken, its weights do not fit, or a layer is unknown.
+        OutputError: an output exists, or its place cannot be written.
+        UsageError: the options do not make sense.
+    """
+    if not scans:
+        raise UsageError("no scan to work on", remedy="name a scan")
+    chosen = pick_device(device)
+    described = Bundle.open(bundle)
+    described.require(*_SETTINGS, *_PARTS)
+    known = [layer.name for layer in layers_of(described)]
+    if layers is None:
+        layers = known if each_layer else described.parser["layers"]
+    results = parse_results(layers)
+    check_results(results, known, where=described.root)
+    settings: dict[str, Any] = {
+        "dataset_dir": scans[0].path,
+        "output_dir": Path(output),
+        "layers": results,
+        "device": str(chosen),
+        "output_format": str(output_format),
+        "overwrite": overwrite,
+        "scans": tuple(scans),
+        **(overrides or {}),
+    }
+    opened = Bundle.open(described.root, settings)
+    targets = opened.build("targets")
+    network = opened.network(chosen)
+    inferer = opened.build("inferer")
+    if not isinstance(inferer, ResultsInferer):
+        raise ModelError(
+            f"its inferer is a {type(inferer).__name__}, which does not know of results",
+            path=opened.root,
+            remedy="use medrecon.inference.tiling.VolumeInferer, or SliceInferer",
+        )
+    postprocessing = opened.build("postprocessing")
+    steps = postprocessing.transforms if isinstance(postprocessing, Compose) else (postprocessing,)
+    saver = next((step for step in steps if isinstance(step, SaveReconstructiond)), None)
+    if saver is None:
+        raise ModelError(
+            "its postprocessing writes nothing", path=opened.root, remedy="add SaveReconstructiond"
+        )
+    return Parts(
+        bundle=opened,
+        scans=tuple(scans),
+        results=results,
+        device=chosen,
+        network=network,
+        targets=targets,
+        preprocessing=opened.build("preprocessing"),
+        inferer=inferer,
+        postprocessing=postprocessing,
+        home=tuple(step for step in steps if step is not saver),
+        saver=saver,
+    )
