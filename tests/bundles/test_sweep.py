@@ -47,6 +47,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_as_an_undisturbed_one(
     tmp_path: Path, trainer: Callable[..., Trainer], variant: Variant
 ) -> None:

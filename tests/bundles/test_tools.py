@@ -15,7 +15,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ckpt_export, verify_metadata, verify_net_in_out
 
-from .names import DIMS, NAMES, VERSIONS
+from .names import DIMS, LONG, NAMES, VERSIONS
 
 bundles = pytest.mark.parametrize("name", NAMES)
 
@@ -192,7 +192,7 @@ def test_torchscript_from_the_command_line(
         torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(image), expected, rtol=0, atol=1e-5)
 
 
-@bundles
+@LONG
 def test_torch_export(name: str, tmp_path: Path, small_bundle: Callable[[str], Path]) -> None:
     network, dims = network_of(small_bundle(name)), DIMS[name]
     image = torch.rand(1, 1, *[64] * dims)
@@ -202,7 +202,7 @@ def test_torch_export(name: str, tmp_path: Path, small_bundle: Callable[[str], P
         torch.testing.assert_close(exported(image), network(image), rtol=0, atol=1e-5)
 
 
-@bundles
+@LONG
 def test_onnx(name: str, tmp_path: Path, small_bundle: Callable[[str], Path]) -> None:
     runtime = pytest.importorskip("onnxruntime")
     network, dims = network_of(small_bundle(name)), DIMS[name]
