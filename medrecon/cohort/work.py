@@ -202,7 +202,7 @@ def _make(study: Study, job: Job, made: Path, explain: Explain) -> dict[str, Any
     scans = [with_hu(scan) if settings.hu else scan for scan in found.scans]
     results = list(settings.layers or ())
     alone = len(scans) == 1 and len(results) == 1
-    series = alone and scans[0].format == "dicom" and settings.output_format != "nifti"
+    series = alone and scans[0].format == "dicom" and settings.output_format in ("same", "dicom")
     device = "cuda" if settings.device.startswith("cuda") and _is_pinned() else settings.device
     overrides = dict(settings.overrides)
     known, network = _kept.get("network", (None, None))

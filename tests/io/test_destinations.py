@@ -191,3 +191,9 @@ def test_a_folder_without_rights(ct, tmp_path):
 def test_nothing_is_made(ct, tmp_path):
     plan_outputs([ct], ["level3", "level4"], tmp_path / "a" / "b")
     assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_with_the_name_of_a_file_is_a_folder(mr, tmp_path):
+    (tmp_path / "t1.nrrd").mkdir()
+    plan = plan_outputs([mr], ["level3"], tmp_path / "t1.nrrd")
+    assert list(plan.values()) == [tmp_path / "t1.nrrd" / "level3.nii.gz"]

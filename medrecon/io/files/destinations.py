@@ -57,7 +57,7 @@ def plan_outputs(
         OutputError: an output exists, lies in the input or cannot be written.
     """
     output = Path(output)
-    named = format_named(output)
+    named = "" if os.path.lexists(output) and output.is_dir() else format_named(output)
     formats = {scan.key: _format(scan, output_format, named) for scan in scans}
     _check_request(scans, results, output, formats, named)
     names = result_names(results)
