@@ -6,6 +6,7 @@ import contextlib
 import logging
 import queue
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from typing import Any
 from medrecon.cohort.interchange import __file__ as INTERCHANGE
 from medrecon.cohort.studies import Study
 from medrecon.cohort.work import FAILED, Explain, Job, StudyOutOfMemory, failure, run_study
+from medrecon.cohort.worker_pool import __file__ as WORKER_POOL
 from medrecon.compute.clusters import LOCAL, Place, pool_command, provider_of
 from medrecon.errors import MedreconError, OutOfMemoryError, UsageError
 
@@ -139,7 +141,7 @@ class StudyExecutor:
             available_accelerators=list(self.place.accelerators),
             heartbeat_period=2 if local else 10,
             heartbeat_threshold=20 if local else 120,
-            launch_cmd=DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", pool_command(self.place)),
+            launch_cmd=DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", self._pool()),
             interchange_launch_cmd=[sys.executable, INTERCHANGE],
         )
         return Config(
@@ -150,6 +152,13 @@ class StudyExecutor:
             run_dir=str(self.folder),
             initialize_logging=False,
         )
+
+    def _pool(self) -> str:
+        """What starts the workers of a machine; on this one they end with the run."""
+        if self.place.cluster != LOCAL:
+            return pool_command(self.place)
+        lease = self.job.lease
+        return shlex.join([sys.executable, WORKER_POOL, str(lease.process), repr(lease.born)])
 
     def _cost(self, error: Exception, record: Mapping[str, Any]) -> float:
         """One try for what another try may mend; all of them for what it will not."""

@@ -112,7 +112,7 @@ def parse_arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, Any]
         return dict(arguments or {})
     try:
         given = json.loads(arguments)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ModelError(f"the encoder's arguments are not JSON ({error})", remedy=_HOW) from None
     if not isinstance(given, dict):
         raise ModelError("the encoder's arguments are no JSON object", remedy=_HOW)

@@ -131,7 +131,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, tiny_bundle: Path, ma
     workers = [int(p.name.rsplit("-", 1)[1]) for p in (output / ".medrecon-cohort" / "pulses").iterdir()]
     os.kill(run.pid, signal.SIGKILL)
     run.communicate()
-    wait_until(lambda: not any(map(psutil.pid_exists, workers)), 30)
+    wait_until(lambda: not any(map(psutil.pid_exists, workers)), 10)
+    wait_until(lambda: not any(child.is_running() for child in children), 10)
     before = {path: path.stat().st_mtime_ns for path in output.glob("s*/study.json")}
     assert 3 < len(before) < 30
     again = subprocess.run(arguments, stdout=subprocess.PIPE, check=True)
