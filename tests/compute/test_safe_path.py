@@ -13,7 +13,7 @@ import pytest
 
 from medrecon.compute.safe_path import RUN_MODULE, module_command, safe_environment
 from medrecon.training.launch.job import Training
-from medrecon.training.launch.local import Here
+from medrecon.training.launch.local import LocalRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = """
@@ -80,7 +80,7 @@ def test_trainings(planted: Path, tmp_path: Path, processes: int, monkeypatch: p
     training = _training(tmp_path / "run", processes)
     monkeypatch.chdir(planted)
     monkeypatch.setenv("PYTHONPATH", f":{ROOT}:")
-    Here().run(training, lambda: None)
+    LocalRunner().run(training, lambda: None)
     assert not (tmp_path / "ran").exists()
     assert "no.yaml" in training.log.read_text()  # it came as far as the configuration
 
