@@ -108,7 +108,7 @@ def test_nothing_is_missing(
         options = {**training, "output_dir": str(tmp_path / f"run{number}")}
         assert workflow(bundle, "train.yaml", *overlays, **options).check_properties() == []
     for config in ("inference.yaml", "evaluate.yaml"):
-        options = {"dataset_dir": folder, "output_dir": str(tmp_path / config), "device": "cpu"}
+        options = {"dataset_dir": folder, "output_dir": str(tmp_path / Path(config).stem), "device": "cpu"}
         made = workflow(bundle, config, kind="inference", **options)
         assert made.check_properties() == []
         assert made.version == VERSIONS[name]

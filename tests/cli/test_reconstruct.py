@@ -101,7 +101,7 @@ def test_values_taken_as_hu_are_mapped_by_the_window(
     monkeypatch.setattr(
         WholeInferer,
         "__call__",
-        lambda self, image, net: seen.append(image.clone()) or call(self, image, net),
+        lambda self, image, net, **more: seen.append(image.clone()) or call(self, image, net, **more),
     )
     values = make_nifti(tmp_path / "ct.nii.gz")
     assert run(tmp_path / "ct.nii.gz", tmp_path / "out", "-l", "coarse2", "--hu")[0] == 0

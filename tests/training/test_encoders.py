@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from medrecon.encoders import AdaptiveEncoder
+from medrecon.encoders import AdaptiveEncoder, PlainEncoder
 from medrecon.training.encoders import fit_encoder
 from medrecon.training.sampling import DrawnSamples
 
@@ -41,7 +41,8 @@ def test_the_seed_alone_decides_not_the_size_of_an_epoch() -> None:
 
 def test_an_encoder_with_nothing_to_fit_is_left_alone() -> None:
     network: Any = nn.Module()
-    network.encoder = nn.Conv2d(1, 1, 1)
-    before = network.encoder.weight.detach().clone()
+    network.encoder = PlainEncoder(2, channels=(2, 2))
+    before = {name: part.clone() for name, part in network.encoder.state_dict().items()}
     fit_encoder(network, DrawnSamples(Noise(), [1, 1, 1, 1], 2))
-    assert torch.equal(network.encoder.weight, before)
+    after = network.encoder.state_dict()
+    assert all(torch.equal(after[name], part) for name, part in before.items())
