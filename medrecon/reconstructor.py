@@ -32,7 +32,7 @@ def has_native_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 in hardware (AVX512-BF16 or AMX; Ampere and later)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

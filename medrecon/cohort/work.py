@@ -19,6 +19,7 @@ from medrecon.cohort.heartbeat import Lease, Pulse, host_code
 from medrecon.cohort.records import Ledger, source_stamp
 from medrecon.cohort.settings import Settings
 from medrecon.cohort.studies import Study
+from medrecon.compute.clusters import count_cores
 from medrecon.errors import MedreconError, OutOfMemoryError
 from medrecon.io.files.names import hiding
 from medrecon.io.files.walk import walk
@@ -126,10 +127,7 @@ def share_cores(cores: int = 0) -> int:
     Returns:
         The number of threads.
     """
-    there = cores or (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    threads = max(1, there // max(1, int(os.environ.get("PARSL_WORKER_COUNT", "1"))))
+    threads = max(1, (cores or count_cores()) // max(1, int(os.environ.get("PARSL_WORKER_COUNT", "1"))))
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdigit() and int(given) > 0:
         threads = min(threads, int(given))

@@ -92,7 +92,7 @@ def parse_options(given: Sequence[str], cluster: str, nodes: int) -> dict[str, A
 
 def count_cores() -> int:
     """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def provider_of(place: Place) -> Any:

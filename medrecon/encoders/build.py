@@ -192,7 +192,7 @@ def _known_of(path: str, network: nn.Module, arguments: Mapping[str, Any]) -> di
     size = next((arguments[name] for name in _WINDOW_NAMES if name in arguments), None)
     if isinstance(size, list | tuple):
         known["window"] = tuple(size)
-    trained = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
+    trained = vars(network).get("pretrained_cfg") or vars(network).get("default_cfg")
     if isinstance(trained, Mapping) and "mean" in trained and "std" in trained:
         known["intensity"] = ChannelMeanStd(trained["mean"], trained["std"])  # timm
     elif path.startswith("torchvision."):

@@ -110,7 +110,7 @@ class ConvEncoder(Encoder):
                 hidden = self.trunk[k - 2](self.blocks4(image) if hidden is None else hidden)
             if f"level{k}" not in wanted:
                 continue
-            coefficients = analyse(image, getattr(self, f"basis{k}"), self.STRIDES[k - 1])
+            coefficients = analyse(image, self.get_buffer(f"basis{k}"), self.STRIDES[k - 1])
             if not self._complete(k):
                 coefficients = coefficients + self.heads[k - 2](hidden)
             features[f"level{k}"] = coefficients

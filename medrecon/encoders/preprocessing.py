@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from monai.transforms import Compose, InvertibleTransform, Transform
+from monai.transforms import Compose, InvertibleTransform, MapTransform, ScaleIntensityRanged, Transform
 from torch import nn
 
 from medrecon.encoders.adapt import Clip, Hounsfield, Percentiles, Rescale, ZScore
@@ -51,7 +51,7 @@ class Preprocessing:
             ModelError: it can neither be kept nor be translated.
         """
         name = type(step).__name__
-        keys = [str(key) for key in getattr(step, "keys", ())]
+        keys = [str(key) for key in step.keys] if isinstance(step, MapTransform) else []
         if keys and "image" not in keys:
             return
         if name in GEOMETRY and isinstance(step, InvertibleTransform):
@@ -82,7 +82,7 @@ class Preprocessing:
 
     def _check_units(self, name: str, step: Any) -> None:
         """Absolute values mean something in HU alone: the scale of all other scans is lost in [0, 1]."""
-        low = getattr(getattr(step, "scaler", None), "a_min", None)
+        low = step.scaler.a_min if isinstance(step, ScaleIntensityRanged) else None
         if self.modality == "CT" or (not self.modality and low is not None and low < 0):
             self._absolute = True
         elif self.wanted:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from monai.networks.layers.factories import Conv
 from torch import nn
 
 from medrecon.encoders.dryrun import BATCH, MODES, Seen, ShapeRunner
@@ -202,7 +203,7 @@ def _sort(seen: dict[str, Seen], layout: Callable[[str], Layout]) -> tuple[dict[
 def _dims_of(network: nn.Module) -> int:
     for module in network.modules():
         for dims in (2, 3):
-            if isinstance(module, getattr(nn, f"Conv{dims}d")):
+            if isinstance(module, Conv[Conv.CONV, dims]):
                 return dims
     raise ModelError(
         f"{type(network).__name__} has no convolution that tells 2D from 3D", remedy="give spatial_dims"
@@ -222,11 +223,11 @@ def _fixed_sizes(network: nn.Module, dims: int) -> list[Shape]:
     found: list[Shape] = []
     for module in network.modules():
         for name in _NAMES:
-            value = getattr(module, name, None)
+            value = vars(module).get(name)
             sizes = (value,) * dims if isinstance(value, int) else value
             if isinstance(sizes, list | tuple) and all(isinstance(n, int) and n > 0 for n in sizes):
                 found.append(tuple(sizes[-dims:]))
-        patches, side = getattr(module, "feat_size", None), getattr(module, "patch_size", None)
+        patches, side = vars(module).get("feat_size"), vars(module).get("patch_size")
         if isinstance(patches, tuple) and isinstance(side, tuple) and len(patches) == len(side):
             found.append(tuple(n * s for n, s in zip(patches, side, strict=True)))
     found += [(side,) * dims for side in _USUAL]

@@ -19,6 +19,7 @@ from medrecon.reconstructor import Reconstructor
 Read = Callable[..., np.ndarray]
 """`read(layer, *slices)`: values of a layer, float32."""
 
+_COMPUTED_IN = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SLICES = 1 << 22  # pixels of a batch of slices; larger ones are no faster
 _BUFFERS = 12  # bytes for each value of the layers that are kept: the value, and two buffers on the way
 
@@ -233,7 +234,7 @@ def _decode(
         mixed = torch.is_autocast_enabled(device.type)
         features = {}
         for name, values in given.items():
-            dtype = getattr(torch, layers[name].computed_in) if mixed else torch.float32
+            dtype = _COMPUTED_IN[layers[name].computed_in] if mixed else torch.float32
             order = CHANNELS_LAST[values.ndim] if layers[name].channels_last else torch.contiguous_format
             features[name] = torch.from_numpy(values).to(device, dtype, memory_format=order)
         made: torch.Tensor = network.inversion(features, tuple(shape))

@@ -246,6 +246,6 @@ def _is_kept(rows: torch.Tensor) -> torch.Tensor:
 def _each(conv: nn.Module, rows: torch.Tensor) -> torch.Tensor:
     """A convolution of one position, of all coefficients but the mean: (B, *blocks, C) -> (B, K, *blocks)."""
     weight: torch.Tensor = conv.get_parameter("weight")
-    bias: torch.Tensor | None = getattr(conv, "bias", None)
+    bias = dict(conv.named_parameters()).get("bias")
     made = _times(rows, functional.pad(weight.reshape(weight.shape[:2]), (1, 0)).T)
     return (made if bias is None else made + bias).movedim(-1, 1)

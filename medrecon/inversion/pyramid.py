@@ -98,7 +98,7 @@ class PyramidDecoder(Decoder):
         """
         given = levels_given(features, self.names)
         finest = given[0]
-        base = synthesise(features[finest], getattr(self, f"basis_{finest}"), self.strides[finest])
+        base = synthesise(features[finest], self.get_buffer(f"basis_{finest}"), self.strides[finest])
         if finest not in self.lossless:
             base = base + self._refine(base, features, given)
         inside: tuple[Any, ...] = (..., *(slice(size) for size in shape))

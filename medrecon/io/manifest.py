@@ -126,7 +126,7 @@ def _input(scan: Scan) -> dict[str, Any]:
 
 
 def _derivation(value: Derivation) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    return dict(vars(value))
 
 
 def _output(item: Written) -> dict[str, Any]:

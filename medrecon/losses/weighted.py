@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from monai.data import MetaTensor
 from torch import nn
 
 from medrecon.errors import ModelError
@@ -102,5 +103,5 @@ class LogTerms:
 
 def plain(image: torch.Tensor) -> torch.Tensor:
     """Float32 (float64 stays), and without MONAI's metadata, which slows each operation down."""
-    image = image.as_tensor() if hasattr(image, "as_tensor") else image
+    image = image.as_tensor() if isinstance(image, MetaTensor) else image
     return image if image.dtype == torch.float64 else image.float()

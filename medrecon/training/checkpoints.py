@@ -13,6 +13,8 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 from monai.engines import Trainer
 from monai.handlers import CheckpointLoader
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from medrecon.errors import ModelError
 from medrecon.io.files.atomic import replacing
@@ -55,11 +57,15 @@ class SaveWhole:
     def _finish(self, engine: Engine) -> None:
         if idist.get_rank() > 0:
             return
-        network = getattr(self.network, "module", self.network)  # without what distributes it
-        state = network.state_dict()
+        state = undistributed(self.network).state_dict()
         halves = {key: v.half() if v.is_floating_point() else v for key, v in state.items()}
         with replacing(self.folder / "model.pt") as part, part.open("wb") as stream:
             torch.save(halves, stream)
+
+
+def undistributed(network: nn.Module) -> nn.Module:
+    """The network without what distributes it over processes or devices."""
+    return network.module if isinstance(network, DistributedDataParallel | nn.DataParallel) else network
 
 
 def keep_checkpoints(

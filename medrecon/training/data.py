@@ -19,6 +19,7 @@ from monai.utils import AdversarialIterationEvents
 from medrecon.errors import ModelError
 from medrecon.io import find_scans
 from medrecon.reconstructor import parse_layers
+from medrecon.training.sampling import CountsEpochs
 
 _log = logging.getLogger("medrecon")
 
@@ -133,7 +134,7 @@ class SeedEachEpoch:
         state = int(np.random.SeedSequence([self.seed, engine.state.epoch]).generate_state(1)[0])
         torch.manual_seed(state)
         for stream in self.streams:
-            if hasattr(stream, "set_epoch"):
+            if isinstance(stream, CountsEpochs):
                 stream.set_epoch(engine.state.epoch)
             else:
                 stream.set_random_state(seed=state)

@@ -19,6 +19,7 @@ from torch import nn
 from medrecon.errors import ModelError, OutputError
 from medrecon.io.files.atomic import replacing, write_whole
 from medrecon.reconstructor import INPUT, parse_layers
+from medrecon.training.checkpoints import undistributed
 from medrecon.training.provenance import Provenance
 
 CONFIGS = ("inference.yaml", "evaluate.yaml")
@@ -91,7 +92,7 @@ def write_bundle(
 def _described(
     parser: ConfigParser, network: nn.Module, folder: Path, root: Path
 ) -> dict[str, dict[str, Any]]:
-    plain: Any = getattr(network, "module", network)  # without what distributes it
+    plain: Any = undistributed(network)
     return run_configs(parser, root, folder.absolute().name, plain.inversion.lossless)
 
 

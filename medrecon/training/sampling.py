@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from medrecon.errors import ModelError
+
+
+@runtime_checkable
+class CountsEpochs(Protocol):
+    """A dataset that makes other items in each epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose items come next."""
 
 
 class DrawnSamples(Dataset[Any]):
@@ -44,8 +52,8 @@ class DrawnSamples(Dataset[Any]):
         self.chances = total / total[-1]
         self.length = int(length)
         self.seed = int(seed)
-        self.epochs = [stream for stream in streams if hasattr(stream, "set_epoch")]
-        self.streams = [stream for stream in streams if not hasattr(stream, "set_epoch")]
+        self.epochs = [stream for stream in streams if isinstance(stream, CountsEpochs)]
+        self.streams = [stream for stream in streams if not isinstance(stream, CountsEpochs)]
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
