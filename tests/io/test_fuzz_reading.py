@@ -91,7 +91,7 @@ def test_mutated_dicom(kind: str, tmp_path: Path, make_series: Make) -> None:
             assert lost <= told, f"seed {seed}: {lost} slice(s) lost, {told} told"
         victim.write_bytes(whole[victim])
     print(kind, dict(results))
-    assert results["read"] > COUNT // 30
+    assert results["read"] > COUNT // 60
     assert results["refused"] > COUNT // 30
 
 
