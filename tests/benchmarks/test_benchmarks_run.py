@@ -24,7 +24,7 @@ def test_throughput_counts_the_arithmetic(
     benchmark: Callable[[str], ModuleType], toy_bundle: Callable[[str], Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "throughput.json"
-    bundles = [str(toy_bundle(name)) for name in ("volume_autoencoder", "slice_autoencoder")]
+    bundles = [str(toy_bundle(name)) for name in ("volume_transform_code", "slice_transform_code")]
     toy = ["--seconds", "0.01", "--side", "32", "--matrix", "64", "--json", str(out)]
     peer = ["--peer-channels", "4", "4", "4", "--peer-side", "16"]
     benchmark("throughput").main(["--bundles", *bundles, *toy, *peer])
@@ -32,8 +32,8 @@ def test_throughput_counts_the_arithmetic(
     assert {row["level"] for row in rows} == {*(f"level{k}" for k in range(1, 6)), "1/16"}
     assert {row["times_autoencoderkl"] for row in rows if row["bundle"] == "AutoencoderKL"} == {1}
     assert all(row["megavoxels_per_second"] > 0 for row in rows)
-    deep = next(row for row in rows if row["level"] == "level4" and row["bundle"] == "slice_autoencoder")
-    shallow = next(row for row in rows if row["level"] == "level1" and row["bundle"] == "slice_autoencoder")
+    deep = next(row for row in rows if row["level"] == "level4" and row["bundle"] == "slice_transform_code")
+    shallow = next(row for row in rows if row["level"] == "level1" and row["bundle"] == "slice_transform_code")
     # level1 is an orthonormal transform of blocks of 256 pixels, and its inverse
     assert shallow["flop_per_voxel"] == 2 * (256 + 256)
     assert deep["flop_per_voxel"] > shallow["flop_per_voxel"]

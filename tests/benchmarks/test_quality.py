@@ -33,7 +33,7 @@ def run(script: ModuleType, out: Path, arguments: list[str]) -> dict[str, Any]:
 def test_one_command_makes_every_table(
     benchmark: Script, toy_bundle: Callable[[str], Path], readable: Path, tmp_path: Path
 ) -> None:
-    bundles = [str(toy_bundle(name)) for name in ("volume_autoencoder", "slice_autoencoder")]
+    bundles = [str(toy_bundle(name)) for name in ("volume_transform_code", "slice_transform_code")]
     peer, out = tmp_path / "peer", tmp_path / "out"
     training = ["--minutes", "0.002", "--epoch", "2", "--channels", "4", "4", "4", "--bundle", bundles[0]]
     training += ["--patch", "16", "16", "16", "--batch", "1", "--held-out", "mr_*"]
