@@ -42,8 +42,8 @@ class HierarchicalDecoder(Decoder):
     """
 
     names: list[str]
-    bytes_per_voxel = 32
-    """Peak memory of encoder and decoder in 3D."""
+    bytes_per_voxel = 20
+    """Peak memory of encoder and decoder in 3D: 14 measured in bfloat16."""
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
@@ -23,6 +24,9 @@ from medrecon.io.files.names import scan_label
 UNKNOWN = "unknown: ask whoever gave you the scan"
 _PLACES = ("_meta_", "imports", "bundle_root", "dataset_dir", "output_dir", "resume")
 """What of a configuration is no part of a recipe, or may name a person in a path."""
+
+_FILES = ("perceptual_weights", "encoder_weights")
+"""What of it names a file: the recipe keeps the file's name without its folder."""
 
 _PATTERNS = ("held_out", "validation_scans", "licences")
 """What of it holds patterns of file names, which may name a person too: the recipe keeps their number."""
@@ -152,6 +156,7 @@ def _without_names(recipe: Mapping[str, Any]) -> dict[str, Any]:
     told = {key: value for key, value in recipe.items() if key not in _PLACES}
     patterns = {pattern for key in _PATTERNS for pattern in _texts(told.get(key))}
     told |= {key: f"{len(told[key] or ())} pattern(s)" for key in _PATTERNS if key in told}
+    told |= {key: Path(told[key]).name for key in _FILES if told.get(key) is not None}
     return {key: _hidden(value, patterns) for key, value in told.items()}
 
 

@@ -33,7 +33,9 @@ def test_throughput_counts_the_arithmetic(
     assert {row["times_autoencoderkl"] for row in rows if row["bundle"] == "AutoencoderKL"} == {1}
     assert all(row["megavoxels_per_second"] > 0 for row in rows)
     deep = next(row for row in rows if row["level"] == "level4" and row["bundle"] == "slice_transform_code")
-    shallow = next(row for row in rows if row["level"] == "level1" and row["bundle"] == "slice_transform_code")
+    shallow = next(
+        row for row in rows if row["level"] == "level1" and row["bundle"] == "slice_transform_code"
+    )
     # level1 is an orthonormal transform of blocks of 256 pixels, and its inverse
     assert shallow["flop_per_voxel"] == 2 * (256 + 256)
     assert deep["flop_per_voxel"] > shallow["flop_per_voxel"]
