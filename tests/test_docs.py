@@ -17,7 +17,7 @@ import typer.main
 import medrecon
 import medrecon.errors as errors
 from medrecon.cli.app import app
-from medrecon.cli.faults import INTERRUPTED, PARTIAL
+from medrecon.cli.faults import INTERRUPTED, PARTIAL, TERMINATED
 from medrecon.io.scan import ScanError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,7 +190,9 @@ def test_the_exit_codes_are_those_of_the_program() -> None:
     page = TEXT[DOCS / "reference" / "exit_codes.md"]
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.M)}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert told == {0, ScanError.exit_code, PARTIAL, INTERRUPTED} | {kind.exit_code for kind in kinds}
+    assert told == {0, ScanError.exit_code, PARTIAL, INTERRUPTED, TERMINATED} | {
+        kind.exit_code for kind in kinds
+    }
 
 
 def test_the_make_targets_exist() -> None:
