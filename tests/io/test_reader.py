@@ -254,3 +254,24 @@ def test_contiguous(dtype: type) -> None:
         assert np.array_equal(turned, view)
         assert torch.get_num_threads() == threads
     assert contiguous(np.full((2, 2, 2), 65535, np.uint16)).max() == 65535
+
+
+def test_a_volume_of_several_comes_back_from_its_files(tmp_path: Path, make_series: Make) -> None:
+    """Two echoes slice by slice: what was read comes back as it was, whether its files are alone or not."""
+    for echo in (0, 1):
+
+        def change(image: object, index: int, echo: int = echo) -> None:
+            image.EchoTime, image.EchoNumbers = str(10 + 80 * echo), str(echo + 1)
+            image.SOPInstanceUID = f"{image.SOPInstanceUID}.{echo}"[-60:]
+
+        make_series(tmp_path / f"{echo}", "MR", intercept=0, change=change)
+        (tmp_path / "both").mkdir(exist_ok=True)
+        for path in (tmp_path / f"{echo}").iterdir():
+            path.rename(tmp_path / "both" / f"{echo}_{path.name}")
+    for volume in (0, 1):
+        (scan,) = find_scans(tmp_path / "both", volume=volume).scans
+        image = load(expanduser=False)({"image": scan})["image"]
+        again = scan_of(image.meta)
+        assert (again.files, again.key, again.volume) == (scan.files, scan.key, scan.volume)
+        assert np.array_equal(read_scan(again), image[0].numpy())
+        assert scan_at(os.fspath(scan)) == scan
