@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from medrecon.io.dicom.reading.elements import HeaderFault
 from medrecon.io.dicom.reading.frames import Frame, check_rescale, first_frame
+from medrecon.io.dicom.reading.groups import Item, attribute, functional_groups
 from medrecon.io.dicom.reading.header import PER_FRAME, REPAIR, Header
 from medrecon.io.dicom.reading.marks import GROUPS, MARKS, Mark
 from medrecon.io.geometry import check_orientation
 from medrecon.io.scan import ReadOptions, ScanError, or_accept
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
 MAX_FRAMES = 100_000
+CONVERTED = "UnassignedPerFrameConvertedAttributesSequence"
+GROUP_PLACES = [
+    (attribute(path.partition(".")[0])[0], path.partition(".")[0], path.partition(".")[2], marks)
+    for path, marks in GROUPS.items()
+]
+"""Tag and keyword of a functional group, the group in it, and the marks that it holds."""
 PLACE = frozenset(("ImagePositionPatient", "InStackPositionNumber", "ImagePositionVolume", "SliceLocation"))
 """Dimensions of an enhanced object that count positions."""
 
@@ -141,35 +147,42 @@ def _in_order(first: Slice, step: float) -> list[Slice]:
 
 def _enhanced(header: Header, frame: Frame) -> list[Slice]:
     """The frames of an enhanced multi-frame object (PS3.3 C.7.6.16) by their functional groups."""
-    import pydicom
-
+    if frame.count > MAX_FRAMES:
+        raise ScanError(
+            f"{frame.count} frames, at most {MAX_FRAMES} are read", path=header.path, remedy=REPAIR
+        )
     try:
-        dataset = pydicom.dcmread(header.path, stop_before_pixels=True)
-        shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
-        groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
-        pointers = [_dimension(item) for item in dataset.get("DimensionIndexSequence") or []]
-    except MemoryError:
+        shared, groups, dimensions = functional_groups(header.path)
+        pointers = [_dimension(item) for item in dimensions]
+    except ScanError:
         raise
-    except Exception as error:  # pydicom raises whatever a broken header leads to
+    except (HeaderFault, ValueError, struct.error) as error:
         raise ScanError(
             f"broken functional groups ({error})"[:300], path=header.path, remedy=REPAIR
         ) from None
-    if len(groups) != frame.count or frame.count > MAX_FRAMES:
+    if len(groups) != frame.count:
         raise ScanError(
             f"{frame.count} frames, {len(groups)} of them described", path=header.path, remedy=REPAIR
         )
     try:
-        return [_framed(header, frame, k, group, shared, pointers) for k, group in enumerate(groups)]
+        marks = {} if shared is None else _frame_marks(shared)
+        return [_framed(header, frame, k, group, shared, marks, pointers) for k, group in enumerate(groups)]
     except ScanError:
         raise
-    except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as error:
+    except (HeaderFault, struct.error, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ScanError(
             f"broken functional groups ({error})"[:300], path=header.path, remedy=REPAIR
         ) from None
 
 
 def _framed(
-    header: Header, first: Frame, k: int, group: Dataset, shared: Dataset | None, pointers: Sequence[str]
+    header: Header,
+    first: Frame,
+    k: int,
+    group: Item,
+    shared: Item | None,
+    marks: Mapping[str, Any],
+    pointers: Sequence[str],
 ) -> Slice:
     name = f"{header.path.name} frame {k + 1}"
     position = _numbers(_item(group, shared, "PlanePositionSequence"), "ImagePositionPatient")
@@ -183,36 +196,39 @@ def _framed(
         header.path,
         f" in {name}",
     )
-    frame = first
+    scales = first.slope, first.intercept
     if slope is not None or intercept is not None:
-        frame = replace(first, slope=slope[0] if slope else 1.0, intercept=intercept[0] if intercept else 0.0)
+        scales = slope[0] if slope else 1.0, intercept[0] if intercept else 0.0
     thickness = _numbers(measures, "SliceThickness")
     orientation = _item(group, shared, "PlaneOrientationSequence")
-    indices = _values(getattr(_item(group, shared, "FrameContentSequence"), "DimensionIndexValues", None))
+    content = _item(group, shared, "FrameContentSequence")
+    indices = _values(None if content is None else content.get("DimensionIndexValues"))
     number = max(0, int(header.number("InstanceNumber") or 1) - 1)
     return Slice(
         name,
         header,
-        replace(frame, index=k),
+        replace(first, index=k, slope=scales[0], intercept=scales[1]),
         place_of(position, header, name),
         _numbers(orientation, "ImageOrientationPatient"),
         _numbers(measures, "PixelSpacing"),
         thickness[0] if thickness else None,
         slope is not None or intercept is not None or first.slope != 1 or first.intercept != 0,
-        _frame_marks(group, shared) | {"InstanceNumber": (float(number * MAX_FRAMES + k + 1),)},
+        {**marks, **_frame_marks(group), "InstanceNumber": (float(number * MAX_FRAMES + k + 1),)},
         tuple((name, int(i)) for name, i in zip(pointers, indices, strict=False) if name),
     )
 
 
-def _frame_marks(group: Dataset, shared: Dataset | None) -> dict[str, Any]:
-    """The marks of one frame; of a converted object also those that its images had (PS3.3 C.7.6.16.2.25)."""
+def _frame_marks(group: Item) -> dict[str, Any]:
+    """The marks in functional groups; of a converted object those of its images (PS3.3 C.7.6.16.2.25)."""
     found: dict[str, Any] = {}
-    converted = _item(group, None, "UnassignedPerFrameConvertedAttributesSequence")
+    there = group.elements()
+    converted = _item(group, None, CONVERTED)
     for mark in MARKS if converted is not None else ():
         _put(found, mark, converted.get(mark.name))
-    for path, marks in GROUPS.items():
-        outer, _, inner = path.partition(".")
-        item = _item(group, shared, outer)
+    for tag, outer, inner, marks in GROUP_PLACES:
+        if tag not in there:
+            continue
+        item = _item(group, None, outer)
         if inner and item is not None:
             item = _item(item, None, inner)
         for mark in marks if item is not None else ():
@@ -233,7 +249,7 @@ def _values(value: Any) -> list[Any]:
     return [] if value is None else list(value) if hasattr(value, "append") else [value]
 
 
-def _dimension(item: Dataset) -> str:
+def _dimension(item: Item) -> str:
     """The keyword of what a dimension counts; "" for one of place, or whose meaning is not told."""
     from pydicom.datadict import keyword_for_tag
 
@@ -242,7 +258,7 @@ def _dimension(item: Dataset) -> str:
     return "" if name in PLACE else name
 
 
-def _item(group: Dataset, shared: Dataset | None, name: str) -> Any:
+def _item(group: Item, shared: Item | None, name: str) -> Any:
     """The first item of a functional group: the frame's own, else the shared one."""
     for holder in (group, shared):
         found = None if holder is None else holder.get(name)
@@ -251,15 +267,11 @@ def _item(group: Dataset, shared: Dataset | None, name: str) -> Any:
     return None
 
 
-def _numbers(item: Any, name: str) -> tuple[float, ...] | None:
+def _numbers(item: Item | None, name: str) -> tuple[float, ...] | None:
     value = None if item is None else item.get(name)
-    if value is None or value == "":
+    if value is None:
         return None
-    values = (
-        tuple(float(v) for v in value)
-        if isinstance(value, (list, tuple)) or hasattr(value, "append")
-        else (float(value),)
-    )
+    values = tuple(map(float, value if isinstance(value, list) else (value,)))
     if not all(map(math.isfinite, values)):
         raise ValueError(f"{name} is not finite")
     return values

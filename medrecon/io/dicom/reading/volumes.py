@@ -156,10 +156,14 @@ def _telling(columns: Sequence[Column]) -> list[int]:
 def _content_columns(slices: Sequence[Slice]) -> list[Column]:
     """The marks of content in which the slices differ."""
     plain = all(not s.framed for s in slices)
+    names = {name for s in slices for name in s.framed}
     values = [s.header.values for s in slices]
+    tags = {tag for header in {id(v): v for v in values}.values() for tag in header}
     orders = [s.header.order for s in slices]
     found = []
     for mark in CONTENT:
+        if mark.name not in names and mark.tag not in tags:
+            continue
         if plain and mark.creator is None:
             raws = [v.get(mark.tag) for v in values]
         else:
