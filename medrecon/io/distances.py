@@ -29,7 +29,7 @@ def places_of(along: np.ndarray) -> np.ndarray:
     order = np.argsort(along, kind="stable")
     gaps = np.diff(along[order])
     far = gaps[gaps > _NEAR]
-    limit = max(_SAME, min(_NEAR, 0.1 * float(np.median(far)))) if False else _SAME
+    limit = max(_SAME, min(_NEAR, 0.1 * float(np.median(far)))) if len(far) else _SAME
     places = np.zeros(len(along), int)
     places[order] = np.cumsum(np.concatenate([[0], gaps > limit]))
     return places

@@ -118,7 +118,7 @@ def _like(name: str, there: set[str], kinds: set[tuple[str, str]]) -> bool:
     """Whether a file is called like the slices, or like one that was fetched in part (`IM7.dcm.part`)."""
     if name.startswith("._"):  # what macOS leaves beside a file
         return False
-    if False:
+    if _kind(name) in kinds:
         return True
     whole = name.rpartition(".")[0]
     return bool(whole) and whole not in there and _kind(whole) in kinds
