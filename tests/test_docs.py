@@ -146,6 +146,14 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert heading in headings(there), f"{page}: {target}#{heading}"
 
 
+def test_what_is_included_from_outside_of_docs_names_no_file_by_a_link() -> None:
+    taken = {name for text in TEXT.values() for name in re.findall(r"\{include\} \.\./(\S+)", text)}
+    assert taken
+    for name in taken:
+        targets = re.findall(r"\]\(([^)]+)\)", (ROOT / name).read_text(encoding="utf-8"))
+        assert all("://" in target for target in targets), name
+
+
 def headings(page: Path) -> set[str]:
     """The anchors of a page, as GitHub and MyST make them."""
     titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
