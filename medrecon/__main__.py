@@ -10,6 +10,8 @@ def main() -> None:
     import os
 
     os.environ.update(SAFE)  # for all that this process starts
+    # Threads that spin while they wait for each other take the cores that other work shares with them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from medrecon.cli.app import main as run
 
     run()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medrecon.cli.batch import called, names_of
+from medrecon.cli.batch import called, names_of, say_note
 from medrecon.cli.command import verb
 from medrecon.cli.faults import one_line
 from medrecon.cli.options import (
@@ -57,6 +57,8 @@ class Parameterisation(str, Enum):
     "      --encoder vgg16 --weights vgg16.safetensors",
     "medrecon invert t1.nii.gz out/ --layers relu3_3,relu4_3 --steps 60 \\\n"
     "      --start frozen_encoder_inversion --weights vgg16.safetensors",
+    takes="up to 300 steps for each slice and layer; with VGG16 at relu3_3 a step took a CPU core 0.1 s "
+    "for 128x112 and 1.4 to 2.5 s for 512x512.",
 )
 def invert(
     session: Session,
@@ -156,6 +158,7 @@ def invert(
     from medrecon.inference.optimised import Settings, found_images, network_notes, optimise_slices
     from medrecon.io import find_one, manifest_path, plan_outputs, write_manifest, write_volume
     from medrecon.io.choices import with_hu
+    from medrecon.io.manifest import unused
     from medrecon.io.subset import parse_slices, take_slices
     from medrecon.reconstructor import INPUT
 
@@ -183,7 +186,7 @@ def invert(
     targets = plan_outputs([scan], results, output, output_format=output_format.value, overwrite=overwrite)
     said = [*scan.notes, *network_notes(model.network.encoder)]
     for note in said:
-        session.say(f"note: {called(scan, sys.stderr)}: {note}")
+        say_note(session, scan, note)
     with progress_bar(session, called(scan, sys.stderr), "steps") as tick:
         images, rows = optimise_slices(model, whole, chosen, results, place, tick)
     rows, failed = found_images(rows, scan)
@@ -204,7 +207,7 @@ def invert(
     ]
     notes = [note for item in written for note in item.warnings]
     record = write_manifest(
-        _free(manifest_path(output, targets.values())),
+        unused(manifest_path(output, targets.values())),
         scans=[scan],
         outputs=written,
         derivation=derivations,
@@ -267,7 +270,7 @@ def _open_model(
     from medrecon.bundle.config import Bundle
     from medrecon.inference.optimised import Model
     from medrecon.inversion import ImageOptimiser
-    from medrecon.reconstructor import Reconstructor
+    from medrecon.reconstructor import Reconstructor, has_native_bfloat16
 
     decoder = None
     if start is not None:
@@ -286,14 +289,8 @@ def _open_model(
             looked_into = build_encoder(str(encoder), weights=weights, arguments=arguments)
         name = f"{encoder} from grey"
     looked_into = looked_into.to(device).eval()
-    inversion = ImageOptimiser(looked_into, start=decoder, **settings.given()).to(device)
+    # oneDNN's bfloat16 gradients are wrong for some 3D images
+    mixed = looked_into.spatial_dims == 2 and has_native_bfloat16(device)
+    given = settings.given() | {"mixed_precision": mixed}
+    inversion = ImageOptimiser(looked_into, start=decoder, **given).to(device)
     return Model(Reconstructor(looked_into, inversion, mixed_precision=False), name, settings, weights)
-
-
-def _free(place: Path) -> Path:
-    """This path, or with a number where a manifest of a run before is there."""
-    number, first = 2, place
-    while place.exists():
-        place = first.with_name(f"{first.stem}-{number}.json")
-        number += 1
-    return place

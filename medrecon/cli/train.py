@@ -34,6 +34,7 @@ _BEST = re.compile(rb"Key metric: (\w+) best value: (-?[\d.]+)")
     "      --overlay adversarial --set max_epochs=20",
     "medrecon train SCANS/ RUN/ --cluster slurm --gpus 4 \\\n"
     "      --cluster-option partition=gpu --cluster-option walltime=12:00:00",
+    takes="36 to 59 minutes on two CPU cores for the bundles whose pages say so; see each bundle's page.",
 )
 def train(
     session: Session,

@@ -21,6 +21,7 @@ from medrecon.inference.record import Record as Record
 from medrecon.inference.thick_slices import advice
 from medrecon.inference.tiling_check import TilingCheck, check_tiling
 from medrecon.io import Derivation, Written, manifest_path, read_scan, write_manifest
+from medrecon.io.manifest import unused
 from medrecon.io.notices import listening
 from medrecon.io.scan import LeftOut, Scan, ScanError
 from medrecon.reconstructor import INPUT
@@ -230,13 +231,8 @@ class Pipeline:
         Raises:
             OutputError: it cannot be written.
         """
-        first = place = manifest_path(output, self.targets.values())
-        number = 2
-        while place.exists():
-            place = first.with_name(f"{first.stem}-{number}.json")
-            number += 1
         return write_manifest(
-            place,
+            unused(manifest_path(output, self.targets.values())),
             scans=self.scans,
             outputs=self._written,
             left_out=left_out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -51,9 +52,9 @@ class ImageOptimiser(Decoder):
     """Find the image whose features are those given (Mahendran & Vedaldi 2015, arXiv:1412.0035).
 
     The loss is the mean over the layers given of |features - wanted|^2 / |wanted|^2, plus priors. Each image
-    of a batch is optimised by itself, so no result depends on its company. It runs in float32 whatever
-    autocast says, also under `torch.inference_mode`, leaves the encoder as it is, and gives the best image
-    seen.
+    of a batch is optimised by itself, so no result depends on its company. It runs in float32
+    (but for `mixed_precision`) whatever autocast says, also under `torch.inference_mode`, leaves the encoder
+    as it is, and gives the best image seen.
 
     Args:
         encoder: whose features are given. It is no part of this module: its weights stay out of the state
@@ -70,6 +71,8 @@ class ImageOptimiser(Decoder):
         tolerance: stop when the loss fell by less than this share of itself over the last
         window: steps.
         seed: of the deep image prior's weights and noise; the same image comes out each time.
+        mixed_precision: run the encoder in bfloat16 (autocast) for the first two thirds of the steps; the
+            distance that is told is always float32's.
 
     Attributes:
         outcomes: of the last call, one for each image.
@@ -93,6 +96,7 @@ class ImageOptimiser(Decoder):
         tolerance: float = 1e-3,
         window: int = 20,
         seed: int = 0,
+        mixed_precision: bool = False,
     ) -> None:
         super().__init__()
         if optimiser is None:
@@ -111,13 +115,15 @@ class ImageOptimiser(Decoder):
         self.budget = Budget(optimiser, steps, rate, history, tolerance, window)
         self.tv, self.intensity = tv, intensity
         self.layer_weights = dict(layer_weights or {})
-        self.seed = seed
+        self.seed, self.mixed_precision = seed, mixed_precision
         self.outcomes: list[Outcome] = []
 
     def settings(self) -> dict[str, Any]:
         """All that decides about the result, but for the encoder and the start, for a record of it."""
         priors = {"tv": self.tv, "intensity": self.intensity, "seed": self.seed}
-        return {"parameterisation": self._named, **asdict(self.budget), **priors, **self._weights()}
+        precision = {"mixed_precision": self.mixed_precision}
+        named = {"parameterisation": self._named, **asdict(self.budget)}
+        return {**named, **priors, **precision, **self._weights()}
 
     def _weights(self) -> dict[str, float]:
         return {f"weight_{name}": weight for name, weight in self.layer_weights.items()}
@@ -188,10 +194,16 @@ class ImageOptimiser(Decoder):
             torch.manual_seed(self.seed)
             correction = self.parameterisation(start.shape[2:]).to(start.device)
         distance = _Distance(self._encoder[0], wanted, self.layer_weights)
+        kind = start.device.type
+
+        exact_from = 2 * self.budget.steps // 3 if self.mixed_precision else 0
+        evaluations = itertools.count()
 
         def objective() -> tuple[torch.Tensor, torch.Tensor]:
             image = start + correction()
-            loss = distance(image) + self.tv * total_variation(image) + self.intensity * outside(image)
+            with torch.autocast(kind, torch.bfloat16, enabled=next(evaluations) < exact_from):
+                apart = distance(image)
+            loss = apart + self.tv * total_variation(image) + self.intensity * outside(image)
             return loss, image
 
         with torch.enable_grad():

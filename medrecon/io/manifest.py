@@ -40,6 +40,15 @@ def manifest_path(output: str | Path, targets: Iterable[str | Path]) -> Path:
     return output.with_name(f"{name}.manifest.json")
 
 
+def unused(place: Path) -> Path:
+    """This path, or with a number where the manifest of a run before is there."""
+    number, first = 2, place
+    while place.exists():
+        place = first.with_name(f"{first.stem}-{number}.json")
+        number += 1
+    return place
+
+
 def write_manifest(
     path: str | Path,
     *,

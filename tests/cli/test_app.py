@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -155,3 +156,16 @@ def test_shells_complete_verbs_and_options(
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
     code, out, _ = run(capsys)
     assert (code, out.split()) == (0, [offered])
+
+
+def test_threads_leave_shared_cores_alone_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medrecon.__main__ import main as command
+
+    monkeypatch.setattr(sys, "argv", ["medrecon", "--version"])
+    for given, kept in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if given:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        with pytest.raises(SystemExit):
+            command()
+        assert os.environ["OMP_WAIT_POLICY"] == kept

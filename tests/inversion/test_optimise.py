@@ -290,3 +290,12 @@ def test_where_even_grey_leads_nowhere_it_begins_elsewhere(window: object) -> No
     (outcome,) = optimiser.outcomes
     assert outcome.steps > 1
     assert outcome.distance < 0.3
+
+
+def test_in_bfloat16_the_image_is_nearly_the_same() -> None:
+    image = images(size=32)
+    exact, mixed = (inverted(image, steps=60, mixed_precision=mixed) for mixed in (False, True))
+    assert mixed.dtype == torch.float32
+    assert not torch.equal(exact, mixed)
+    assert psnr(mixed, image) > psnr(exact, image) - 1.5
+    assert ImageOptimiser(encoder(), mixed_precision=True).settings()["mixed_precision"] is True
