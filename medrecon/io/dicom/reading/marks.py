@@ -186,9 +186,11 @@ def labels(mark: Mark, raws: Sequence[Any], orders: Sequence[str]) -> list[str]:
     keys = list(zip(raws, orders, strict=True))
     values = {key: mark.value(*key) for key in dict.fromkeys(keys)}
     names: dict[str | tuple[float, ...], str] = {}
+    seen: list[tuple[float, ...]] = []
     for value in sorted(v for v in set(values.values()) if isinstance(v, tuple)):
-        seen = list(names)[-1:] if len(value) == 1 else list(names)
-        same = next((v for v in seen if _same(v, value, mark)), None)
+        same = next((v for v in (seen[-1:] if len(value) == 1 else seen) if _same(v, value, mark)), None)
+        if same is None:
+            seen.append(value)
         names[value] = "\\".join(f"{v:.7g}" for v in value) if same is None else names[same]
     texts = sorted({v for v in values.values() if isinstance(v, str) and v})
     names[""] = ""

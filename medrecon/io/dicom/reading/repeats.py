@@ -128,8 +128,10 @@ class _Ranks:
     def parts(self, note: str = "") -> list[Part]:
         """The slices of each rank."""
         made = []
-        for rank in range(max(self.ranks.values()) + 1):
-            part = [i for i, mine in self.ranks.items() if mine == rank]
+        found: dict[int, list[int]] = {}
+        for i, rank in self.ranks.items():
+            found.setdefault(rank, []).append(i)
+        for rank, part in sorted(found.items()):
             ends = min(part, key=self.keys.__getitem__), max(part, key=self.keys.__getitem__)
             span = "-".join(dict.fromkeys(self.shown[i] for i in ends)) or f"no. {rank + 1}"
             made.append(Part(f"{self.name} {span}", ((1, (rank,), ""),), part, note))

@@ -112,6 +112,7 @@ def _volumes(
     if len(set(zip(places[members].tolist(), thick, strict=True))) > len(set(places[members].tolist())):
         groups = [part for _, part in sorted(parts_by(members, thick).items(), key=lambda p: natural(p[0]))]
     made = []
+    telling = _telling(columns)
     for k, group in enumerate(groups):
         parts: list[Part] | None = tell_apart(slices, group, places)
         if parts is None:
@@ -124,7 +125,7 @@ def _volumes(
             texts = [f"{n} {text or 'none'}" for (n, _), text in zip(columns, label, strict=True)]
             if len(groups) > 1:
                 texts.append(f"SliceThickness {thick[members.index(group[0])]}")
-            shown = [texts[i] for i in _telling(columns)] + texts[len(columns) :]
+            shown = [texts[i] for i in telling] + texts[len(columns) :]
             key = (*map(natural, label), k, *part.key)
             made.append(
                 _Volume(
@@ -213,10 +214,11 @@ def _short(
 ) -> dict[int, tuple[int, int]]:
     """Volumes that lack positions of others: number -> (how many they hold, of how many)."""
     stack_of = {i: k for k, members in enumerate(stacks.values()) for i in members}
-    held = [(stack_of[v.indices[0]], set(places[v.indices].tolist())) for v in found]
+    held = [(stack_of[v.indices[0]], frozenset(places[v.indices].tolist())) for v in found]
+    kinds = set(held)
     short = {}
     for k, (stack, mine) in enumerate(held):
-        union = set().union(*(other for same, other in held if same == stack and other & mine))
+        union = frozenset().union(*(other for same, other in kinds if same == stack and other & mine))
         if len(union) > len(mine):
             short[k] = (len(mine), len(union))
     return short
