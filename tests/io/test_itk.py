@@ -425,6 +425,8 @@ META_GUESSES = {
     "synonyms": ({"Offset": "1 2 3\nPosition = 1 2 4"}, "'Offset' twice"),
     "orders": ({"ElementByteOrderMSB": "False\nBinaryDataByteOrderMSB = True"}, "MSB' twice"),
     "no field": ({"NDims": "3\nrubbish"}, "no field of MetaImage"),
+    "a damaged name": ({"NDims": "3\nCompressedDataSize\u00b2 = 9"}, "no field of MetaImage"),
+    "no name": ({"NDims": "3\n = 9"}, "no field of MetaImage"),
     "no image": ({"ObjectType": "Tube"}, "holds a Tube"),
     "scaled": ({"ElementToIntensityFunctionSlope": "2"}, "which ITK ignores"),
     "shifted": ({"ElementToIntensityFunctionOffset": "-1024"}, "which ITK ignores"),

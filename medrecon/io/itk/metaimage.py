@@ -101,7 +101,7 @@ def _fields(text: bytes, path: Path) -> dict[str, str]:
         if not line.strip():
             continue
         parts = re.match(r"([^=:]*)[=:](.*)", line)
-        if parts is None:
+        if parts is None or not parts[1].strip() or not parts[1].isascii():
             raise ScanError(f"{line[:60]!r} is no field of MetaImage", path=path, remedy=AGAIN)
         name, value = parts[1].strip(), parts[2].strip()
         if len(value) > MAX_FIELD:
