@@ -50,11 +50,12 @@ def own_device() -> torch.device:
 
 
 def distribute(network: nn.Module) -> DistributedDataParallel:
-    """A network whose gradients are averaged over all processes.
+    """A network whose gradients are averaged over all processes, which it joins first.
 
     A step reconstructs from layers drawn by chance, the same for each process, and need not use every
     parameter. Buffers are the same for each process from the start, and are not sent.
     """
+    join_processes()
     device = next(network.parameters()).device
     return DistributedDataParallel(
         network,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import stat
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,28 @@ def test_a_process_that_is_killed_costs_nothing_but_time(
     with pytest.raises(SystemExit) as ended:
         main(["layers", "--bundle", str(tmp_path / "cut")])
     assert not ended.value.code
+
+
+def test_a_run_that_is_handed_on_names_no_scan(train: Run, scans: dict[str, Any], tmp_path: Path) -> None:
+    (scans["folder"] / "mr.nii.gz").rename(scans["folder"] / "Qwixel_19470131.nii.gz")
+    (scans["folder"] / "series").rename(scans["folder"] / "Zorgblatt")
+    run = tmp_path / "run"
+    settings = {"validation_scans": ["Qwixel*"], "licences": {"Zorgblatt": "MIT"}, "max_epochs": 2}
+    for _ in range(2):  # the same command again, on a run that is done
+        code, _, err = train(run, "--held-out", "Qwixel*", **settings)
+        assert code == 0, err
+        for path in (path for path in run.rglob("*") if path.is_file()):
+            data = path.read_bytes()
+            if data[:2] == b"PK":
+                with zipfile.ZipFile(path) as archive:
+                    data = b"".join(archive.read(name) for name in archive.namelist())
+            for word in (b"qwixel", b"zorgblatt", str(scans["folder"]).encode()):
+                assert word not in data.lower(), (path.name, word)
+    for name in ("train.log", "settings.json"):
+        assert stat.S_IMODE((run / name).stat().st_mode) & 0o077 == 0 or name == "settings.json"
+    code, data, _ = train(run, "--held-out", "Zorgblatt", **settings)
+    assert code == 5
+    assert "other held_out" in data["error"]["message"]
 
 
 def test_its_own_fault_is_one_line(train: Run, tmp_path: Path) -> None:

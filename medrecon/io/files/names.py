@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -11,6 +12,7 @@ from pathlib import Path
 from medrecon.io.scan import Scan
 
 _LONGEST = 40
+_LONGEST_MESSAGE = 20_000
 _COUNT = re.compile(r"\d{1,4}|..?", re.DOTALL)
 """File names that say nothing, and may stand in a message as something else: `slice 3`."""
 
@@ -66,19 +68,23 @@ def hiding(paths: Iterable[Path]) -> Callable[[str], str]:
     Returns:
         The message -> the same without them; takes time by its length, not by the number of files.
     """
-    files = sorted({path for path in paths if path.name})
+    texts = sorted({os.fspath(path) for path in paths})
     numbers = {
-        path.name: f"file {number} of {len(files)}"
-        for number, path in enumerate(files, start=1)
-        if not _COUNT.fullmatch(path.name)
+        name: f"file {number} of {len(texts)}"
+        for number, name in enumerate(map(os.path.basename, texts), start=1)
+        if name and not _COUNT.fullmatch(name)
     }
-    parents = {parent for path in files for parent in (path.parent, path.absolute().parent)}
-    folders = {str(one) for parent in parents for one in (parent, *parent.parents)} - {".", "/", ""}
+    parents = {Path(os.path.dirname(text)) for text in texts}  # noqa: PTH120 - many files, few folders
+    folders = {str(one) for p in parents for q in (p, p.absolute()) for one in (q, *q.parents)} - {
+        ".",
+        "/",
+        "",
+    }
     odd = [name for name in numbers if _WORD.fullmatch(name) is None]
     places = re.compile("|".join(re.escape(f) for f in sorted(folders, key=len, reverse=True)) or r"(?!)")
 
     def hide(text: str) -> str:
-        text = places.sub("...", text)
+        text = places.sub("...", text[:_LONGEST_MESSAGE])
         for name in odd:
             text = text.replace(name, numbers[name])
         return _WORD.sub(lambda word: numbers.get(word[0], word[0]), text)
