@@ -268,7 +268,7 @@ class _Multipliers(dict[str, torch.Tensor]):
     def __missing__(self, name: str) -> torch.Tensor:
         budget = self.encoder.rates[name] * self.voxels / self.blocks - OVERHEAD
         with torch.inference_mode():
-            multiplier = multiplier_for(self.energy, self.encoder.masks, budget)
+            multiplier = multiplier_for(self.energy, self.encoder.masks.to(self.energy.device), budget)
         self[name] = multiplier.clone()  # out of inference mode, so that training can use it
         return self[name]
 

@@ -7,7 +7,9 @@ from itertools import combinations
 import pytest
 import torch
 
+from medrecon.blocks.tiles import plan_tiles
 from medrecon.encoders import HierarchicalEncoder
+from medrecon.inference.tiling import VolumeInferer
 from medrecon.inversion import HierarchicalDecoder, hierarchical
 from medrecon.reconstructor import Reconstructor
 
@@ -124,3 +126,18 @@ def test_other_layers_than_its_own_are_refused() -> None:
     for numbers in ({"widths": (8, 8)}, {"depths": (1, 1, 1)}):
         with pytest.raises(ValueError, match="a width and a depth less"):
             HierarchicalDecoder(layers, **numbers)
+
+
+def test_tiles_equal_the_whole() -> None:
+    network, image = build(3), torch.rand(1, 1, 736, 24, 40)
+    results = ["level2", "level5", "level3+level4"]
+    with torch.inference_mode():
+        whole = VolumeInferer(results, most_voxels=1 << 30)(image, network)
+        tiles = plan_tiles(image.shape[2:], network.stride, network.halo, 400 * 24 * 40)
+        cut = VolumeInferer(results, most_voxels=400 * 24 * 40)(image, network)
+        network.inversion.reach -= 64
+        seams = VolumeInferer(results, most_voxels=400 * 24 * 40)(image, network)
+    assert len(tiles) > 2
+    apart = float((cut - whole).abs().max())
+    assert apart < 1e-4, "rounding"
+    assert (seams - whole).abs().max() > 10 * apart, "a reach that is too short would pass unseen"
