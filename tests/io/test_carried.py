@@ -157,3 +157,11 @@ def test_one_slope_among_missing_ones_is_refused(tmp_path: Path, make_series: Ma
     make_series(tmp_path / "in", change=forget)
     with pytest.raises(ScanError, match=r"074\.dcm has 'only RescaleIntercept'"):
         find_one(tmp_path / "in")
+
+
+def test_one_slice_of_another_character_set_gets_the_description_of_all(
+    tmp_path: Path, make_series: Make
+) -> None:
+    true = make_series(tmp_path / "in")
+    put(tmp_path / "in" / "074.dcm", 0x00080005, b"CS", b"ISO_IR 192")
+    assert np.array_equal(round_trip(tmp_path / "in", tmp_path / "out")[0], true)

@@ -146,6 +146,7 @@ REFUSED = {
     "frames": (one(NumberOfFrames=2147483647), r"010\.dcm: Pixel Data has 336 bytes"),
     "cut pixels": (cut_pixels, r"010\.dcm: cut short: 236 bytes of pixel data are there, 336 are announced"),
     "cut header": (cut_header, r"010\.dcm.*broken DICOM header.*(the file ends|claims \d+ bytes|it was cut)"),
+    "rows that the pixels contradict": (every(Rows=3), r"Pixel Data has 336 bytes, 14 x 3 x 1 need 84"),
     "short pixels": (short_pixels, r"010\.dcm: Pixel Data has 40 bytes, 14 x 12 x 1 need 336"),
     "no pixels": (one(PixelData=None), r"010\.dcm broken DICOM header: it ends without pixel data"),
     "mosaic": (every(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), r"Siemens mosaic"),

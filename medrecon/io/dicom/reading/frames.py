@@ -154,7 +154,7 @@ def _check_size(header: Header, rows: int, columns: int, allocated: int, count: 
             f"cut short: {header.available} bytes of pixel data are there, {header.pixel_length} are "
             f"announced and {need} are needed",
         )
-    if header.pixel_length < need:
+    if header.pixel_length < need or header.pixel_length >= 2 * need + 2:
         raise _refuse(
             header, f"Pixel Data has {header.pixel_length} bytes, {columns} x {rows} x {count} need {need}"
         )

@@ -40,6 +40,7 @@ class SeriesPlan:
         replaced: UIDs that the source lacks and that were made anew.
         now: the time of the series.
         image_type: of each image, once it is known.
+        description: SeriesDescription, likewise.
         shared: elements that images share, by what they depend on.
         photometric: as in the source, since values are written as they were stored.
     """
@@ -57,6 +58,7 @@ class SeriesPlan:
     replaced: set[str] = field(default_factory=set)
     now: datetime = field(default_factory=lambda: _now())
     image_type: tuple[str, ...] = ()
+    description: str = ""
     shared: dict[tuple[object, ...], list[RawDataElement | DataElement]] = field(default_factory=dict)
 
     @property

@@ -77,7 +77,10 @@ def _series(new: Dataset, header: Dataset, source: SourceSlice, plan: SeriesPlan
             plan.replaced.add(keyword)
     number = (whole(attempt(header, "SeriesNumber") or 0) or 0) * 100 + plan.offset
     new.SeriesNumber = str(number if abs(number) < 2**31 else 9000 + plan.offset)
-    new.SeriesDescription = _description(plan.derivation.layers, str(header.get("SeriesDescription") or ""))
+    if not plan.description:  # the same in each slice, whatever character set each declares
+        text = str(header.get("SeriesDescription") or "")
+        plan.description = _description(plan.derivation.layers, text)
+    new.SeriesDescription = plan.description
     if not plan.image_type:  # the same in each slice, whatever the source says in each
         values = _listed(header.get("ImageType"))
         second = "PRIMARY" if header.get("Modality") == "PT" else "SECONDARY"
