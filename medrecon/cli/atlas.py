@@ -59,9 +59,9 @@ class _Run:
 @verb(
     "medrecon atlas CT_SERIES/ CT_atlas/",
     "medrecon atlas t1.nii.gz out/ --layers level3,level4 --roi lesion.nii.gz",
-    "medrecon atlas study/ out/ --all-series",
     "medrecon atlas study/ out/ --compare volume_autoencoder slice_autoencoder",
     "medrecon atlas out/ --compare atlas_a/ atlas_b/",
+    takes="15 s of a CPU core for a CT of 128x112x64 and five layers; larger scans in proportion.",
 )
 def atlas(
     session: Session,
