@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 from pydicom.uid import (
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
@@ -249,6 +252,15 @@ def test_marks_of_a_converted_object(tmp_path: Path) -> None:
     with pytest.raises(ScanError, match="differ in EchoTime"):
         find_one(tmp_path / "a.dcm")
     assert planes(find_one(tmp_path / "a.dcm", volume=1)) == [100 + k for k in range(N)]
+
+
+@pytest.mark.parametrize("number", ["abc", "", "0", "-3", "9" * 300])
+def test_an_odd_instance_number_stops_nothing(number: str, tmp_path: Path) -> None:
+    write_frames(tmp_path / "a.dcm", [{"z": 2 * k, "value": k} for k in range(N)])
+    ds = pydicom.dcmread(tmp_path / "a.dcm")
+    ds.add(RawDataElement(Tag("InstanceNumber"), "IS", len(number), number.encode(), 0, False, True))
+    ds.save_as(tmp_path / "a.dcm")
+    assert planes(find_one(tmp_path / "a.dcm")) == list(range(N))
 
 
 def test_shared_marks_part_nothing(tmp_path: Path) -> None:

@@ -203,7 +203,8 @@ def _framed(
     orientation = _item(group, shared, "PlaneOrientationSequence")
     content = _item(group, shared, "FrameContentSequence")
     indices = _values(None if content is None else content.get("DimensionIndexValues"))
-    number = max(0, int(header.number("InstanceNumber") or 1) - 1)
+    instance = header.text("InstanceNumber")
+    number = int(instance) - 1 if instance.isdecimal() and len(instance) < 10 else 0
     return Slice(
         name,
         header,
