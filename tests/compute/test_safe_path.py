@@ -104,9 +104,9 @@ def test_a_childs_children_are_as_safe(planted: Path) -> None:
 
 
 def test_what_slicer_starts(planted: Path, tmp_path: Path) -> None:
-    from medrecon.cli.slicer_module import NAME, install
+    from medrecon.cli.slicer_module import NAME, install_module
 
-    install(tmp_path / "modules")
+    install_module(tmp_path / "modules")
     done = call(planted, sys.executable, tmp_path / "modules" / f"{NAME}.py", "--xml", APPLAUNCHER_0_X="1")
     assert done.stdout.startswith("<?xml"), done.stderr
     assert not (tmp_path / "ran").exists()
@@ -127,7 +127,7 @@ VERBS: dict[str, Callable[[Path], list[object]]] = {
     "atlas": lambda out: ["scan.nii.gz", out / "atlas", "--layers", "level3"],
     "invert": lambda out: ["scan.nii.gz", out / "i.nii.gz", "--encoder", "resnet18", "--layers", "layer1"],
     "cohort": lambda out: [".", out / "cohort", "--layers", "level3", "--workers", "1"],
-    "train": lambda out: [".", out / "run", "--device", "cpu", "--set", "max_epochs=0"],
+    "train": lambda out: [".", out / "run", "--device", "cpu", "--set", 'training_results={"level9": 1}'],
     "sweep": lambda out: [".", out / "sweep", "--layer", "level3", "--device", "cpu", "--steps", "1"],
     "decode": lambda out: ["none.safetensors", out / "d.nii.gz"],
     "demo": lambda out: [out / "demo"],
