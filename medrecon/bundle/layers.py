@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from medrecon.bundle.config import Bundle, layers_of
 from medrecon.contract import LayerInfo
@@ -30,5 +29,5 @@ def layers(
     """
     if encoder is None:
         return list(layers_of(Bundle.open(bundle)))
-    built: Any = build_encoder(encoder, weights=encoder_weights, arguments=encoder_arguments)
+    built = build_encoder(encoder, weights=encoder_weights, arguments=encoder_arguments)
     return list(built.layers())

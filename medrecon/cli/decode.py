@@ -67,7 +67,10 @@ def decode(
     output_format: Annotated[
         OutputFormat,
         typer.Option(
-            "--format", "-f", metavar="same|dicom|nifti", help="same: DICOM with --source, NIfTI without."
+            "--format",
+            "-f",
+            metavar="same|dicom|nifti|nrrd|mha",
+            help="same: what the name of OUTPUT says, else DICOM with --source and NIfTI without.",
         ),
     ] = OutputFormat.same,
     overwrite: Overwrite = False,

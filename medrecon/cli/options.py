@@ -46,8 +46,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         "-f",
-        metavar="same|dicom|nifti",
-        help="same: DICOM from DICOM, NIfTI from all else.",
+        metavar="same|dicom|nifti|nrrd|mha",
+        help="same: what the name of OUTPUT says, else DICOM from DICOM and NIfTI from all else.",
     ),
 ]
 DryRun = Annotated[
@@ -76,7 +76,8 @@ Bundle = Annotated[
         metavar="NAME|DIR",
         rich_help_panel=_NETWORK,
         help="A bundle that comes with medrecon (volume_autoencoder, slice_autoencoder, "
-        "frozen_encoder_inversion, brain_encoder_inversion), or a bundle's folder. "
+        "volume_transform_code, slice_transform_code, frozen_encoder_inversion, "
+        "brain_encoder_inversion), or a bundle's folder. "
         "A bundle's configuration can run code: name only bundles that you trust.",
     ),
 ]

@@ -62,8 +62,8 @@ def reconstruct(
         Path,
         typer.Argument(
             metavar="OUTPUT",
-            help="For one scan and one result: the series folder or the .nii.gz file. For several: a folder "
-            "with one entry each.",
+            help="For one scan and one result: the series folder, or a .nii.gz, .nrrd or .mha file. For "
+            "several: a folder with one entry each.",
         ),
     ],
     reading: ManyScans,

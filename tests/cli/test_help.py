@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
+from enum import Enum
+from typing import get_args
 
 import pytest
 
+from medrecon.bundle.config import bundle_names
 from medrecon.cli.app import VERBS, main
 from medrecon.cli.command import Verb
+from medrecon.cli.options import OutputFormat
+from medrecon.io.files.destinations import FORMATS
 
 each_verb = pytest.mark.parametrize("verb", VERBS, ids=[verb.name for verb in VERBS])
 
@@ -76,3 +81,21 @@ def test_help_of_the_program_cuts_no_summary(
     for verb in VERBS:
         summary = str(verb.run.__doc__).splitlines()[0]
         assert re.search(rf"^  {verb.name} +{re.escape(summary)}$", text, re.MULTILINE)
+
+
+@each_verb
+def test_every_choice_is_named(
+    verb: Verb, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = " ".join(help_of(capsys, monkeypatch, verb.name).split())
+    for parameter in inspect.signature(verb.run).parameters.values():
+        inner = get_args(parameter.annotation)[:1]
+        for kind in (*inner, *(part for each in inner for part in get_args(each))):
+            if isinstance(kind, type) and issubclass(kind, Enum):
+                assert "|".join(choice.value for choice in kind) in text
+    if "bundle" in inspect.signature(verb.run).parameters and verb.name != "decode":
+        assert [name for name in bundle_names() if name not in text] == []
+
+
+def test_the_formats_are_those_that_are_written() -> None:
+    assert tuple(choice.value for choice in OutputFormat) == FORMATS
