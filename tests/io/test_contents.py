@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medrecon.io import ScanError, find_one
-from medrecon.io.dicom.reading.marks import CONTENT
+from medrecon.io.dicom.reading.marks import CONTENT, DESCRIPTIONS
 
 from .made_series import planes, write_slices
 
@@ -139,6 +139,19 @@ def test_every_mark_of_the_table_parts(mark: str, tmp_path: Path) -> None:
     write_slices(tmp_path / "s", stack("MR", [{mark: one}, {mark: other}], LAYOUTS["alternating"]))
     with pytest.raises(ScanError, match=f"differ in {mark}: "):
         find_one(tmp_path / "s")
+
+
+@pytest.mark.parametrize("mark", [m.name for m in DESCRIPTIONS])
+def test_what_describes_a_slice_parts_only_where_it_takes_turns(mark: str, tmp_path: Path) -> None:
+    one, other = (
+        (500, 3000) if next(m.form for m in DESCRIPTIONS if m.name == mark) == "number" else ("A", "B")
+    )
+    marks = [{mark: one}, {mark: other}]
+    write_slices(tmp_path / "turns", stack("MR", marks, LAYOUTS["alternating"]))
+    with pytest.raises(ScanError, match=f"holds 2 volumes that differ in {mark}: "):
+        find_one(tmp_path / "turns")
+    write_slices(tmp_path / "blocks", stack("MR", marks, LAYOUTS["blockwise"]))
+    assert find_one(tmp_path / "blocks").shape[2] == 2 * COUNT
 
 
 def test_one_odd_slice_is_named(tmp_path: Path) -> None:

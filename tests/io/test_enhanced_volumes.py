@@ -126,16 +126,20 @@ MARKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "ContrastBolusUsageSequence",
         [{"ContrastBolusAgentAdministered": a} for a in ("YES", "NO")],
     ),
+    "repetition time": (
+        "MRTimingAndRelatedParametersSequence",
+        [{"RepetitionTime": t} for t in (500.0, 900.0)],
+    ),
+    "magnetization transfer": (
+        "MRMagnetizationTransferSequence",
+        [{"MagnetizationTransfer": m} for m in ("NONE", "ON_RESONANCE")],
+    ),
 }
 SAME_PLACE_ONLY: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "delay": ("CardiacSynchronizationSequence", [{"NominalCardiacTriggerDelayTime": t} for t in (0.0, 40.0)]),
     "time offset": ("TemporalPositionSequence", [{"TemporalPositionTimeOffset": t} for t in (0.0, 2.5)]),
     "stack": ("FrameContentSequence", [{"StackID": s} for s in "12"]),
     "acquisition": ("FrameContentSequence", [{"FrameAcquisitionNumber": a} for a in (1, 2)]),
-    "repetition time": (
-        "MRTimingAndRelatedParametersSequence",
-        [{"RepetitionTime": t} for t in (500.0, 900.0)],
-    ),
     "time": ("FrameContentSequence", [{"FrameAcquisitionDateTime": f"2024010110000{t}"} for t in (0, 7)]),
 }
 

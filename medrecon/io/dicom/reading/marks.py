@@ -118,6 +118,7 @@ CONTENT = (
     Mark("ComplexImageComponent", 0x00089208, "code", "MRImageFrameTypeSequence"),
     Mark("ASLContext", 0x00189257, "code", "MRArterialSpinLabelingSequence"),
     Mark("MetaboliteMapDescription", 0x00189080, "text", "MRMetaboliteMapSequence"),
+    Mark("MagnetizationTransfer", 0x00189020, "code", "MRMagnetizationTransferSequence"),
     Mark("ScanningSequence", 0x00180020, "code"),
     Mark("SequenceVariant", 0x00180021, "code"),
     Mark("SequenceName", 0x00180024),
@@ -148,6 +149,8 @@ STATE = (
     Mark("ReceiveCoilName", 0x00181250),
     Mark("ImageComments", 0x00204000),
     Mark("DerivationDescription", 0x00082111),
+    Mark("ReconstructionDiameter", 0x00181100, "number", "CTReconstructionSequence"),
+    Mark("FilterType", 0x00181160, "text", "CTXRayDetailsSequence"),
     Mark("StackID", 0x00209056, "text", "FrameContentSequence"),
     Mark("TriggerTime", 0x00181060, "number"),
     Mark("NominalCardiacTriggerDelayTime", 0x00209153, "double", "CardiacSynchronizationSequence"),
@@ -165,6 +168,9 @@ STATE = (
     Mark("ContentTime", 0x00080033, date=0x00080023),
 )
 """What may rightly differ within a volume, and tells volumes at the same positions apart."""
+
+DESCRIPTIONS = STATE[: [m.name for m in STATE].index("StackID")]
+"""Those of them that tell contents apart where they alternate along the stack."""
 
 RANKING = STATE[[m.name for m in STATE].index("TriggerTime") :]
 """Those of them that have an order: by their rank at each position, the volumes are told apart."""
@@ -209,6 +215,12 @@ def _same(a: Any, b: tuple[float, ...], mark: Mark) -> bool:
 
 
 _EXACT = frozenset(m.name for m in STATE)
+
+
+def alternates(texts: Sequence[str]) -> bool:
+    """Whether different texts take turns, always in the same order, from one slice to the next."""
+    turn = len(set(texts))
+    return 1 < turn <= len(texts) // 2 and all(text == texts[k % turn] for k, text in enumerate(texts))
 
 
 def natural(label: str) -> tuple[int, tuple[float, ...], str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medrecon.io.dicom.reading.marks import CONTENT, THICKNESS, labels, natural
+from medrecon.io.dicom.reading.marks import CONTENT, DESCRIPTIONS, THICKNESS, alternates, labels, natural
 from medrecon.io.dicom.reading.repeats import Part, first_at_each, parts_by, tell_apart
 from medrecon.io.dicom.reading.slices import Slice
 from medrecon.io.distances import places_of
@@ -72,6 +72,8 @@ def split_volumes(slices: Sequence[Slice], volume: int | None, options: ReadOpti
         places[members] = places_of(np.asarray([slices[i].position for i in members]) @ normal)
     alone = all(len(set(places[m].tolist())) == len(m) for m in stacks.values())
     notes: tuple[str, ...] = ()
+    if not contents and not grids and alone:
+        contents = _alternating_columns(slices, places)
     if contents and alone and options.accepts("mixed"):
         notes = (f"slices that differ in {_names(contents)} are read as one volume",)
         contents = []
@@ -174,6 +176,14 @@ def _content_columns(slices: Sequence[Slice]) -> list[Column]:
             if len(set(texts)) > 1:
                 found.append((mark.name, texts))
     return found
+
+
+def _alternating_columns(slices: Sequence[Slice], places: np.ndarray) -> list[Column]:
+    """What describes the slices and takes turns along the stack: two contents on one even grid."""
+    orders = [s.header.order for s in slices]
+    columns = [(mark.name, labels(mark, [s.raw(mark) for s in slices], orders)) for mark in DESCRIPTIONS]
+    along = np.argsort(places).tolist()
+    return [(name, texts) for name, texts in columns if alternates([texts[i] for i in along])]
 
 
 def _grid_columns(slices: Sequence[Slice]) -> list[Column]:
