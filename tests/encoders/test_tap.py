@@ -12,10 +12,11 @@ import torch
 from monai.networks import nets
 from torch import nn
 
+from medrecon.blocks.tiles import plan_tiles
 from medrecon.encoders.adapt import ChannelMeanStd, ZScore
 from medrecon.encoders.tap import TappedEncoder
 from medrecon.errors import ModelError
-from medrecon.inference.tiling import VolumeInferer, plan_tiles
+from medrecon.inference.tiling import VolumeInferer
 from medrecon.inversion import FusionDecoder, PlainDecoder
 from medrecon.reconstructor import Reconstructor
 
