@@ -91,7 +91,16 @@ def _compared(good: Iterable[Row], source: Path, output: Path) -> str:
         listed.mkdir()
         for row in rows:
             (listed / row["source"]).symlink_to(source / row["source"])
-        command = [*MEDRECON, "reconstruct", str(listed), str(made), "-l", "level3", "--json"]
+        command = [
+            *MEDRECON,
+            "reconstruct",
+            str(listed),
+            str(made),
+            "-l",
+            "level3",
+            "--json",
+            "--names-from-source",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         results = json.loads(done.stdout)["results"]
         theirs = {Path(result["path"]).name: result["outputs"]["level3"] for result in results}
