@@ -126,12 +126,8 @@ MARKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "ContrastBolusUsageSequence",
         [{"ContrastBolusAgentAdministered": a} for a in ("YES", "NO")],
     ),
-    "repetition time": (
-        "MRTimingAndRelatedParametersSequence",
-        [{"RepetitionTime": t} for t in (500.0, 900.0)],
-    ),
     "magnetization transfer": (
-        "MRMagnetizationTransferSequence",
+        "MRModifierSequence",
         [{"MagnetizationTransfer": m} for m in ("NONE", "ON_RESONANCE")],
     ),
 }
@@ -171,6 +167,13 @@ def test_what_may_differ_from_slice_to_slice(mark: str, tmp_path: Path) -> None:
     assert [planes(find_one(tmp_path / "a.dcm", volume=v))[2] for v in (0, 1)] == [2, 102]
     write_frames(tmp_path / "b.dcm", two(name, values, 1.0))
     assert find_one(tmp_path / "b.dcm").shape[2] == 2 * N
+
+
+@pytest.mark.parametrize("step", [0.0, 1.0])
+def test_repetition_times_that_take_turns(step: float, tmp_path: Path) -> None:
+    values = [{"RepetitionTime": t} for t in (500.0, 900.0)]
+    write_frames(tmp_path / "a.dcm", two("MRTimingAndRelatedParametersSequence", values, step))
+    assert [planes(find_one(tmp_path / "a.dcm", volume=v))[2] for v in (0, 1)] == [2, 102]
 
 
 def test_delays_that_differ_by_slice(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ CONTENT = (
     Mark("ComplexImageComponent", 0x00089208, "code", "MRImageFrameTypeSequence"),
     Mark("ASLContext", 0x00189257, "code", "MRArterialSpinLabelingSequence"),
     Mark("MetaboliteMapDescription", 0x00189080, "text", "MRMetaboliteMapSequence"),
-    Mark("MagnetizationTransfer", 0x00189020, "code", "MRMagnetizationTransferSequence"),
+    Mark("MagnetizationTransfer", 0x00189020, "code", "MRModifierSequence"),
     Mark("ScanningSequence", 0x00180020, "code"),
     Mark("SequenceVariant", 0x00180021, "code"),
     Mark("SequenceName", 0x00180024),
