@@ -145,6 +145,8 @@ def _data_set(window: Window, start: int, header: Header) -> None:
                 raise HeaderFault(f"{_name(tag)} stands twice, with two values")
             kinds[tag] = vr
         elif tag in NOTED:
+            if vr not in (b"SQ", *UNKNOWN):
+                raise HeaderFault(f"{_name(tag)} has the value representation {vr.decode()}")
             header.seen[tag] = offset, length
         elif tag in PIXELS:
             header.pixel_tag, header.pixel_offset, header.pixel_length = tag, offset, length
@@ -181,9 +183,8 @@ def _check_class(header: Header) -> None:
     """A slice with a damaged SOP class, or one that ends before its pixels, is no other object."""
     given, media = header.text("SOPClassUID"), header.media_class
     if is_damaged_class(given, media):
-        raise HeaderFault(
-            f"SOP Class UID is {given!r}" + (f", the file meta information has {media!r}" if media else "")
-        )
+        other = f", the file meta information has {media[:64]!r}" if media else ""
+        raise HeaderFault(f"SOP Class UID is {given[:64]!r}{other}")
     if not header.pixel_tag and (given in IMAGES or (not given and media in ("", *IMAGES))):
         raise HeaderFault("it ends without pixel data: it was cut")
 
