@@ -73,11 +73,11 @@ def _memory(rows: Iterable[Row]) -> dict[str, Any]:
 
 def read_rows(output: Path) -> list[Row]:
     """The table of a run, with the name of each study's source from the table beside the output."""
-    tables = []
-    for table in (output / "results.csv", output.with_name(f"{output.name}.sources.csv")):
-        with table.open(encoding="utf-8", newline="") as file:
-            tables.append({row["study"]: row for row in csv.DictReader(file)})
-    return [{**row, "source": tables[1][study]["source"]} for study, row in tables[0].items()]
+    with (output / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with output.with_name(f"{output.name}.sources.csv").open(encoding="utf-8", newline="") as file:
+        sources = {row["study"]: row["source"] for row in csv.DictReader(file)}
+    return [{**row, "source": sources[row["study"]]} for row in rows]
 
 
 def _compared(good: Iterable[Row], source: Path, output: Path) -> str:

@@ -46,9 +46,12 @@ def test_growth_and_open_files_are_seen(benchmark: Callable[[str], ModuleType], 
     soak = benchmark("soak")
     lives = {1: [(0.0, 10, 600.0), (10.0, 14, 900.0)], 2: [(5.0, 11, 650.4), (9.0, 10, 640.0)]}
     assert soak.halves(lives) == {"open_files": [11, 14], "mib_at_work": [650, 900]}
-    table = tmp_path / "results.csv"
-    rows = [f"s{n:04d}{'_large' * (n % 3 == 0)}.nii,done,{500 + n}" for n in range(12)]
-    table.write_text("\n".join(["source,status,memory_mib", *rows, "s9999.nii,failed,"]) + "\n", "utf-8")
+    table = tmp_path / "out" / "results.csv"
+    table.parent.mkdir()
+    rows = [f"{n},done,{500 + n}" for n in range(12)]
+    table.write_text("\n".join(["study,status,memory_mib", *rows, "12,failed,"]) + "\n", "utf-8")
+    sources = [f"{n},s{n:04d}{'_large' * (n % 3 == 0)}.nii" for n in range(13)]
+    (tmp_path / "out.sources.csv").write_text("\n".join(["study,source", *sources]) + "\n", "utf-8")
     assert soak.after_studies(table) == {"mib_after_small": [505, 511], "mib_after_large": [503, 509]}
 
 
@@ -58,10 +61,9 @@ def test_what_is_lost_or_doubled_is_counted(benchmark: Callable[[str], ModuleTyp
     for name in ("s0001.nii", "s0002.nii", "s0003.nii", "bad0.nii"):
         (source / name).touch()
     (output / "a").mkdir(parents=True)
-    head = "study,source,status,tries,worker,memory_mib\n"
-    (output / "results.csv").write_text(
-        head + "a,s0001.nii,done,1,w,1\na,s0001.nii,done,2,w,3\nb,s0002.nii,failed,1,,\n", "utf-8"
-    )
+    head = "study,status,tries,worker,memory_mib\n"
+    (output / "results.csv").write_text(head + "a,done,1,w,1\na,done,2,w,3\nb,failed,1,,\n", "utf-8")
+    (tmp_path / "out.sources.csv").write_text("study,source\na,s0001.nii\nb,s0002.nii\n", "utf-8")
     found = benchmark("cohort").check(source, output, 1)
     assert (found["right"], found["lost"], found["doubled"], found["tried_again"]) == (2, 2, 1, 1)
     assert not found["reported_are_the_bad"]

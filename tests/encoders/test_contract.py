@@ -66,7 +66,7 @@ every = pytest.mark.parametrize("name", ENCODERS)
 @every
 def test_layers_are_declared_as_they_are(name: str) -> None:
     encoder = build(name)
-    image = picture(encoder, 48, batch=2)
+    image = picture(encoder, 64, batch=2)
     with torch.no_grad():
         features = encoder(image)
     infos = encoder.layers()
@@ -144,7 +144,7 @@ def test_gradients_flow_to_the_image(name: str) -> None:
 def test_receptive_field_is_what_gradients_reach(name: str, layer: str) -> None:
     encoder = build(name)
     info = next(i for i in encoder.layers() if i.name == layer)
-    side = -(-(max(info.receptive_field) + 3 * max(info.stride)) // 16) * 16
+    side = -(-(max(info.receptive_field) + 3 * max(info.stride)) // 32) * 32
     seen: list[set[int]] = [set() for _ in info.stride]
     for _ in range(12):  # max-pooling passes a gradient to one voxel of each window only
         image = picture(encoder, side).requires_grad_()

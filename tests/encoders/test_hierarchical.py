@@ -69,7 +69,7 @@ def test_row_after_row_gives_the_same(dims: int, monkeypatch: pytest.MonkeyPatch
         parts = encoder(image)
     for name in LEVELS:
         size = float(whole[name].abs().max())
-        torch.testing.assert_close(parts[name], whole[name], rtol=0, atol=1e-6 * size)
+        torch.testing.assert_close(parts[name], whole[name], rtol=0, atol=3e-6 * size)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
