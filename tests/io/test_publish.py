@@ -349,6 +349,6 @@ def test_a_source_that_vanishes_is_a_scan_error(tmp_path, series):
     writer = DicomSeriesWriter()
     writer.set_data_array(values, channel_dim=None)
     writer.set_scan(series)
-    with pytest.raises(ScanError, match=r"010\.dcm: cannot be read .*put it back"):
+    with pytest.raises(ScanError, match=r"010\.dcm: cannot be read .*check its place"):
         writer.write(tmp_path / "out")
     assert entries(tmp_path) == ["in"]

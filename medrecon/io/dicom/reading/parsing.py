@@ -289,7 +289,7 @@ def read_attributes(
 
 
 def _unreadable(path: Path, error: OSError) -> ScanError:
-    return ScanError(f"cannot be read ({error.strerror})", path=path, remedy="check the file's rights")
+    return ScanError(f"cannot be read ({error.strerror})", path=path, remedy="check its place and rights")
 
 
 def inflated(path: Path) -> Inflated:
