@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 from collections.abc import Mapping
 from html import escape
@@ -33,10 +34,8 @@ def middle_slice(scan: Scan) -> np.ndarray:
     """
     middle = scan.shape[2] // 2
     if scan.format == "dicom" and len(scan.files) == scan.shape[2] and scan.shape[2] > 1:
-        try:
+        with contextlib.suppress(MedreconError):  # of some series the slices only make sense together
             return read_scan(take_slices(scan, range(middle, middle + 1)))[..., 0]
-        except MedreconError:
-            pass  # a series whose slices only make sense together
     return read_scan(scan)[..., middle]
 
 
