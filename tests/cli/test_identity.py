@@ -9,143 +9,26 @@ import io
 import json
 import re
 import stat
-import unicodedata
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-import pydicom
 import pytest
-import SimpleITK as sitk
-from pydicom.datadict import DicomDictionary, tag_for_keyword
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
 
 from medrecon.cli.app import main
 from medrecon.io.files.sources import sources_path
 
+from ..conftest import write_nifti
+from ..markers import MARKS, NAME, found_below, found_in, mark, uids, write_sources
+
 Make = Callable[..., np.ndarray]
 Run = Callable[..., tuple[int, str, str]]
 
-NAME, OTHER = "Zörgblatt", "Qwixel"
-MARKS = ("zorgblatt", "zörgblatt", "qwixel", "19470131", "1947-01-31", "0815-4711", "cq77xz")
-"""Of the patient: name, another one, birth date in two ways, ID, a name of few letters with digits."""
-
-TEXTS = {"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT", "CS", "AS"}
-KEPT = """
-    SpecificCharacterSet ImageType Modality PhotometricInterpretation PatientPosition RescaleType
-    FrameOfReferenceTransformationType PatientOrientation LossyImageCompression BodyPartExamined
-"""
-NEEDED = KEPT.split()
-
-
-def mark(path: Path) -> None:
-    """Put a marker in each text of the header that the reading does not depend on."""
-    ds = pydicom.dcmread(path)
-    ds.SpecificCharacterSet = "ISO_IR 192"
-    for tag, (vr, vm, _, _, keyword) in DicomDictionary.items():
-        if (
-            vr not in TEXTS
-            or vm != "1"
-            or keyword in NEEDED
-            or not keyword
-            or not 0x0008 <= tag >> 16 <= 0x0040
-        ):
-            continue
-        if tag >> 16 & 1 == 0:
-            ds.add_new(
-                tag,
-                vr,
-                {"CS": "ZORGBLATT CQ77XZ", "AE": "Qwixel", "AS": "cq77xz"}.get(
-                    vr, f"{NAME} {OTHER} 0815-4711"
-                ),
-            )
-    ds.PatientName, ds.PatientID, ds.PatientBirthDate = f"{NAME}^{OTHER}=cq77xz", "0815-4711", "19470131"
-    ds.OtherPatientIDs = [NAME, "0815-4711"]
-    item = Dataset()
-    item.PatientID, item.ReferencedSOPInstanceUID = "0815-4711", "1.2.3.19470131"
-    ds.ReferencedPatientSequence = Sequence([item])
-    block = ds.private_block(0x0041, NAME, create=True)
-    block.add_new(1, "LO", NAME)
-    ds[tag_for_keyword("SeriesDescription")].value = f"{NAME}, {OTHER} geb. 1947-01-31 1.2.840.{19470131}"
-    ds.save_as(path)
-
 
 @pytest.fixture
-def sources(tmp_path: Path, make_ct: Make) -> Path:
-    """A CT series, NIfTI, NRRD and MHA, and what is left out; each name and each text with a marker."""
-    root = tmp_path / "in"
-    make_ct(root / f"{NAME}_{OTHER}" / "CT cq77xz", (32, 32, 8))
-    for number, path in enumerate(sorted((root / f"{NAME}_{OTHER}" / "CT cq77xz").iterdir())):
-        mark(path)
-        path.rename(path.with_name(f"{NAME}_19470131_{number}.dcm"))
-    values = np.random.default_rng(0).integers(0, 900, (32, 32, 16)).astype(np.int16)
-    image = nib.Nifti1Image(values, np.diag([1.0, 1, 2, 1]))
-    for field in ("descrip", "aux_file", "db_name", "intent_name"):
-        image.header[field] = b"Zorgblatt Qwixel"
-    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", f"{NAME} 0815-4711".encode()))
-    nib.save(image, root / f"{OTHER}_19470131_ID0815-4711.nii.gz")
-    itk = sitk.GetImageFromArray(values.T)
-    itk.SetMetaData("PatientName", NAME)
-    itk.SetMetaData("0010|0010", OTHER)
-    for ending in ("nrrd", "mha"):
-        sitk.WriteImage(itk, root / f"{NAME}-cq77xz.{ending}")
-    (root / f"{NAME}.txt").write_text(f"{OTHER}")
-    return root
-
-
-def unpacked(data: bytes, name: str = "", depth: int = 0) -> Iterator[tuple[str, bytes]]:
-    """The bytes, and all that is packed in them."""
-    yield name, data
-    if depth > 4:
-        return
-    if data[:2] == b"\x1f\x8b":
-        yield from unpacked(gzip.decompress(data), f"{name}>gz", depth + 1)
-    elif data[:4] == b"PK\x03\x04":
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for member in archive.namelist():
-                yield f"{name}>names", member.encode()
-                yield from unpacked(archive.read(member), f"{name}>{member}", depth + 1)
-    elif data[:8] == b"\x89PNG\r\n\x1a\n":
-        for found in re.finditer(
-            rb"(?:zTXt|iTXt|iCCP)[^\0]{1,79}\0.{1,4}?(\x78[\x01\x5e\x9c\xda].*)", data, re.DOTALL
-        ):
-            yield f"{name}>png", zlib.decompressobj().decompress(found[1], 1 << 20)
-    else:
-        for found in re.finditer(rb"[A-Za-z0-9+/_-]{24,}={0,2}", data):
-            text = found[0].replace(b"-", b"+").replace(b"_", b"/")
-            yield from unpacked(
-                base64.b64decode(text[: len(text) // 4 * 4] or b""), f"{name}>base64", depth + 1
-            )
-
-
-def folded(data: bytes) -> list[str]:
-    """As the texts that it may be: of one byte a letter, of several, without accents, from URLs, in pairs."""
-    texts = [data.decode(code, "ignore") for code in ("utf-8", "latin-1", "utf-16-le", "utf-16-be")]
-    texts.append(
-        re.sub(r"%([0-9A-Fa-f]{2})|\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1] or m[2], 16)), texts[0])
-    )
-    plain = [unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() for text in texts]
-    return [text.lower() for text in (*texts, *plain)]
-
-
-def found_in(data: bytes, name: str, marks: tuple[str, ...]) -> list[str]:
-    return [
-        f"{where}: {word}" for where, part in unpacked(data, name) for word in marks
-        if any(word in text for text in folded(part))
-    ]  # fmt: skip
-
-
-def found_below(root: Path, marks: tuple[str, ...]) -> list[str]:
-    found = []
-    for path in sorted(root.rglob("*")):
-        found += found_in(str(path.relative_to(root)).encode("utf-8", "surrogateescape"), "name", marks)
-        if path.is_file():
-            found += found_in(path.read_bytes(), str(path.relative_to(root)), marks)
-    return found
+def sources(tmp_path: Path) -> Path:
+    return write_sources(tmp_path / "in")
 
 
 @pytest.fixture
@@ -162,8 +45,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture
 def marks(sources: Path) -> tuple[str, ...]:
     """The markers, with the UIDs of the series."""
-    header = pydicom.dcmread(next(sources.rglob("*.dcm")), stop_before_pixels=True)
-    return (*MARKS, header.SeriesInstanceUID, header.StudyInstanceUID, header.SOPInstanceUID)
+    return (*MARKS, *uids(sources))
 
 
 def test_the_search_finds_a_marker_wherever_it_hides(tmp_path: Path) -> None:
@@ -238,25 +120,83 @@ def test_series_side_by_side(
         assert found_in((out + err).encode(), str(verb[0]), marks) == [], err
 
 
-def test_compare_atlas_and_invert(run: Run, sources: Path, marks: tuple[str, ...], tmp_path: Path) -> None:
-    nifti = next(sources.glob("*.nii.gz"))
-    series = next(sources.rglob("*.dcm")).parent
-    for words in (
-        ["compare", series, series, "--json"],
-        ["compare", nifti, nifti],
-        ["atlas", sources, tmp_path / "many", "--layers", "level4"],
-        ["atlas", nifti, tmp_path / "one", "--layers", "level4", "--json"],
-        ["invert", series, tmp_path / "inverted", "--encoder", "resnet18", "--layers", "layer1",
-         "--steps", "1", "--slices", "2:4", "--format", "nifti"],
-    ):  # fmt: skip
+def test_compare(run: Run, sources: Path, marks: tuple[str, ...]) -> None:
+    nifti, series = next(sources.glob("*.nii.gz")), next(sources.rglob("*.dcm")).parent
+    for words in (["compare", series, series, "--json"], ["compare", nifti, nifti]):
         code, out, err = run(*words)
         assert code == 0, err
-        assert found_in((out + err).encode(), str(words[0]), marks) == []
-    for name in ("many", "one", "inverted"):
-        assert (tmp_path / name).is_dir()
-        assert found_below(tmp_path / name, marks) == []
+        assert found_in((out + err).encode(), "compare", marks) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["atlas", "atlas of one", "invert"])
+def test_atlas_and_invert(verb: str, run: Run, sources: Path, marks: tuple[str, ...], tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    words: list[object] = {
+        "atlas": [sources, output, "--layers", "level4"],
+        "atlas of one": [next(sources.glob("*.nii.gz")), output, "--layers", "level4", "--json"],
+        "invert": [next(sources.rglob("*.dcm")).parent, output, "--encoder", "resnet18", "--layers", "layer1",
+                   "--steps", "1", "--slices", "2:4", "--format", "nifti"],
+    }[verb]  # fmt: skip
+    code, out, err = run(verb.split()[0], *words)
+    assert code == 0, err
+    assert found_in((out + err).encode(), verb, marks) == []
+    assert output.is_dir()
+    assert found_below(output, marks) == []
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]], ids=["text", "json"])
+def test_features_and_what_is_decoded(
+    how: list[str], run: Run, sources: Path, marks: tuple[str, ...], tmp_path: Path, tiny_bundle: Path
+) -> None:
+    """The file of features is handed on; who decodes it gets a volume, or a series derived from its source."""
+    series = next(sources.rglob("*.dcm")).parent
+    features = tmp_path / "f.safetensors"
+    assert run("encode", series, features, "-l", "coarse2", "--bundle", tiny_bundle)[0] == 0
+    for output, words in ((tmp_path / "d.nii.gz", []), (tmp_path / "derived", ["--source", series])):
+        code, out, err = run("decode", features, output, "--bundle", tiny_bundle, *words, *how)
+        assert code == 0, err
+        assert found_in((out + err).encode(), "decode", marks) == []
+    for path in (features, tmp_path / "d.nii.gz"):
+        assert found_in(path.read_bytes(), path.name, marks) == []
+    for path in (tmp_path / "derived").iterdir():
+        assert found_in(path.name.encode(), "name", marks) == []
+        assert found_in(path.read_bytes(), path.name, MARKS) != [], "its patient is the source's"
+
+
+def test_from_within_slicer(
+    run: Run, sources: Path, marks: tuple[str, ...], tmp_path: Path, tiny_bundle: Path
+) -> None:
+    output = tmp_path / "out.nii.gz"
+    words = ["--layers", "coarse2", "--bundle", tiny_bundle]
+    for ending in ("nrrd", "mha"):
+        code, out, err = run("slicer", sources / f"{NAME}-cq77xz.{ending}", output, *words)
+        assert code == 0, err
+        assert found_in((out + err).encode(), "slicer", marks) == []
+        assert found_in(output.read_bytes(), "slicer", marks) == []
+
+
+def test_what_takes_no_scan_looks_at_none(
+    run: Run, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path
+) -> None:
+    monkeypatch.chdir(sources)
+    sample = tmp_path / "samples"
+    write_nifti(sample / "mr_small.nii.gz", (30, 28, 26))
+    monkeypatch.setattr("medrecon.cli.demo._PLACES", (sample,))
+    for words in (
+        ["demo", tmp_path / "demo", "--bundle", tiny_bundle],
+        ["layers", "--json"],
+        ["slicer", "--xml"],
+        ["slicer", "--install", tmp_path / "modules"],
+    ):
+        code, out, err = run(*words)
+        assert code == 0, err
+        assert found_in((out + err).encode(), str(words[0]), MARKS) == []
+    for folder in ("demo", "modules"):
+        assert found_below(tmp_path / folder, MARKS) == []
+
+
+@pytest.mark.slow
 def test_a_cohort(run: Run, sources: Path, marks: tuple[str, ...], tmp_path: Path) -> None:
     (sources / f"{NAME}_gap.nii.gz").write_bytes(b"broken")
     code, out, err = run(

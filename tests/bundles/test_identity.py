@@ -1,0 +1,101 @@
+"""What the configurations and trainings of the bundles write holds no marker of the scans: see markers.py."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medrecon.cli.app import main
+
+from ..markers import MARKS, NAME, OTHER, found_below, found_in, uids, write_sources
+
+NAMES = ["slice_autoencoder", pytest.param("volume_transform_code", marks=pytest.mark.slow)]
+SHORT = {"batch_size": 1, "patch_size": [16, 16], "iterations_per_epoch": 2}
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    return write_sources(tmp_path / "in")
+
+
+@pytest.fixture
+def marks(sources: Path) -> tuple[str, ...]:
+    return (*MARKS, *uids(sources))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("config", ["inference.yaml", "evaluate.yaml"])
+def test_the_commands_of_the_configurations(
+    name: str,
+    config: str,
+    sources: Path,
+    marks: tuple[str, ...],
+    tmp_path: Path,
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "out"
+    options = {"dataset_dir": str(sources), "output_dir": str(output), "layers": ["level2"], "device": "cpu"}
+    capfd.readouterr()
+    workflow(small_bundle(name), config, kind="inference", **options).run()
+    out, err = capfd.readouterr()
+    assert found_in((out + err).encode(), config, marks) == []
+    assert list(output.iterdir())
+    for path in output.rglob("*"):
+        assert found_in(path.name.encode(), "name", marks) == []
+        if path.is_file() and path.suffix != ".dcm":  # a derived series has its source's patient
+            assert found_in(path.read_bytes(), path.name, marks) == []
+
+
+def words_of(settings: dict[str, Any]) -> list[str]:
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+
+
+@pytest.mark.slow
+def test_a_sweep(
+    sources: Path,
+    marks: tuple[str, ...],
+    tmp_path: Path,
+    small_bundle: Callable[[str], Path],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "out"
+    bundle = small_bundle("slice_autoencoder")
+    words = [sources, output, "--bundle", bundle, "--layer", "level3", "--depths", "1", "--steps", 2,
+             "--held-out", f"{OTHER}*", "--held-out", f"{NAME}-*a", "--slices", 1, "--device", "cpu",
+             *words_of(SHORT)]  # fmt: skip
+    for how in ([], ["--json"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["sweep", *map(str, words), *how])
+        out, err = capfd.readouterr()
+        assert not ended.value.code, err
+        assert found_in((out + err).encode(), "sweep", marks) == []
+    assert found_below(output, marks) == []
+
+
+@pytest.mark.slow
+def test_a_training(
+    sources: Path,
+    marks: tuple[str, ...],
+    tmp_path: Path,
+    small_bundle: Callable[[str], Path],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    bundle = small_bundle("slice_autoencoder")
+    few = {**SHORT, "max_epochs": 2, "val_interval": 2, "checkpoint_interval": 1, "phantom_count": 50,
+           "validate#phantoms#length": 2, "validation_scans": [f"{NAME}-*"]}  # fmt: skip
+    words = [sources, run, "--bundle", bundle, "--device", "cpu", "--held-out", f"{OTHER}*", *words_of(few)]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *map(str, words)])
+    out, err = capfd.readouterr()
+    assert not ended.value.code, err
+    assert found_in((out + err).encode(), "train", marks) == []
+    assert stat.S_IMODE((run / "train.log").stat().st_mode) == 0o600
+    (run / "train.log").unlink()  # it may name files, and is its owner's alone
+    assert found_below(run, marks) == []
