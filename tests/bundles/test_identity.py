@@ -69,11 +69,11 @@ def test_a_sweep(
     words = [sources, output, "--bundle", bundle, "--layer", "level3", "--depths", "1", "--steps", 2,
              "--held-out", f"{OTHER}*", "--held-out", f"{NAME}-*a", "--slices", 1, "--device", "cpu",
              *words_of(SHORT)]  # fmt: skip
-    for how in ([], ["--json"]):
+    for how, code in (([], 0), (["--json"], 0), (["--held-out", "nobody*"], 2)):
         with pytest.raises(SystemExit) as ended:
             main(["sweep", *map(str, words), *how])
         out, err = capfd.readouterr()
-        assert not ended.value.code, err
+        assert (ended.value.code or 0) == code, err
         assert found_in((out + err).encode(), "sweep", marks) == []
     assert found_below(output, marks) == []
 

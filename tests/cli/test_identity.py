@@ -149,7 +149,7 @@ def test_atlas_and_invert(verb: str, run: Run, sources: Path, marks: tuple[str, 
 def test_features_and_what_is_decoded(
     how: list[str], run: Run, sources: Path, marks: tuple[str, ...], tmp_path: Path, tiny_bundle: Path
 ) -> None:
-    """The file of features is handed on; who decodes it gets a volume, or a series derived from its source."""
+    """Features are handed on; who decodes them gets a volume, or a series derived from its source."""
     series = next(sources.rglob("*.dcm")).parent
     features = tmp_path / "f.safetensors"
     assert run("encode", series, features, "-l", "coarse2", "--bundle", tiny_bundle)[0] == 0

@@ -71,10 +71,10 @@ def split_scans(
     scans = found.scans
     names = sorted({scan.path.name for scan in scans})
     if not held_out:
-        listed = ", ".join(names[:6] + ["..."] * (len(names) > 6))
         raise UsageError(
             "no scan is held out to measure on",
-            remedy=f"name some with --held-out NAME, out of {listed}",
+            path=dataset,
+            remedy="name some of its files or series folders with --held-out NAME",
         )
     everything = [*names, *(error.path.name for error in found.refused if error.path is not None)]
     for pattern in held_out:
@@ -82,7 +82,7 @@ def split_scans(
             raise UsageError(
                 f"nothing matches --held-out {pattern}",
                 path=dataset,
-                remedy=f"there is {', '.join(names[:6])}",
+                remedy="give the name of a file or a series folder there, as such or with * and ?",
             )
     kept = [scan for scan in scans if any(fnmatch(scan.path.name, pattern) for pattern in held_out)]
     rest = [scan for scan in scans if scan not in kept]
