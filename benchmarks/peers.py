@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from medrecon.encoders.conv import pad_to_multiple
 from medrecon.errors import MedreconError
 from medrecon.intensity_range import intensity_range
 from medrecon.inversion.adaptive import AdaptiveDecoder
+from medrecon.inversion.hierarchical import HierarchicalDecoder
 from medrecon.io.choices import with_hu
 from medrecon.reconstructor import Reconstructor, has_native_bfloat16
 from medrecon.training.data import training_items
@@ -121,9 +123,20 @@ class PlainInverse(Decoder):
         return synthesise(there, self.decoder.basis, self.decoder.size)[inside]
 
 
+def linear_start(network: Any) -> Reconstructor | None:
+    """A hierarchy of convolutions without what it learned; None for a network of another kind."""
+    if not isinstance(network.inversion, HierarchicalDecoder):
+        return None
+    start: Reconstructor = copy.deepcopy(network)
+    for name, parameter in start.named_parameters():
+        if ".heads." in name or ".outs." in name:
+            nn.init.zeros_(parameter)
+    return start.eval()
+
+
 def linear_part(network: Any) -> tuple[Reconstructor, PlainInverse] | None:
     """A network's encoder with the plain inverse transform; None for an encoder of another kind."""
-    if not isinstance(network.inversion, AdaptiveDecoder):
+    if network is None or not isinstance(network.inversion, AdaptiveDecoder):
         return None
     plain = PlainInverse(network.inversion)
     return Reconstructor(network.encoder, plain, mixed_precision=False).eval(), plain

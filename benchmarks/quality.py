@@ -9,10 +9,15 @@ the networks were trained, fit the KLT. --weights measures other weights than th
 - levels: PSNR over 4095 HU for CT and over the robust range (0.5 to 99.5 percentile) for other units; SSIM
   and MS-SSIM in 3D; MAE in HU, or in per cent of that range. Results are rounded to whole numbers where the
   scan holds no others, as in the files that medrecon writes; so are all the codes below.
-- linear codes of as many values: the lowest frequencies of DCT blocks (16x16x16; 16x16 of slices), a KLT of
-  blocks (8x8x8; 16x16), and the adaptive code: what the encoder kept through the plain inverse transform. It
-  says what placing the values gives; what the level has more is the learned decoder's. `measured` counts
-  the values that the encoder spent: coefficients that are not zero, and two for each block.
+- the networks' controls: `pixels alone`, the same network trained without the perceptual term (--twin), and
+  `linear start`, the network without what it learned.
+- linear codes of as many values: the lowest frequencies of DCT blocks (16 along each axis, 32 where a level's
+  stride is 32; of slices likewise), a KLT of blocks (8x8x8; 16x16), and of the transform codes (--codes)
+  what the encoder kept through the plain inverse transform. `measured` counts the values spent there:
+  coefficients that are not zero, and two for each block.
+- the transform code of as many values (--codes), which spends them where a scan is busy.
+- perceptual distance by a 3D network that is in no loss (--judge, deepbet's brain network): its first four
+  layers, vectors scaled to unit length, mean squared difference.
 - AutoencoderKL as train_autoencoderkl.py leaves it (1/16 value per voxel), in blended windows.
 - JPEG 2000 and HTJ2K, slice by slice, at the bits per voxel of the level's features (8 bits a value, entropy
   coded), beside the PSNR that is left after that rounding. Their headers are not counted at that rate.
@@ -26,7 +31,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +50,10 @@ from common import (
     write_json,
 )
 from machine import describe
-from peers import KLT, MaisiLike, linear_part, training_images
-from quality_tables import ADAPTIVE, DCT, KLT_NAME, OURS, PEER, document
+from peers import KLT, MaisiLike, linear_part, linear_start, training_images
+from quality_tables import ADAPTIVE, CODE, DCT, KLT_NAME, OURS, PEER, START, TWIN, document
 from scoring import (
+    Judge,
     Volume,
     load,
     low_frequencies,
@@ -58,6 +64,7 @@ from scoring import (
 )
 from worst import Place, draw, find_worst
 
+from medrecon.contract import LayerInfo
 from medrecon.errors import MedreconError
 from medrecon.intensity_range import intensity_range
 from medrecon.reconstructor import INPUT
@@ -66,8 +73,38 @@ Row = dict[str, Any]
 Networks = dict[str, tuple[Any, Any]]
 
 
-def row_of(volume: Volume, dims: int, code: str, result: str, rate: float | None, recon: np.ndarray) -> Row:
+@dataclass(frozen=True)
+class Contest:
+    """What is measured beside the networks.
+
+    Attributes:
+        networks: bundle -> (network, inferer).
+        twins: bundle -> the same network, trained without the perceptual term.
+        codes: spatial dimensions -> (network, inferer) of the transform code.
+        klts: spatial dimensions -> the KLT.
+        peer: AutoencoderKL.
+        judge: the perceptual distance.
+    """
+
+    networks: Networks
+    twins: dict[str, Any]
+    codes: dict[int, tuple[Any, Any]]
+    klts: dict[int, KLT]
+    peer: MaisiLike | None
+    judge: Judge | None
+
+
+def row_of(
+    volume: Volume,
+    dims: int,
+    code: str,
+    result: str,
+    rate: float | None,
+    recon: np.ndarray,
+    judge: Judge | None = None,
+) -> Row:
     """The figures of one code on one scan."""
+    perceptual = {"perceptual": judge(volume, recon)} if judge and result != INPUT else {}
     return {
         "scan": volume.name,
         "modality": volume.modality,
@@ -77,39 +114,58 @@ def row_of(volume: Volume, dims: int, code: str, result: str, rate: float | None
         "result": result,
         "values_per_voxel": rate,
         **score_fully(volume, recon),
+        **perceptual,
     }
 
 
-def measure(
-    volume: Volume, networks: Networks, subsets: Sequence[str], klts: dict[int, KLT], peer: MaisiLike | None
-) -> Iterator[tuple[Row, np.ndarray]]:
+def measure(volume: Volume, contest: Contest, subsets: Sequence[str]) -> Iterator[tuple[Row, np.ndarray]]:
     """A row for each code and level of one scan, and the reconstruction behind it."""
-    for bundle, (network, inferer) in networks.items():
+    judge = contest.judge
+    for bundle, (network, inferer) in contest.networks.items():
         layers = network.layers()
         dims = len(layers[0].stride)
         results = [INPUT, *(layer.name for layer in layers), *subsets]
         for result, recon in reconstruct(volume, network, inferer, results):
-            row = row_of(volume, dims, OURS, result, rate_of(layers, result), recon)
+            row = row_of(volume, dims, OURS, result, rate_of(layers, result), recon, judge)
             yield row | {"bundle": bundle}, recon
-        linear = linear_part(network)
-        for layer in layers:
-            rate = layer.values_per_voxel
-            if rate >= 1:
-                continue  # every linear code is exact
-            recon = low_frequencies(volume, dims, rate)
-            yield row_of(volume, dims, DCT, layer.name, rate, recon), recon
-            if dims in klts:
-                recon = klts[dims].code(volume, rate)
-                yield row_of(volume, dims, KLT_NAME, layer.name, rate, recon), recon
-            if linear is not None:
-                plain, counter = linear
-                counter.values = 0
-                ((_, recon),) = reconstruct(volume, plain, inferer, [layer.name])
-                row = row_of(volume, dims, ADAPTIVE, layer.name, rate, recon)
-                yield row | {"measured": counter.values / volume.values.size}, recon
-    if peer is not None:
-        recon = peer.code(volume)
-        yield row_of(volume, 3, PEER, "level4", 1 / 16, recon), recon
+        lossy = [layer for layer in layers if layer.values_per_voxel < 1]  # else every linear code is exact
+        beside = {TWIN: contest.twins.get(bundle), START: linear_start(network)}
+        for code, other in beside.items():
+            if other is None:
+                continue
+            for result, recon in reconstruct(volume, other, inferer, [layer.name for layer in lossy]):
+                yield row_of(volume, dims, code, result, rate_of(layers, result), recon, judge), recon
+        yield from _codes(volume, dims, lossy, contest)
+    if contest.peer is not None:
+        recon = contest.peer.code(volume)
+        yield row_of(volume, 3, PEER, "level4", 1 / 16, recon, judge), recon
+
+
+def _codes(
+    volume: Volume, dims: int, layers: Sequence[LayerInfo], contest: Contest
+) -> Iterator[tuple[Row, np.ndarray]]:
+    """The codes of as many values as each of these layers holds."""
+    judge = contest.judge
+    code, inferer = contest.codes.get(dims, (None, None))
+    linear = linear_part(code)
+    known = [layer.name for layer in code.layers()] if code else []
+    for layer in layers:
+        name, rate = layer.name, layer.values_per_voxel
+        recon = low_frequencies(volume, dims, rate, max(16, layer.stride[0]))
+        yield row_of(volume, dims, DCT, name, rate, recon, judge), recon
+        if dims in contest.klts:
+            recon = contest.klts[dims].code(volume, rate)
+            yield row_of(volume, dims, KLT_NAME, name, rate, recon, judge), recon
+        if name not in known:
+            continue
+        ((_, recon),) = reconstruct(volume, code, inferer, [name])
+        yield row_of(volume, dims, CODE, name, rate, recon, judge), recon
+        if linear is not None:
+            plain, counter = linear
+            counter.values = 0
+            ((_, recon),) = reconstruct(volume, plain, inferer, [name])
+            row = row_of(volume, dims, ADAPTIVE, name, rate, recon, judge)
+            yield row | {"measured": counter.values / volume.values.size}, recon
 
 
 def flags(rows: Sequence[Row]) -> list[str]:
@@ -124,7 +180,7 @@ def flags(rows: Sequence[Row]) -> list[str]:
             continue
         if result == INPUT and not is_exact(row["psnr"]):
             found.append(f"{where} is not exact (largest error {row['max_error']:g} {row['units']})")
-        for other in (DCT, KLT_NAME, ADAPTIVE):
+        for other in (DCT, KLT_NAME, ADAPTIVE, CODE, START):
             linear = by_place.get((other, dims, scan, result))
             if linear is None or is_exact(row["psnr"]):
                 continue
@@ -166,7 +222,18 @@ def parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=HERE / "results" / "quality", help="folder, made if missing"
     )
     made.add_argument("--bundles", nargs="+", default=["volume_autoencoder", "slice_autoencoder"])
+    made.add_argument("--codes", nargs="*", default=["volume_transform_code", "slice_transform_code"])
     add_weights_option(made)
+    made.add_argument(
+        "--twin",
+        nargs="+",
+        default=[],
+        metavar="BUNDLE=FILE",
+        help="weights trained with the pixel term alone",
+    )
+    made.add_argument(
+        "--judge", type=Path, metavar="FILE", help="deepbet's weights, for the perceptual distance"
+    )
     made.add_argument("--subsets", nargs="*", default=[], help="joined levels to measure too: level3+level4")
     made.add_argument("--autoencoderkl", type=Path, metavar="RUN", help="folder of train_autoencoderkl.py")
     made.add_argument("--no-klt", action="store_true", help="fit no KLT: the training scans are not read")
@@ -192,6 +259,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     networks: Networks = {
         Path(name).name: open_network(name, args.weights, args.device) for name in args.bundles
     }
+    codes = [open_network(name, device=args.device) for name in args.codes]
+    named = {name.partition("=")[0] for name in args.twin}
+    twins = {
+        Path(name).name: open_network(name, args.twin, args.device)[0]
+        for name in args.bundles
+        if Path(name).name in named
+    }
     levels = {x.name: x.values_per_voxel for network, _ in networks.values() for x in network.layers()}
     peer, facts = open_peer(args.autoencoderkl, args.device) if args.autoencoderkl else (None, None)
     fitted_on: list[str] = []
@@ -201,6 +275,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         dims = {len(network.layers()[0].stride) for network, _ in networks.values()}
         klts = {d: KLT(d, images) for d in sorted(dims)} if images else {}
         del images
+    by_dims = {len(network.layers()[0].stride): (network, inferer) for network, inferer in codes}
+    judge = Judge(args.judge, args.device) if args.judge else None
+    contest = Contest(networks, twins, by_dims, klts, peer, judge)
     content: dict[str, Any] = {
         "machine": describe(),
         "held_out": args.held_out,
@@ -223,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         except MedreconError as error:
             refusals.append(f"{scan.path.name}: {error.message}")
             continue
-        for row, recon in measure(volume, networks, args.subsets, klts, peer):
+        for row, recon in measure(volume, contest, args.subsets):
             content["rows"].append(row)
             if row["code"] == OURS and row["result"] == args.worst:
                 data_range = tuple(row["data_range"])

@@ -10,8 +10,8 @@ from common import decibels, is_exact, markdown
 from throughput import PEER
 from throughput import table as throughput_table
 
-OURS, DCT, KLT_NAME, ADAPTIVE = "medrecon", "DCT", "KLT", "adaptive linear code"
-LINEAR = (DCT, KLT_NAME, ADAPTIVE)
+OURS, TWIN, START = "medrecon", "pixels alone", "linear start"
+DCT, KLT_NAME, ADAPTIVE, CODE = "DCT", "KLT", "adaptive linear code", "transform code"
 Row = dict[str, Any]
 
 
@@ -36,6 +36,7 @@ def means(rows: Sequence[Row]) -> str:
     for name in modalities:
         mae = "MAE HU" if name == "CT" else "MAE % of range"
         head += [f"{name} PSNR dB (least)", f"{name} SSIM", f"{name} MS-SSIM", f"{name} {mae}"]
+        head.append(f"{name} perceptual")
     lines = []
     kinds = dict.fromkeys((row["dims"], row["code"], row["result"]) for row in rows)
     for dims, code, result in sorted(kinds, key=lambda kind: (-kind[0], kind[2], _order(kind[1]))):
@@ -46,18 +47,20 @@ def means(rows: Sequence[Row]) -> str:
         for name in modalities:
             some = find(ours, modality=name)
             if not some:
-                line += [""] * 4
+                line += [""] * 5
                 continue
             error = "mae" if name == "CT" else "mae_percent"
             line.append(mean_psnr(some))
             line += [f"{statistics.mean(row[key] for row in some):.4f}" for key in ("ssim", "ms_ssim")]
             line.append(f"{statistics.mean(row[error] for row in some):.2f}")
+            seen = [row["perceptual"] for row in some if "perceptual" in row]
+            line.append(f"{statistics.mean(seen):.4f}" if seen else "")
         lines.append(line)
     return markdown(head, lines)
 
 
 def _order(code: str) -> int:
-    return (OURS, ADAPTIVE, KLT_NAME, DCT, PEER).index(code)
+    return (OURS, TWIN, START, CODE, ADAPTIVE, KLT_NAME, DCT, PEER).index(code)
 
 
 def scan_by_scan(rows: Sequence[Row], noise: Sequence[Row], level: str) -> str:
@@ -94,6 +97,16 @@ def gains(
         there = find(rows, code=other, result=level, dims=other_dims or dims, scan=row["scan"])
         if there and not is_exact(row["psnr"]) and not is_exact(there[0]["psnr"]):
             found.append(row["psnr"] - there[0]["psnr"])
+    return found
+
+
+def ratios(rows: Sequence[Row], level: str, dims: int) -> list[float]:
+    """Perceptual distance of a level over that of its twin, on each scan."""
+    found = []
+    for row in find(rows, code=OURS, result=level, dims=dims):
+        there = find(rows, code=TWIN, result=level, dims=dims, scan=row["scan"])
+        if there and "perceptual" in row:
+            found.append(row["perceptual"] / there[0]["perceptual"])
     return found
 
 
@@ -140,11 +153,15 @@ def aims(content: dict[str, Any]) -> str:
         return f"{value:+.2f} dB"
 
     for dims in sorted({row["dims"] for row in rows}, reverse=True):
-        name = f"{dims}D level4 over"
-        line(f"{name} DCT", "+3 dB mean, +1 dB each", gains(rows, "level4", dims, DCT), gain)
-        line(f"{name} KLT", "", gains(rows, "level4", dims, KLT_NAME), gain)
-        line(f"{name} adaptive linear code", "", gains(rows, "level4", dims, ADAPTIVE), gain)
-        line(f"{name} {PEER}", "+3 dB mean", gains(rows, "level4", dims, PEER, 3), gain)
+        for level, aim in (("level4", "+1.5 dB mean, 0 dB each"), ("level5", "+2 dB mean")):
+            name = f"{dims}D {level} over"
+            line(f"{name} DCT", aim, gains(rows, level, dims, DCT), gain)
+            for other in (KLT_NAME, ADAPTIVE, CODE, START, TWIN):
+                aim = "-1 dB mean" if other == TWIN else ""
+                line(f"{name} {other}", aim, gains(rows, level, dims, other), gain)
+            near = ratios(rows, level, dims)
+            line(f"{dims}D {level}, perceptual distance, of {TWIN}", "0.75", near, "{:.2f}".format)
+        line(f"{dims}D level4 over {PEER}", "+3 dB mean", gains(rows, "level4", dims, PEER, 3), gain)
         exact = find(rows, code=OURS, result="level1", dims=dims)
         if exact:
             lines.append([f"{dims}D level1", "55 dB", mean_psnr(exact), ""])

@@ -14,9 +14,12 @@ from monai.data import MetaTensor
 
 from medrecon.bundle.config import Bundle
 from medrecon.contract import LayerInfo
+from medrecon.encoders import DeepbetEncoder
 from medrecon.evaluation import Fidelity, dct_code, fidelity
 from medrecon.evaluation.msssim import MultiScaleSSIM
+from medrecon.intensity_range import intensity_range
 from medrecon.io import Scan, read_scan
+from medrecon.losses import PerceptualLoss
 from medrecon.reconstructor import INPUT, parse_layers
 from medrecon.transforms import ScanIntensity
 
@@ -100,9 +103,9 @@ def control(volume: Volume, layers: Sequence[LayerInfo], result: str) -> np.ndar
     return low_frequencies(volume, len(layers[0].stride), rate)
 
 
-def low_frequencies(volume: Volume, dims: int, rate: float) -> np.ndarray:
-    """The lowest frequencies of DCT blocks of 16 along each axis, slice by slice where `dims` is 2."""
-    return as_stored(dct_code(floored(volume), rate, (16, 16, 16 if dims == 3 else 1)), volume)
+def low_frequencies(volume: Volume, dims: int, rate: float, size: int = 16) -> np.ndarray:
+    """The lowest frequencies of DCT blocks of `size` along each axis, slice by slice where `dims` is 2."""
+    return as_stored(dct_code(floored(volume), rate, (size, size, size if dims == 3 else 1)), volume)
 
 
 def floored(volume: Volume) -> np.ndarray:
@@ -121,6 +124,29 @@ def rate_of(layers: Sequence[LayerInfo], result: str) -> float | None:
 def score(volume: Volume, recon: np.ndarray) -> Fidelity:
     """medrecon's own measure, on the whole volume."""
     return fidelity(volume.values, recon, units=volume.units, spacing=volume.spacing)
+
+
+class Judge:
+    """Perceptual distance of two volumes by deepbet's 3D brain network, which is in no loss of ours.
+
+    Args:
+        weights: its file.
+        device: where it runs.
+    """
+
+    def __init__(self, weights: Path, device: str = "cpu") -> None:
+        encoder = DeepbetEncoder(weights=weights)
+        layers = [layer.name for layer in encoder.layers()][:4]
+        self.distance = PerceptualLoss(encoder, layers=layers).to(device).eval()
+        self.device = device
+
+    def __call__(self, volume: Volume, recon: np.ndarray) -> float:
+        """The distance of a reconstruction from its source; 0 where they are equal."""
+        low, high = intensity_range(volume.values, volume.units)
+        both = [torch.from_numpy(np.asarray(x, np.float32)) for x in (recon, floored(volume))]
+        images = [((x - low) / (high - low))[None, None].to(self.device) for x in both]
+        with torch.inference_mode():
+            return float(self.distance(*images))
 
 
 def score_fully(volume: Volume, recon: np.ndarray) -> dict[str, Any]:

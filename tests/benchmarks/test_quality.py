@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from medrecon.encoders import DeepbetEncoder
+
 Script = Callable[[str], ModuleType]
 
 
@@ -33,13 +35,17 @@ def run(script: ModuleType, out: Path, arguments: list[str]) -> dict[str, Any]:
 def test_one_command_makes_every_table(
     benchmark: Script, toy_bundle: Callable[[str], Path], readable: Path, tmp_path: Path
 ) -> None:
-    bundles = [str(toy_bundle(name)) for name in ("volume_transform_code", "slice_transform_code")]
+    bundles = [str(toy_bundle(name)) for name in ("volume_autoencoder", "slice_autoencoder")]
+    codes = [str(toy_bundle(name)) for name in ("volume_transform_code", "slice_transform_code")]
     peer, out = tmp_path / "peer", tmp_path / "out"
     training = ["--minutes", "0.002", "--epoch", "2", "--channels", "4", "4", "4", "--bundle", bundles[0]]
     training += ["--patch", "16", "16", "16", "--batch", "1", "--held-out", "mr_*"]
     benchmark("train_autoencoderkl").main([str(readable), str(peer), *training])
-    arguments = [str(readable), "--bundles", *bundles, "--held-out", "mr_*", "ct_said*"]
-    arguments += ["--autoencoderkl", str(peer), "--no-throughput"]
+    judge = tmp_path / "judge.pt"
+    torch.save(DeepbetEncoder().state_dict(), judge)
+    twin = f"volume_autoencoder={bundles[0]}/models/model.pt"
+    arguments = [str(readable), "--bundles", *bundles, "--held-out", "mr_*", "ct_said*", "--codes", *codes]
+    arguments += ["--autoencoderkl", str(peer), "--no-throughput", "--twin", twin, "--judge", str(judge)]
     content = run(benchmark("quality"), out, arguments)
     assert content["klt_fitted_on"] == ["ct_chest"]
     assert {row["scan"]: row["modality"] for row in content["rows"]} == {
@@ -47,22 +53,30 @@ def test_one_command_makes_every_table(
         "mr_head": "MR",
     }
     rows = {(row["scan"], row["dims"], row["code"], row["result"]): row for row in content["rows"]}
-    assert len(rows) == len(content["rows"]) == 2 * (2 * (6 + 3 * 4) + 1)
+    # the input and five levels of each; start, DCT, KLT, code and its linear part of four; one twin; the peer
+    assert len(rows) == len(content["rows"]) == 2 * (2 * (6 + 5 * 4) + 4 + 1)
     for (scan, dims, code, result), row in rows.items():
         if code == "medrecon" and result in ("input", "level1"):
             assert row["max_error"] == 0
             assert row["psnr"] is None  # infinite
             continue
         assert 0 <= row["ms_ssim"] <= 1
+        assert result == "input" or 0 <= row["perceptual"] < 2
         assert row["psnr"] < 120
         if code == "adaptive linear code":
             assert row["measured"] <= row["values_per_voxel"] * 1.3  # whole blocks of small scans
             # the decoder is untrained: it adds nothing
-            assert row["psnr"] == pytest.approx(rows[scan, dims, "medrecon", result]["psnr"], abs=0.02)
+            assert row["psnr"] == pytest.approx(rows[scan, dims, "transform code", result]["psnr"], abs=0.02)
+        if code in ("linear start", "pixels alone"):
+            # nor does the network of the hierarchy; the twin has the very same weights
+            ours = rows[scan, dims, "medrecon", result]
+            assert row["psnr"] == pytest.approx(ours["psnr"], abs=0.02)
+            assert row["perceptual"] == pytest.approx(ours["perceptual"], rel=0.05)
     assert {(row["level"], row["bundle"]) for row in content["bits"]} == {
         (level, Path(bundle).name) for level in ("level4", "level5") for bundle in bundles
     }
-    assert all(row["bits_per_voxel"] > 0 for row in content["bits"])
+    # level5 of the hierarchy is a single position of these scans
+    assert all(row["bits_per_voxel"] > 0 for row in content["bits"] if row["level"] == "level4")
     assert len(content["worst"]) == 4
     told = (out / "quality.md").read_text("utf-8")
     for heading in ("Aims", "Means", "level5, scan by scan", "same bits per voxel", "Noise"):
