@@ -115,7 +115,7 @@ def test_there_are_examples_and_those_that_do_not_run_say_why() -> None:
         assert TEXT[page].count("```") == 2 * len(blocks(page)), page
         for block in blocks(page):
             assert block.reason is None or len(block.reason) > 5, block
-            assert block.language in ("bash", "python", "{toctree}", "{include}", "{eval-rst}"), block
+            assert block.language in ("bash", "python", "toml", "{toctree}", "{include}", "{eval-rst}"), block
 
 
 @pytest.mark.slow

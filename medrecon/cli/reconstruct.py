@@ -35,7 +35,9 @@ from medrecon.cli.options import (
     OutputFormat,
     Overwrite,
 )
+from medrecon.cli.pacs import Pacs
 from medrecon.cli.progress import Tick, phase_bar
+from medrecon.cli.remote import Remote
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
 from medrecon.errors import MedreconError, ModelError
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     "medrecon reconstruct study/ out/ --layers input --format nifti",
     "medrecon reconstruct CT_SERIES/ out/ --bundle frozen_encoder_inversion \\\n"
     "      --encoder-weights vgg16.safetensors --layers relu1_2,relu4_3",
+    "medrecon reconstruct pacs:research/1.2.840.1 pacs:research --layers level3",
 )
 def reconstruct(
     session: Session,
@@ -63,10 +66,11 @@ def reconstruct(
         typer.Argument(
             metavar="OUTPUT",
             help="For one scan and one result: the series folder, or a .nii.gz, .nrrd or .mha file. For "
-            "several: a folder with one entry each.",
+            "several: a folder with one entry each. Or pacs:NAME: sent there.",
         ),
     ],
     reading: ManyScans,
+    pacs: Pacs,
     layers: Layers = None,
     output_format: Format = OutputFormat.same,
     overwrite: Overwrite = False,
@@ -103,6 +107,8 @@ def reconstruct(
     from medrecon.inference.error_map import check_error_maps
     from medrecon.inference.pipeline import Pipeline, Record
 
+    remote = session.until_the_end(Remote(session, source, output, pacs, output_format))
+    source, output = remote.source, remote.output
     found = find_asked(session, source, reading)
     pipeline = Pipeline.from_bundle(
         bundle,
@@ -143,10 +149,11 @@ def reconstruct(
                 yield scan, outcome
 
     records, failures = tell_each(session, found, outcomes())
+    records = remote.deliver(records, whole=not failures)
     written = None
-    if manifest:
+    if manifest and not remote.in_pacs:
         written = pipeline.write_manifest(output, left_out=found.left_out, refused=found.refused)
-    sources = tell_sources(found, output)
+    sources = None if remote.in_pacs else tell_sources(found, output)
     data = {
         "manifest": None if written is None else str(written),
         "sources": None if sources is None else str(sources),

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import typer
 
@@ -23,6 +23,8 @@ from medrecon.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+Entered = TypeVar("Entered")
 
 _SIGPIPE = 141
 
@@ -84,6 +86,10 @@ class Session:
         from medrecon.io.files.archive import is_zip, unpacked
 
         return self._until_the_end.enter_context(unpacked(source)) if is_zip(source) else source
+
+    def until_the_end(self, context: contextlib.AbstractContextManager[Entered]) -> Entered:
+        """Enter a context, which is left when the verb ends."""
+        return self._until_the_end.enter_context(context)
 
     def complain(self, fault: Fault, error: BaseException) -> None:
         """The one line of an error, on stderr, with its traceback if that was asked for."""

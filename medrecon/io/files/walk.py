@@ -11,6 +11,9 @@ from medrecon.io.files.lock import SUFFIX as WORKING
 from medrecon.io.scan import LeftOut, ScanError
 
 MAX_FILES = 1_000_000
+PULLING = ".medrecon-pull"
+"""What the hidden folder of a series that is on its way from a PACS ends with."""
+
 LINK_INSIDE = "a link to a folder that is read anyway"
 UNFINISHED = "an output that a run is writing or did not finish"
 LINK_OUTSIDE = "a link to a folder elsewhere: name that folder to read it"
@@ -72,7 +75,7 @@ def _folder(top: Path) -> Iterator[Path | LeftOut]:
             if stat.S_ISDIR(mode) and entry.is_symlink():
                 here = path.resolve().is_relative_to(inside)
                 yield LeftOut(path, LINK_INSIDE if here else LINK_OUTSIDE)
-            elif stat.S_ISDIR(mode) and entry.name.endswith(WORKING):
+            elif stat.S_ISDIR(mode) and entry.name.endswith((WORKING, PULLING)):
                 yield LeftOut(path, UNFINISHED)
             elif stat.S_ISDIR(mode):
                 below.append(path)

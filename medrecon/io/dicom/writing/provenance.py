@@ -10,7 +10,8 @@ from pydicom.sequence import Sequence
 from medrecon.io.derivation import Derivation
 from medrecon.io.dicom.writing.source import SourceSlice
 
-_SCHEME = "99MEDRECON"
+SCHEME = "99MEDRECON"
+"""Of our own codes, by which a series that medrecon derived is known."""
 
 
 def code(value: str, scheme: str, meaning: str) -> Dataset:
@@ -23,9 +24,9 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
 def derivation_codes(derivation: Derivation, *, resampled: bool) -> list[Dataset]:
     """Derivation codes: CID 7203 has none for a feature reconstruction, so ours stands beside the nearest."""
     if derivation.layers == "input":
-        codes = [code("IDENTITY", _SCHEME, "Identity control")]
+        codes = [code("IDENTITY", SCHEME, "Identity control")]
     else:
-        codes = [code("FEATURE_RECON", _SCHEME, "Feature reconstruction")]
+        codes = [code("FEATURE_RECON", SCHEME, "Feature reconstruction")]
     if derivation.lossy:
         codes.append(code("113040", "DCM", "Lossy Compression"))
     if resampled:

@@ -1,0 +1,257 @@
+"""The command `pull`: what a PACS has, and series of it into a local copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medrecon.cli.batch import exit_code, left_out_data
+from medrecon.cli.command import verb
+from medrecon.cli.faults import Fault, fault_of
+from medrecon.cli.options import NamesFromSource, Overwrite
+from medrecon.cli.pacs import Pacs, pull_each
+from medrecon.cli.session import Outcome, Session
+from medrecon.cli.tables import print_table
+from medrecon.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medrecon.io.scan import Found
+    from medrecon.pacs.pulling import Pulled
+    from medrecon.pacs.series import SeriesInfo
+
+_WHICH = "Which studies"
+
+
+@verb(
+    "medrecon pull research --patient 4711 --list",
+    "medrecon pull research STUDIES/ --date 20260101-20260131 --modality CT \\\n"
+    "      --description '*chest*'",
+    "medrecon pull research/1.2.840.1/1.2.840.1.3 STUDIES/",
+    loads=False,
+)
+def pull(
+    session: Session,
+    node: Annotated[
+        str,
+        typer.Argument(
+            metavar="NODE[/STUDY[/SERIES]]",
+            help="A PACS of the file of nodes, by its name; a study and a series in it, by their UIDs.",
+        ),
+    ],
+    pacs: Pacs,
+    output: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="The folder of the copy: OUTPUT/study_1f2e3d4c/CT_5a6b7c8d. The same command again fetches "
+            "only what is missing.",
+        ),
+    ] = None,
+    patient: Annotated[
+        str, typer.Option("--patient", metavar="ID", rich_help_panel=_WHICH, help="Patient ID (* and ?).")
+    ] = "",
+    date: Annotated[
+        str,
+        typer.Option(
+            "--date",
+            metavar="DAY[-DAY]",
+            rich_help_panel=_WHICH,
+            help="Day of the study, such as 20260131, 20260101-20260131 or 20260101-.",
+        ),
+    ] = "",
+    modality: Annotated[
+        str, typer.Option("--modality", metavar="NAME", rich_help_panel=_WHICH, help="Such as CT or MR.")
+    ] = "",
+    description: Annotated[
+        str,
+        typer.Option(
+            "--description",
+            metavar="TEXT",
+            rich_help_panel=_WHICH,
+            help="Description of the series or study (* and ?; letter case does not count).",
+        ),
+    ] = "",
+    study: Annotated[
+        str, typer.Option("--study", metavar="UID", rich_help_panel=_WHICH, help="Study Instance UID.")
+    ] = "",
+    series: Annotated[
+        str, typer.Option("--series", metavar="UID", rich_help_panel=_WHICH, help="Series Instance UID.")
+    ] = "",
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit",
+            min=1,
+            metavar="N",
+            rich_help_panel=_WHICH,
+            help="Refuse a query that more studies match.",
+        ),
+    ] = 100,
+    list_only: Annotated[
+        bool, typer.Option("--list", help="Say which series match; fetch nothing. UIDs are shown.")
+    ] = False,
+    any_count: Annotated[
+        bool,
+        typer.Option(
+            "--any-count",
+            help="Take the instances that the PACS lists, also where it counts another number of them.",
+        ),
+    ] = False,
+    overwrite: Overwrite = False,
+    names_from_source: NamesFromSource = False,
+) -> Outcome:
+    """Fetch studies or series from a PACS.
+
+    By DICOMweb where the node has it, else by C-FIND and C-GET or C-MOVE. Each series appears when it is
+    whole, and is checked as `medrecon scans` checks it.
+    """
+    from medrecon.pacs.address import Address
+    from medrecon.pacs.query import Query
+    from medrecon.pacs.series import find_series
+
+    at = Address.parse(node)
+    query = Query(
+        study=_once("--study", at.study, study),
+        series=_once("--series", at.series, series),
+        patient=patient,
+        date=date,
+        modality=modality,
+        description=description,
+    )
+    if output is None and not list_only:
+        raise UsageError("no folder is named", remedy="name one, or pass --list")
+    with pacs.connect(session, at.node) as archive:
+        wanted = find_series(archive, query, limit)
+        if list_only:
+            return _listed(wanted, names_from_source)
+        if not wanted:
+            raise archive.error("nothing matches", "see what it has with --list and fewer options")
+        place = Path(str(output))
+        done, faults = pull_each(session, archive, wanted, place, any_count=any_count, overwrite=overwrite)
+    return _pulled(session, at.node, place, done, faults, names_from_source)
+
+
+def _once(option: str, in_address: str, given: str) -> str:
+    if in_address and given and in_address != given:
+        raise UsageError(f"two UIDs are given, one by {option}", remedy="give one of them")
+    return in_address or given
+
+
+def _listed(wanted: Sequence[SeriesInfo], named: bool) -> Outcome:
+    """What is there; names of patients for a person at a terminal, or where the user asked."""
+
+    def row(series: SeriesInfo, named: bool) -> dict[str, Any]:
+        names = {
+            "patient_id": series.patient_id,
+            "patient_name": series.patient_name,
+            "study_description": series.study_description,
+            "description": series.description,
+        }
+        return {
+            "modality": series.modality,
+            "date": series.date,
+            "instances": series.count,
+            **(names if named else {}),
+            "study_uid": series.study,
+            "series_uid": series.uid,
+        }
+
+    def show(console: Console) -> None:
+        rows = [row(series, named or console.file.isatty()) for series in wanted]
+        columns = list(rows[0]) if rows else ["modality", "date", "instances", "study_uid", "series_uid"]
+        headings = [name.replace("_", " ") for name in columns]
+        print_table(
+            console,
+            headings,
+            [[value if value != "" else None for value in each.values()] for each in rows],
+            right=("instances",),
+            whole=("study uid", "series uid"),
+            spare=("patient name", "study description", "description", "patient id"),
+        )
+        studies = len({series.study for series in wanted})
+        console.print(f"{len(wanted)} series of {studies} studies; nothing was fetched")
+
+    return Outcome({"series": [row(series, named) for series in wanted]}, show)
+
+
+def _pulled(
+    session: Session, node: str, output: Path, done: list[Pulled], faults: list[Fault], named: bool
+) -> Outcome:
+    """What is here now, each series looked at as any scan is."""
+    from medrecon.cli.scans import scan_data
+    from medrecon.io.choices import named_from_source
+    from medrecon.pacs.record import write_record
+
+    record = write_record(output, node, done) if done else None
+    found = [_looked_at(each) for each in done]
+    found = [named_from_source(each) for each in found] if named else found
+    for each in found:
+        for refusal in each.refused:
+            faults.append(fault_of(refusal))
+            session.complain(faults[-1], refusal)
+    rows = [
+        {
+            "series": each.series.label,
+            "path": str(each.path),
+            "instances": each.instances,
+            "fetched": each.fetched,
+            "scans": [scan_data(scan) for scan in looked.scans],
+            "left_out": left_out_data(looked.left_out, named),
+        }
+        for each, looked in zip(done, found, strict=True)
+    ]
+    data = {
+        "series": rows,
+        "failed": [fault.data() for fault in faults],
+        "sources": None if record is None else str(record),
+    }
+
+    def show(console: Console) -> None:
+        cells = [
+            (
+                each.path,
+                each.instances,
+                each.fetched,
+                "; ".join("x".join(map(str, scan.shape)) for scan in looked.scans) or None,
+            )
+            for each, looked in zip(done, found, strict=True)
+        ]
+        if cells:
+            print_table(
+                console,
+                ("written to", "instances", "fetched", "scans"),
+                cells,
+                right=("instances", "fetched"),
+            )
+        notes = [
+            (each.series.label, note)
+            for each, f in zip(done, found, strict=True)
+            for s in f.scans
+            for note in s.notes
+        ]
+        if notes:
+            print_table(console, ("series", "note"), notes)
+        if record is not None and not session.quiet:
+            console.print(f"which series is which, for you alone: {record}")
+
+    readable = any(each.scans or each.left_out for each in found)
+    return Outcome(data, show, exit_code(readable, faults))
+
+
+def _looked_at(pulled: Pulled) -> Found:
+    """The scans of a series; one that holds no image (a report, a segmentation) is none, and no fault."""
+    from medrecon.io import find_scans
+    from medrecon.io.collect import collect
+    from medrecon.io.scan import Found, ScanError
+
+    try:
+        return find_scans(pulled.path)
+    except ScanError as error:
+        heap = collect([pulled.path])
+        no_image = not heap.series and not heap.broken
+        return Found((), tuple(heap.left_out), () if no_image else (error,))
