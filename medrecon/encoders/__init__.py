@@ -12,7 +12,7 @@ from medrecon.encoders.medicalnet import MedicalNetEncoder
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.plain import PlainEncoder
 from medrecon.encoders.resnet import ResNetEncoder
-from medrecon.encoders.tap import TappedEncoder
+from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.encoders.vgg import VGGEncoder
 
 __all__ = [

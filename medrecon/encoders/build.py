@@ -18,7 +18,7 @@ from medrecon.contract import Encoder, Features, LayerInfo
 from medrecon.encoders.adapt import IMAGENET, ChannelMeanStd, intensity_map
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.naming import resolve_layers
-from medrecon.encoders.tap import TappedEncoder
+from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import MedreconError, ModelError, in_short, ran_out_of
 
 SHORT_NAMES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -87,7 +87,7 @@ def build_encoder(
     own = {"weights": weights, "sha256": sha256} if str(what) in SHORT_NAMES else {}
     folder = Path(what).expanduser()
     if not own and folder.is_dir():
-        from medrecon.encoders.monai_bundle import bundle_encoder
+        from medrecon.encoders.tapped.monai_bundle import bundle_encoder
 
         return bundle_encoder(folder, weights=weights, sha256=sha256, overrides=given, **options)
     network = _construct(path, {**preset, **given, **own})

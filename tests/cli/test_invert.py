@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from medrecon.cli.app import main
-from medrecon.encoders.tap import TappedEncoder
+from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.io import find_one, read_scan
 
 Make = Callable[..., np.ndarray]

@@ -15,7 +15,7 @@ from torch import nn
 from medrecon.encoders import build_encoder
 from medrecon.encoders.adapt import ChannelMeanStd
 from medrecon.encoders.build import SHORT_NAMES, locate, parse_arguments
-from medrecon.encoders.tap import TappedEncoder
+from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError
 
 

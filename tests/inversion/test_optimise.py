@@ -10,7 +10,7 @@ from torch import nn
 
 from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
 from medrecon.encoders import ConvEncoder, FrozenEncoder, PlainEncoder
-from medrecon.encoders.tap import TappedEncoder
+from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError, UsageError
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.inversion.minimise import Budget, minimise

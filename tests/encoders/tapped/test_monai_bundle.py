@@ -168,7 +168,7 @@ def test_bundles_that_are_broken(tmp_path: Path) -> None:
 
 
 def test_a_bundle_of_medrecon_s_own_is_its_encoder() -> None:
-    folder = Path(__file__).resolve().parents[2] / "bundles" / "slice_transform_code"
+    folder = Path(__file__).resolve().parents[3] / "bundles" / "slice_transform_code"
     encoder = build_encoder(folder)
     assert [info.name for info in encoder.layers()] == ["level1", "level2", "level3", "level4", "level5"]
     assert not torch.equal(encoder.unwrapped.masks, AdaptiveEncoder(2).masks), "fitted"

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from medrecon.encoders.dryrun import ShapeRunner, seeded
-from medrecon.encoders.layout import Shape
-from medrecon.encoders.probe import Survey, Tap
-from medrecon.encoders.watch import watch
+from medrecon.encoders.tapped.dryrun import ShapeRunner, seeded
+from medrecon.encoders.tapped.layout import Shape
+from medrecon.encoders.tapped.probe import Survey, Tap
+from medrecon.encoders.tapped.watch import watch
 
 BUDGET = 3e11
 """Floating point operations that measuring may take, unless one pass along each axis takes more: seconds."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from medrecon.blocks.tiles import plan_tiles
 from medrecon.encoders.adapt import ChannelMeanStd, ZScore
-from medrecon.encoders.tap import TappedEncoder
+from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError
 from medrecon.inference.tiling import VolumeInferer
 from medrecon.inversion import FusionDecoder, PlainDecoder

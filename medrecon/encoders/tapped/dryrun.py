@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from medrecon.encoders.layout import Shape
-from medrecon.encoders.watch import watch
+from medrecon.encoders.tapped.layout import Shape
+from medrecon.encoders.tapped.watch import watch
 
 MODES = ("meta", "real")
 """Ways to run: on the meta device, where nothing is computed; and truly, where a network cannot do that."""

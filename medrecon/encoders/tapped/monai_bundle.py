@@ -14,8 +14,8 @@ from torch import nn
 from medrecon.blocks.weights import fit_weights, read_weights
 from medrecon.contract import Decoder, Encoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
-from medrecon.encoders.preprocessing import Preprocessing, steps_of
-from medrecon.encoders.tap import TappedEncoder
+from medrecon.encoders.tapped.preprocessing import Preprocessing, steps_of
+from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import MedreconError, ModelError, in_short, ran_out_of
 
 logger = logging.getLogger(__name__)

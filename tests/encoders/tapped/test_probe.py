@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from medrecon.encoders.dryrun import ShapeRunner
-from medrecon.encoders.fields import choose_offsets, gap, measure_fields
-from medrecon.encoders.layout import Unfit, layout_by_growth, layout_by_size
-from medrecon.encoders.probe import survey
+from medrecon.encoders.tapped.dryrun import ShapeRunner
+from medrecon.encoders.tapped.fields import choose_offsets, gap, measure_fields
+from medrecon.encoders.tapped.layout import Unfit, layout_by_growth, layout_by_size
+from medrecon.encoders.tapped.probe import survey
 
 
 def conv(last: int, width: int, kernel: int = 3, stride: int | tuple = 1, dilation: int = 1) -> nn.Module:

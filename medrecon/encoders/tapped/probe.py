@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from monai.networks.layers.factories import Conv
 from torch import nn
 
-from medrecon.encoders.dryrun import BATCH, MODES, Seen, ShapeRunner
-from medrecon.encoders.layout import Layout, Shape, Unfit, layout_by_growth, layout_by_size
+from medrecon.encoders.tapped.dryrun import BATCH, MODES, Seen, ShapeRunner
+from medrecon.encoders.tapped.layout import Layout, Shape, Unfit, layout_by_growth, layout_by_size
 from medrecon.errors import ModelError, in_short
 
 _FREE = (13440, 960, 192)  # 13440 = 2**7 * 3 * 5 * 7: a multiple of nearly every stride; attention needs less

@@ -17,13 +17,13 @@ from torch.nn import functional
 from medrecon.blocks.weights import fit_weights, read_weights
 from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.adapt import Statistic, intensity_map
-from medrecon.encoders.dryrun import ShapeRunner, seeded
-from medrecon.encoders.fields import measure_fields
+from medrecon.encoders.tapped.dryrun import ShapeRunner, seeded
+from medrecon.encoders.tapped.fields import measure_fields
 from medrecon.encoders.frozen import Frozen
-from medrecon.encoders.layout import Shape
+from medrecon.encoders.tapped.layout import Shape
 from medrecon.encoders.naming import resolve_layers
-from medrecon.encoders.probe import Survey, survey
-from medrecon.encoders.watch import watch
+from medrecon.encoders.tapped.probe import Survey, survey
+from medrecon.encoders.tapped.watch import watch
 from medrecon.errors import ModelError
 
 RGB = 3
@@ -37,7 +37,7 @@ class TappedEncoder(Frozen):
     returns when it is called the second time, `vit[1][3]` for a part of a tuple, list or dictionary, and
     `output` for the network's own result. Grids with channels first or last and rows of tokens (B, N, C),
     with or without class tokens, all come out as (B, C, *positions). How the axes lie, the strides and the
-    sizes that the network takes are measured when it is wrapped (`medrecon.encoders.probe`).
+    sizes that the network takes are measured when it is wrapped (`medrecon.encoders.tapped.probe`).
 
     The network runs up to the deepest layer asked for. Hooks are on it only while it runs. Gradients reach
     the image; the weights never change. A network that draws random numbers draws the same ones each time.

@@ -1,0 +1,1 @@
+"""Any network as an encoder: run on shapes, its layers found, its files read, its preprocessing honoured."""
