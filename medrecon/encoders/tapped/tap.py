@@ -17,11 +17,11 @@ from torch.nn import functional
 from medrecon.blocks.weights import fit_weights, read_weights
 from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.adapt import Statistic, intensity_map
+from medrecon.encoders.frozen import Frozen
+from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.tapped.dryrun import ShapeRunner, seeded
 from medrecon.encoders.tapped.fields import measure_fields
-from medrecon.encoders.frozen import Frozen
 from medrecon.encoders.tapped.layout import Shape
-from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.tapped.probe import Survey, survey
 from medrecon.encoders.tapped.watch import watch
 from medrecon.errors import ModelError
