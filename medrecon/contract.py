@@ -87,6 +87,10 @@ class Encoder(ABC, nn.Module):
         multiple: volumes are best cut on multiples of this along each axis, besides those of the strides.
         geometry: invertible MONAI transforms of the key `image`, to be run on the scan (source units, RAS)
             before its intensities are mapped to [0, 1]: the spacing, orientation and size that it expects.
+        scale: the values, after `geometry`, that are 0 and 1 to it; None: those of every scan
+            (`medrecon.transforms.ScanIntensity`).
+        units: "HU" where its intensities are HU, and nothing else will do; "" where any will.
+        channel_names: of the images that it takes as channels, in their order; () where it takes one scan.
         refused: tensors of the network that are no layers: name -> why.
         notes: what must be said of how it was made, one line each.
     """
@@ -94,6 +98,9 @@ class Encoder(ABC, nn.Module):
     window: tuple[int, ...] | None = None
     multiple: tuple[int, ...] = ()
     geometry: Sequence[Any] = ()
+    scale: tuple[float, float] | None = None
+    units: str = ""
+    channel_names: tuple[str, ...] = ()
     refused: Mapping[str, str] = MappingProxyType({})
     notes: Sequence[str] = ()
 

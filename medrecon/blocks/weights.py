@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -17,6 +18,13 @@ from medrecon.errors import ModelError, in_short, ran_out_of
 
 _MOST_HEADER = 8 << 20
 """Bytes of a safetensors header: that of the largest public networks takes one."""
+
+NUMBERS: list[Any] = [
+    np.dtype,
+    *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + "efd?"),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
+"""What numpy's numbers are pickled as, under the names of numpy 1 and 2."""
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Where checkpoints that hold more than tensors keep them."""
@@ -34,6 +42,21 @@ def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, torch
     Raises:
         ModelError: the file is missing, is not the one expected, or holds something else than tensors.
     """
+    return _checked(read_content(path, sha256), Path(path))
+
+
+def read_content(path: str | Path, sha256: str | None = None) -> Any:
+    """All that a weight file holds: tensors by name, or whatever a trainer put beside and around them.
+
+    A torch checkpoint is unpickled with `weights_only`: containers, tensors, numbers, numpy's numbers too.
+
+    Args:
+        path: the file.
+        sha256: its expected SHA-256 in hexadecimal, or None to take any file.
+
+    Raises:
+        ModelError: the file is missing, is not the one expected, or cannot be read without running code.
+    """
     file = Path(path)
     if not file.is_file():
         raise ModelError("there is no such weight file", path=file, remedy="give the path of a weight file")
@@ -45,7 +68,7 @@ def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, torch
                 path=file,
                 remedy="get the right file again, or leave the SHA-256 out to use this one",
             )
-    return _checked(_read(file), file)
+    return _read(file)
 
 
 def fit_weights(
@@ -118,7 +141,8 @@ def _read(file: Path) -> Any:
         if file.suffix == ".safetensors":
             _check_header(file)
             return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMBERS):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise ModelError(
             f"it is not a readable safetensors file ({error})", path=file, remedy="get it again"

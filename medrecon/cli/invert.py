@@ -14,16 +14,8 @@ import typer
 from medrecon.cli.batch import called, names_of, say_note
 from medrecon.cli.command import verb
 from medrecon.cli.faults import one_line
-from medrecon.cli.options import (
-    Device,
-    Encoder,
-    EncoderArguments,
-    EncoderWeights,
-    Format,
-    OneScan,
-    OutputFormat,
-    Overwrite,
-)
+from medrecon.cli.networks import OtherNetwork
+from medrecon.cli.options import Device, Format, OneScan, OutputFormat, Overwrite
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
@@ -82,6 +74,7 @@ def invert(
         ),
     ],
     reading: OneScan,
+    other: OtherNetwork,
     slices: Annotated[
         str | None,
         typer.Option(
@@ -133,9 +126,6 @@ def invert(
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the deep image prior.")] = 0,
     output_format: Format = OutputFormat.same,
     overwrite: Overwrite = False,
-    encoder: Encoder = None,
-    encoder_weights: EncoderWeights = None,
-    arguments: EncoderArguments = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -175,40 +165,45 @@ def invert(
     whole = with_hu(whole) if reading.hu else whole
     whole = replace(whole, named_from_source=reading.names_from_source)
     chosen = range(whole.shape[2]) if slices is None else parse_slices(slices, whole.shape[2])
-    scan = take_slices(whole, chosen)
     results = parse_results(layers)
     place = pick_device(device)
     if INPUT in results:
         raise UsageError("input is the scan itself: there is nothing to invert", remedy="name layers")
-    model = _open_model(encoder, encoder_weights, arguments, start, settings, place)
+    model = _open_model(other, start, settings, place)
+    encoder = model.network.encoder
     known = [layer.name for layer in model.network.layers()]
-    check_results(results, known, where=Path(start or encoder or ""))
-    targets = plan_outputs([scan], results, output, output_format=output_format.value, overwrite=overwrite)
-    said = [*scan.notes, *network_notes(model.network.encoder)]
+    check_results(results, known, where=Path(start or other.encoder or ""))
+    wholes = other.scans(encoder, whole, session, reading)
+    model.inversion.channels = len(wholes)
+    scans = [take_slices(each, chosen) for each in wholes]
+    scan = scans[wholes.index(whole)]
+    targets = plan_outputs(scans, results, output, output_format=output_format.value, overwrite=overwrite)
+    said = [*scan.notes, *network_notes(encoder, len(scans))]
     for note in said:
         say_note(session, scan, note)
     with progress_bar(session, called(scan, sys.stderr), "steps") as tick:
-        images, rows = optimise_slices(model, whole, chosen, results, place, tick)
+        images, rows = optimise_slices(model, wholes, chosen, results, place, tick)
     rows, failed = found_images(rows, scan)
     results = [row["result"] for row in rows]
     for failure in failed:
         session.say(f"failed: {failure}")
     derivations = model.derivations(results, chosen, whole.shape[2])
+    wanted = [(row, each) for row in rows for each in scans]
     written = [
         write_volume(
-            images[result],
-            scan,
-            targets[scan.key, result],
+            images[each.key, row["result"]],
+            each,
+            targets[each.key, row["result"]],
             number=number,
-            derivation=derivations[result],
+            derivation=derivations[row["result"]],
             overwrite=overwrite,
         )
-        for number, result in enumerate(results, start=1)
+        for number, (row, each) in enumerate(wanted, start=1)
     ]
     notes = [note for item in written for note in item.warnings]
     record = write_manifest(
         unused(manifest_path(output, targets.values())),
-        scans=[scan],
+        scans=scans,
         outputs=written,
         derivation=derivations,
         config={"encoder": model.name, **model.inversion.settings(), "slices": [chosen.start, chosen.stop]},
@@ -217,7 +212,10 @@ def invert(
         layers=results,
         warnings=notes,
     )
-    done = [row | {"output": str(item.path)} for row, item in zip(rows, written, strict=True)]
+    done = [
+        row | {"scan": each.key, "output": str(item.path)}
+        for (row, each), item in zip(wanted, written, strict=True)
+    ]
     data: dict[str, Any] = {
         "scan": scan.key,
         **names_of(scan),
@@ -246,27 +244,18 @@ def invert(
     return Outcome(data, show, 8 if failed else 0)
 
 
-def _open_model(
-    encoder: str | None,
-    weights: Path | None,
-    arguments: str | None,
-    start: str | None,
-    settings: Settings,
-    device: torch.device,
-) -> Model:
+def _open_model(other: OtherNetwork, start: str | None, settings: Settings, device: torch.device) -> Model:
     """Build the encoder, or take a bundle's with the decoder to begin with.
 
     Raises:
         UsageError: both or none of them is named.
         ModelError: one of them cannot be used.
     """
-    if (encoder is None) == (start is None):
+    if (other.encoder is None) == (start is None):
         raise UsageError(
             "which network? --encoder names one, --start a bundle with an encoder and a decoder",
             remedy="give one of the two",
         )
-    import torch
-
     from medrecon.bundle.config import Bundle
     from medrecon.inference.optimised import Model
     from medrecon.inversion import ImageOptimiser
@@ -275,22 +264,18 @@ def _open_model(
     decoder = None
     if start is not None:
         overrides: dict[str, Any] = {"device": device}
-        if weights is not None:
-            overrides["encoder_weights"] = weights
+        if other.weights is not None:
+            overrides["encoder_weights"] = other.weights
         bundle = Bundle.open(start, overrides)
         built = bundle.network(device)
         looked_into, decoder = built.encoder, built.inversion
         name = f"{bundle.name} {bundle.version}".strip() + " from its decoder's image"
     else:
-        from medrecon.encoders.build import build_encoder
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)  # of random weights, where none are given
-            looked_into = build_encoder(str(encoder), weights=weights, arguments=arguments)
-        name = f"{encoder} from grey"
+        looked_into = other.build(seed=settings.seed)
+        name = f"{other.encoder} from grey"
     looked_into = looked_into.to(device).eval()
     # oneDNN's bfloat16 gradients are wrong for some 3D images
     mixed = looked_into.spatial_dims == 2 and has_native_bfloat16(device)
     given = settings.given() | {"mixed_precision": mixed}
     inversion = ImageOptimiser(looked_into, start=decoder, **given).to(device)
-    return Model(Reconstructor(looked_into, inversion, mixed_precision=False), name, settings, weights)
+    return Model(Reconstructor(looked_into, inversion, mixed_precision=False), name, settings, other.weights)

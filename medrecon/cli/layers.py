@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medrecon.cli.command import verb
-from medrecon.cli.options import Bundle, Encoder, EncoderArguments, EncoderWeights
+from medrecon.cli.networks import OtherNetwork
+from medrecon.cli.options import Bundle
 from medrecon.cli.session import Outcome
 from medrecon.cli.tables import print_table
 from medrecon.errors import UsageError
@@ -31,6 +31,7 @@ _BYTES = 4  # float32
     "medrecon layers --encoder spleen_ct_segmentation/",
 )
 def layers(
+    other: OtherNetwork,
     chosen: Annotated[
         str | None,
         typer.Option(
@@ -50,18 +51,15 @@ def layers(
         ),
     ] = True,
     bundle: Bundle = "volume_autoencoder",
-    encoder: Encoder = None,
-    encoder_weights: EncoderWeights = None,
-    arguments: EncoderArguments = None,
 ) -> Outcome:
     """List the layers of a bundle, or of any network.
 
     Of each: channels, stride, values per voxel, receptive field; of a network that --encoder names, also
     the shape and the bytes that it holds of an image.
     """
-    if encoder is None:
+    if other.encoder is None:
         return _of_bundle(bundle)
-    return _of_encoder(encoder, encoder_weights, arguments, chosen, size, receptive_fields)
+    return _of_encoder(other, chosen, size, receptive_fields)
 
 
 def _of_bundle(bundle: str) -> Outcome:
@@ -83,24 +81,15 @@ def _of_bundle(bundle: str) -> Outcome:
     return Outcome({"bundle": opened.name, "version": opened.version, "layers": rows}, show)
 
 
-def _of_encoder(
-    encoder: str,
-    weights: Path | None,
-    arguments: str | None,
-    layers: str | None,
-    size: str | None,
-    fields: bool,
-) -> Outcome:
+def _of_encoder(other: OtherNetwork, layers: str | None, size: str | None, fields: bool) -> Outcome:
     """Every layer of a network that can be tapped, and what each would hold of an image.
 
     Raises:
         ModelError: it cannot be built or tapped.
         UsageError: the size does not suit it.
     """
-    from medrecon.encoders import build_encoder
-
     chosen = None if layers is None else [name.strip() for name in layers.split(",")]
-    built = build_encoder(encoder, weights=weights, arguments=arguments, layers=chosen)
+    built = other.build(chosen)
     infos = built.measure() if fields else built.layers()
     dims = len(infos[0].stride)
     window = built.window
@@ -109,12 +98,13 @@ def _of_encoder(
     refused = [{"name": name, "reason": reason} for name, reason in built.refused.items()]
     notes = list(built.notes)
     data = {
-        "encoder": encoder,
+        "encoder": other.encoder,
         "size": list(shape),
         "window": None if window is None else list(window),
         "layers": rows,
         "not_tappable": refused,
         "geometry": [type(step).__name__ for step in built.geometry],
+        "channels": list(built.channel_names),
         "notes": notes,
     }
 
@@ -123,12 +113,14 @@ def _of_encoder(
         cells = [(*_cells(row, fields), _times(row["shape"]), f"{row['bytes']:,}") for row in rows]
         print_table(console, ("layer", *numbers), cells, right=numbers)
         console.print(
-            f"{len(rows)} layers of {encoder} for an image of {_times(shape)}"
+            f"{len(rows)} layers of {other.encoder} for an image of {_times(shape)}"
             + ("" if window is None else f"; it is given windows of {_times(window)}")
         )
         if refused:
             listed = [(row["name"], row["reason"]) for row in refused]
             print_table(console, ("not tappable", "why"), listed)
+        if built.channel_names:
+            console.print(f"channels: {', '.join(built.channel_names)}")
         for note in notes:
             console.print(f"note: {note}")
 

@@ -104,7 +104,7 @@ EncoderWeights = Annotated[
         metavar="FILE",
         rich_help_panel=_NETWORK,
         help="The encoder's weights: safetensors, or a torch checkpoint that is read without running code. "
-        "Without them they are random (a bundle brings its own).",
+        "Without them they are random (a bundle brings its own; 'random' goes without).",
     ),
 ]
 EncoderArguments = Annotated[

@@ -226,9 +226,9 @@ def intensity_map(wanted: Any) -> nn.Module | None:
     """An intensity map by a short description, such as JSON can hold.
 
     Args:
-        wanted: None, a module, "imagenet", "caffe", "zscore", "zscore_nonzero", "minmax", or a mapping:
-            {"hu": [low, high], "to": [0, 1], "clip": true}; {"percentiles": [1, 99], "to": [0, 1], "clip":
-            true}; {"mean": [...], "std": [...]}.
+        wanted: None, a module, "none", "imagenet", "caffe", "zscore", "zscore_nonzero", "minmax", or a
+            mapping: {"hu": [low, high], "to": [0, 1], "clip": true}; {"percentiles": [1, 99], "to": [0, 1],
+            "clip": true}; {"mean": [...], "std": [...]}.
 
     Raises:
         ModelError: another description.
@@ -236,6 +236,7 @@ def intensity_map(wanted: Any) -> nn.Module | None:
     if wanted is None or isinstance(wanted, nn.Module):
         return wanted
     by_name: dict[str, Callable[[], nn.Module]] = {
+        "none": nn.Identity,
         "imagenet": lambda: ChannelMeanStd(*IMAGENET),
         "caffe": lambda: ChannelMeanStd(*CAFFE),
         "zscore": ZScore,

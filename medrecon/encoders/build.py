@@ -48,6 +48,8 @@ def build_encoder(
     in_channels: int | None = None,
     intensity: Any = None,
     window: Sequence[int] | None = None,
+    network: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Encoder:
     """A frozen encoder: `layers()` says what it offers, `forward(image, names)` gives the features.
 
@@ -67,6 +69,8 @@ def build_encoder(
         intensity: a module, or a description of `adapt.intensity_map`; None: what the network is known to
             expect (a bundle's own preprocessing; ImageNet's mean for torchvision and timm), or nothing.
         window: the spatial size that the network must or should be given.
+        network: which network of a bundle with several, or the configuration and fold of an nnU-Net model.
+        inputs: what the network takes beside the image (`TappedEncoder`).
 
     Raises:
         ModelError: it does not exist, cannot be built or tapped, or the weights do not fit.
@@ -83,27 +87,30 @@ def build_encoder(
         within = given.pop(f"_{name}_", None)
         options[name] = within if options[name] is None else options[name]
     options["intensity"] = intensity_map(options["intensity"])
+    options["inputs"] = inputs or given.pop("_inputs_", None)
     path, preset = SHORT_NAMES.get(str(what), (str(what), {}))
     own = {"weights": weights, "sha256": sha256} if str(what) in SHORT_NAMES else {}
     folder = Path(what).expanduser()
     if not own and folder.is_dir():
         from medrecon.encoders.tapped.monai_bundle import bundle_encoder
 
-        return bundle_encoder(folder, weights=weights, sha256=sha256, overrides=given, **options)
-    network = _construct(path, {**preset, **given, **own})
-    if isinstance(network, Encoder):
+        return bundle_encoder(
+            folder, weights=weights, sha256=sha256, overrides=given, network=network, **options
+        )
+    made = _construct(path, {**preset, **given, **own})
+    if isinstance(made, Encoder):
         if weights is not None and not own:
             raise ModelError(
                 f"{what} is an encoder of its own", remedy='give its weights as an argument: {"weights": ...}'
             )
-        return _offering(network, options["layers"])
-    known = _known_of(path, network, given)
+        return _offering(made, options["layers"])
+    known = _known_of(path, made, given)
     options = {name: known.get(name) if value is None else value for name, value in options.items()}
-    return TappedEncoder(network, weights=weights, sha256=sha256, **options)
+    return TappedEncoder(made, weights=weights, sha256=sha256, **options)
 
 
-def parse_arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Arguments as a dictionary.
+def parse_arguments(arguments: str | Mapping[str, Any] | None, what: str = "arguments") -> dict[str, Any]:
+    """Arguments, or inputs, as a dictionary.
 
     Raises:
         ModelError: no JSON object.
@@ -113,9 +120,9 @@ def parse_arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, Any]
     try:
         given = json.loads(arguments)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ModelError(f"the encoder's arguments are not JSON ({error})", remedy=_HOW) from None
+        raise ModelError(f"the encoder's {what} are not JSON ({error})", remedy=_HOW) from None
     if not isinstance(given, dict):
-        raise ModelError("the encoder's arguments are no JSON object", remedy=_HOW)
+        raise ModelError(f"the encoder's {what} are no JSON object", remedy=_HOW)
     return given
 
 

@@ -43,6 +43,7 @@ class FrozenEncoder(Frozen):
         self.encoder = encoder
         self.window, self.multiple = encoder.window, encoder.multiple
         self.geometry, self.refused, self.notes = encoder.geometry, encoder.refused, encoder.notes
+        self.scale, self.units, self.channel_names = encoder.scale, encoder.units, encoder.channel_names
         self.freeze()
 
     def layers(self) -> list[LayerInfo]:

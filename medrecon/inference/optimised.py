@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Compose, LoadImage
 
 from medrecon import __version__
 from medrecon.blocks.weights import digest
 from medrecon.bundle.workflow import rates_of
 from medrecon.contract import Decoder, Encoder, Features, Progress
 from medrecon.errors import ModelError
+from medrecon.inference.prepared import prepare
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
-from medrecon.io import Derivation, Scan, ScanReader
+from medrecon.io import Derivation, Scan
 from medrecon.reconstructor import Reconstructor
-from medrecon.transforms import ScanIntensity
 
 if TYPE_CHECKING:
     from medrecon.inversion import ImageOptimiser
@@ -95,52 +93,57 @@ class Model:
         }
 
 
-def network_notes(encoder: Encoder) -> list[str]:
-    """What a user must know of how the scan goes into the network, one line each."""
+def network_notes(encoder: Encoder, scans: int = 1) -> list[str]:
+    """What a user must know of how a scan, or several as channels, go into the network, one line each."""
     steps = [type(step).__name__ for step in encoder.geometry]
     grid = "the network takes the scan through {}; the result is brought back to the scan's own grid"
-    return [*encoder.notes, *([grid.format(", ".join(steps))] if steps else [])]
+    notes = [*encoder.notes, *([grid.format(", ".join(steps))] if steps else [])]
+    if scans == 1 and len(encoder.channel_names) > 1:
+        names = ", ".join(encoder.channel_names)
+        notes.append(f"the one scan is given to each channel of the network ({names}): --encoder-channels")
+    return notes
 
 
 def optimise_slices(
-    model: Model, scan: Scan, chosen: range, results: Sequence[str], device: torch.device, tick: Tick | None
-) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    model: Model,
+    scans: Sequence[Scan],
+    chosen: range,
+    results: Sequence[str],
+    device: torch.device,
+    tick: Tick | None,
+) -> tuple[dict[tuple[str, str], np.ndarray], list[dict[str, Any]]]:
     """Invert slices of a scan: one after the other, or as one volume where the network is 3D.
 
     The intensity map is that of the whole scan, as for every other verb. A network with a `geometry` (a
     spacing, an orientation, a size) gets the scan on that grid, whole, and what comes of it is brought back
-    to the scan's own.
+    to the scan's own. Several scans are channels of one image, and are found together.
 
     Returns:
-        Result -> (X, Y, len(chosen)) in the scan's units; and how the optimisation of each ended.
+        (scan's key, result) -> (X, Y, len(chosen)) in the scan's units; and how each optimisation ended.
 
     Raises:
-        ScanError: the scan cannot be read.
+        ScanError: a scan cannot be read, or does not suit the network.
         ModelError: the network cannot take it.
     """
-    grid = Compose(list(model.network.encoder.geometry))
-    intensity = ScanIntensity()
-    read = LoadImage(reader=ScanReader(), dtype=None, ensure_channel_first=True, expanduser=False)
-    source = read(scan)
-    least = float(source.min())
-    scaled: Any = intensity(grid({"image": source})["image"])
+    encoder = model.network.encoder
+    prepared = prepare(encoder, scans)
     cut = slice(chosen.start, chosen.stop)
-    seen = cut if not grid.transforms else slice(None)
-    part = scaled.as_tensor()[None, ..., seen].float().to(device)
-    flat = model.network.encoder.spatial_dims == 2
+    seen = slice(None) if prepared.moved else cut
+    whole = prepared.image.as_tensor()
+    part = whole[None, ..., seen].float().to(device)
+    flat = encoder.spatial_dims == 2
     passes = part.shape[-1] if flat else 1
     watched = _Watched(model.inversion, tick, passes * len(results) * model.settings.steps)
-    network = Reconstructor(model.network.encoder, watched, mixed_precision=False)
+    network = Reconstructor(encoder, watched, mixed_precision=False)
     images, rows = {}, []
     for result in results:
         # One slice at a time: each is optimised by itself, and its features are all that must be held.
         inferer = SliceInferer([result], most_voxels=1) if flat else VolumeInferer([result])
-        pred = torch.zeros_like(scaled.as_tensor())
+        pred = torch.zeros_like(whole)
         with torch.inference_mode():
             pred[..., seen] = inferer(part, network)[0].to(pred)
-        back = intensity.inverse(MetaTensor(pred).copy_meta_from(scaled)).sub_(least)
-        back = grid.inverse({"image": back})["image"]  # what was cropped away comes back as the least value
-        images[result] = back.as_tensor()[0, ..., cut].add_(least).numpy()
+        back = prepared.restore(pred)[..., cut].numpy()
+        images.update({(scan.key, result): back[k] for k, scan in enumerate(scans)})
         rows.append(watched.row(result))
     return images, rows
 

@@ -37,10 +37,10 @@ class TilingWarning(UserWarning):
 
 
 class ResultsInferer(Inferer):
-    """Base of the inferers, which give one channel for each result.
+    """Base of the inferers, which give an image for each result: one channel, or as many as the scan has.
 
     Args:
-        results: what to reconstruct, one channel of the output each: "level3", "level2+level4", "input".
+        results: what to reconstruct, each an image of the output: "level3", "level2+level4", "input".
         most_voxels: largest tile; by default what half of the free memory holds.
     """
 
@@ -62,7 +62,7 @@ class ResultsInferer(Inferer):
         progress: Progress | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """(B, 1, *spatial) in [0, 1] -> (B, R, *spatial) on the CPU, channel r holding `results[r]`.
+        """(B, C, *spatial) in [0, 1] -> (B, R * C, *spatial) on the CPU, C channels for each of `results`.
 
         Args:
             inputs: the images.
@@ -76,15 +76,16 @@ class ResultsInferer(Inferer):
         """
         image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         device = next((p.device for p in network.parameters()), image.device)
-        output = torch.empty((image.shape[0], len(self.results), *image.shape[2:]), dtype=image.dtype)
+        sides = (image.shape[0], len(self.results) * image.shape[1], *image.shape[2:])
+        output = torch.empty(sides, dtype=image.dtype)
         work = _Work(image, output, network, device, tuple(self.results), progress or _untold)
-        with network.conditioned_on(image) if work.channels else contextlib.nullcontext():
+        with network.conditioned_on(image) if work.made else contextlib.nullcontext():
             self._fill(work)
         return MetaTensor(output).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else output
 
     @abstractmethod
     def _fill(self, work: _Work) -> None:
-        """Write each result into its channel."""
+        """Write each result into its channels."""
 
 
 def _untold(done: int, of: int) -> None:
@@ -96,11 +97,11 @@ class _Work:
     """One call of an inferer.
 
     Attributes:
-        image: (B, 1, *spatial).
-        output: (B, R, *spatial), on the CPU.
+        image: (B, C, *spatial).
+        output: (B, R * C, *spatial), on the CPU.
         network: what is applied.
         device: where it runs.
-        results: what each channel of the output is to hold.
+        results: what the output is to hold, C channels each.
         progress: told (tiles done, tiles in all).
     """
 
@@ -111,19 +112,24 @@ class _Work:
     results: tuple[str, ...]
     progress: Progress
 
+    def channels(self, result: int) -> slice:
+        """Where a result stands in the output."""
+        each = self.image.shape[1]
+        return slice(result * each, (result + 1) * each)
+
     @property
-    def channels(self) -> list[int]:
-        """Those that hold more than the control, which is copied and never rounded."""
+    def made(self) -> list[int]:
+        """The results that are more than the control, which is copied and never rounded."""
         return [r for r, name in enumerate(self.results) if name != INPUT]
 
     def copy_control(self) -> None:
         """Put the image itself where it was asked for."""
-        controls = [r for r, name in enumerate(self.results) if name == INPUT]
-        self.output[:, controls] = self.image.to(self.output.device)
+        for r in set(range(len(self.results))).difference(self.made):
+            self.output[:, self.channels(r)] = self.image.to(self.output.device)
 
     def each(self, piece: torch.Tensor, within: Progress | None = None) -> Iterator[torch.Tensor]:
         """Result after result of a part of the image, without the control."""
-        names = [self.results[r] for r in self.channels]
+        names = [self.results[r] for r in self.made]
         return self.network.reconstruct(piece.to(self.device, torch.float32), names, within)
 
     def windows(self, window: tuple[int, ...]) -> None:
@@ -150,7 +156,8 @@ class _Work:
             sw_device=self.device,
             device=torch.device("cpu"),
         )
-        self.output[:, self.channels] = blended.to(self.output)
+        for r, part in zip(self.made, blended.split(self.image.shape[1], dim=1), strict=True):
+            self.output[:, self.channels(r)] = part.to(self.output)
 
 
 class VolumeInferer(ResultsInferer):
@@ -167,7 +174,7 @@ class VolumeInferer(ResultsInferer):
                 f"a 3D network cannot take an image of {len(shape)} axes", remedy="give a volume"
             )
         work.copy_control()
-        if not work.channels:
+        if not work.made:
             return
         if work.network.window is not None:
             work.windows(work.network.window)
@@ -206,7 +213,7 @@ class VolumeInferer(ResultsInferer):
 
 def _within(work: _Work, before: int, parts: int, total: int) -> Progress:
     """Progress within a tile, from that of each of its results."""
-    others, ended = len(work.channels), 0
+    others, ended = len(work.made), 0
 
     def tell(done: int, of: int) -> None:
         nonlocal ended
@@ -220,9 +227,9 @@ def _do_tile(work: _Work, tile: tuple[Span, ...], within: Progress | None) -> No
     seen: tuple[Any, ...] = (..., *(slice(s.low, s.high) for s in tile))
     kept: tuple[Any, ...] = (..., *(slice(s.start - s.low, s.stop - s.low) for s in tile))
     target = [slice(s.start, s.stop) for s in tile]
-    for r, result in zip(work.channels, work.each(work.image[seen], within), strict=True):
-        place: tuple[Any, ...] = (slice(None), r, *target)
-        work.output[place] = result[kept][:, 0].to(work.output)
+    for r, result in zip(work.made, work.each(work.image[seen], within), strict=True):
+        place: tuple[Any, ...] = (slice(None), work.channels(r), *target)
+        work.output[place] = result[kept].to(work.output)
 
 
 class SliceInferer(ResultsInferer):
@@ -237,7 +244,7 @@ class SliceInferer(ResultsInferer):
                 f"a 2D network cannot take an image of {image.ndim - 2} axes", remedy="give a volume"
             )
         work.copy_control()
-        if not work.channels:
+        if not work.made:
             return
         if work.network.window is not None:
             _slide(work, work.network.window)
@@ -273,8 +280,9 @@ def _do_slices(work: _Work, at_once: int) -> bool:
                 work.progress(batch * steps + done, total)
                 piece = slice(start, start + at_once)
                 slices = image[batch, ..., piece].permute(3, 0, 1, 2)
-                for r, result in zip(work.channels, work.each(slices), strict=True):
-                    work.output[batch, r, ..., piece] = result[:, 0].permute(1, 2, 0).to(work.output)
+                for r, result in zip(work.made, work.each(slices), strict=True):
+                    place = (batch, work.channels(r), ..., piece)
+                    work.output[place] = result.permute(1, 2, 3, 0).to(work.output)
     except Exception as error:
         if not is_out_of_memory(error) or at_once == 1:
             raise

@@ -41,7 +41,7 @@ class Minimum:
     """The best that was seen.
 
     Attributes:
-        image: (1, 1, *shape), or None where no loss was a finite number.
+        image: (1, C, *shape), or None where no loss was a finite number.
         loss: its loss.
         steps: evaluations that were made.
         converged: whether the loss had stopped to fall.

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from monai.networks.utils import eval_mode
+from torch import nn
 
 from medrecon.contract import Decoder, Encoder, Features, Progress
 from medrecon.errors import ModelError, UsageError
@@ -71,6 +72,7 @@ class ImageOptimiser(Decoder):
         tolerance: stop when the loss fell by less than this share of itself over the last
         window: steps.
         seed: of the deep image prior's weights and noise; the same image comes out each time.
+        channels: images that are found together, each a channel of what the encoder takes.
         mixed_precision: run the encoder in bfloat16 (autocast) for the first two thirds of the steps; the
             distance that is told is always float32's.
 
@@ -96,6 +98,7 @@ class ImageOptimiser(Decoder):
         tolerance: float = 1e-3,
         window: int = 20,
         seed: int = 0,
+        channels: int = 1,
         mixed_precision: bool = False,
     ) -> None:
         super().__init__()
@@ -115,7 +118,7 @@ class ImageOptimiser(Decoder):
         self.budget = Budget(optimiser, steps, rate, history, tolerance, window)
         self.tv, self.intensity = tv, intensity
         self.layer_weights = dict(layer_weights or {})
-        self.seed, self.mixed_precision = seed, mixed_precision
+        self.seed, self.channels, self.mixed_precision = seed, channels, mixed_precision
         self.outcomes: list[Outcome] = []
 
     def settings(self) -> dict[str, Any]:
@@ -139,7 +142,7 @@ class ImageOptimiser(Decoder):
             progress: told (steps done, steps in all).
 
         Returns:
-            (B, 1, *shape), float32, about [0, 1], finite, detached.
+            (B, channels, *shape), float32, about [0, 1], finite, detached.
 
         Raises:
             ModelError: no features, features that are not finite, or not this encoder's for this shape.
@@ -176,7 +179,7 @@ class ImageOptimiser(Decoder):
     def _starts(self, wanted: Features, shape: Sequence[int]) -> torch.Tensor:
         first = next(iter(wanted.values()))
         if self.start is None:
-            return torch.full((len(first), 1, *shape), GREY, device=first.device)
+            return torch.full((len(first), self.channels, *shape), GREY, device=first.device)
         with torch.no_grad():
             return self.start(wanted, shape).float()
 
@@ -192,7 +195,8 @@ class ImageOptimiser(Decoder):
         began = time.perf_counter()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            correction = self.parameterisation(start.shape[2:]).to(start.device)
+            parts = [self.parameterisation(start.shape[2:]) for _ in range(start.shape[1])]
+            corrections = nn.ModuleList(parts).to(start.device)
         distance = _Distance(self._encoder[0], wanted, self.layer_weights)
         kind = start.device.type
 
@@ -200,18 +204,18 @@ class ImageOptimiser(Decoder):
         evaluations = itertools.count()
 
         def objective() -> tuple[torch.Tensor, torch.Tensor]:
-            image = start + correction()
+            image = start + torch.cat([part() for part in corrections], dim=1)
             with torch.autocast(kind, torch.bfloat16, enabled=next(evaluations) < exact_from):
                 apart = distance(image)
             loss = apart + self.tv * total_variation(image) + self.intensity * outside(image)
             return loss, image
 
         with torch.enable_grad():
-            found: Minimum = minimise(objective, list(correction.parameters()), self.budget, tick)
+            found: Minimum = minimise(objective, list(corrections.parameters()), self.budget, tick)
             if found.steps == 1 < self.budget.steps and not found.diverged and self.start is None:
                 # This grey leads nowhere where a window cuts it off, or a network normalises it away.
                 start = self._other_start(start, distance)
-                found = minimise(objective, list(correction.parameters()), self.budget, tick)
+                found = minimise(objective, list(corrections.parameters()), self.budget, tick)
         image = start if found.image is None else found.image
         with torch.no_grad():
             reached = float(distance(image))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from medrecon.encoders.tapped.inputs import NOTHING, Inputs
 from medrecon.encoders.tapped.layout import Shape
 from medrecon.encoders.tapped.watch import watch
 
@@ -22,24 +24,48 @@ BATCH = 2
 
 @dataclass(frozen=True)
 class Seen:
-    """A tensor that a module returned: which module, its shape, and what became of it."""
+    """A tensor that a module returned.
+
+    Attributes:
+        module: which one.
+        shape: of the tensor.
+        floating: it holds floating point numbers.
+        overwritten: the network changes it later on.
+        drawn: something before it was picked at random places, as a masked autoencoder picks its tokens.
+    """
 
     module: str
     shape: Shape
     floating: bool
     overwritten: bool = False
+    drawn: bool = False
 
 
 class _Randomness(TorchDispatchMode):
-    """Notes whether anything random is computed."""
+    """Notes whether anything random is computed, and whether it decides which values are picked."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found = False
+        self.found = self.picks = False
+        self._random: dict[int, torch.Tensor] = {}  # kept, so that no other tensor gets the same id
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.found = self.found or torch.Tag.nondeterministic_seeded in func.tags
-        return func(*args, **(kwargs or {}))
+        made = func(*args, **(kwargs or {}))
+        drawn = torch.Tag.nondeterministic_seeded in func.tags
+        self.found = self.found or drawn
+        if not self.found:
+            return made
+        given = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+        tainted = [each for each in given if id(each) in self._random]
+        if func.__name__.startswith(_PICKING) and any(not each.is_floating_point() for each in tainted):
+            self.picks = True
+        if drawn or tainted:
+            self._random |= {id(each): each for each in tree_leaves(made) if isinstance(each, torch.Tensor)}
+        return made
+
+
+_PICKING = ("gather", "index", "take", "scatter")
+"""Beginnings of the names of operations that pick values by their place."""
 
 
 @dataclass
@@ -50,12 +76,14 @@ class ShapeRunner:
         network: the network, in evaluation mode.
         mode: one of `MODES`.
         channels: channels of its images.
+        inputs: what it takes beside them.
         failure: what the last size that did not work was answered with.
     """
 
     network: nn.Module
     mode: str
     channels: int
+    inputs: Inputs = NOTHING
     failure: str = ""
     random: bool = field(default=False, init=False)
 
@@ -70,7 +98,7 @@ class ShapeRunner:
         waiting = set(until)
 
         def see(key: str, module: str, tensor: torch.Tensor) -> bool:
-            seen = Seen(module, tuple(tensor.shape), tensor.is_floating_point())
+            seen = Seen(module, tuple(tensor.shape), tensor.is_floating_point(), drawn=noted.picks)
             found[key] = seen, tensor, tensor._version
             waiting.discard(key)
             return bool(until) and not waiting
@@ -86,7 +114,7 @@ class ShapeRunner:
             return None
         self.random = self.random or noted.found
         return {
-            key: Seen(seen.module, seen.shape, seen.floating, tensor._version != version)
+            key: replace(seen, overwritten=tensor._version != version)
             for key, (seen, tensor, version) in found.items()
         }
 
@@ -96,9 +124,9 @@ class ShapeRunner:
 
     def _call(self, image: torch.Tensor) -> object:
         if self.mode != "meta":
-            return self.network(image)
+            return self.inputs.run(self.network, image)
         with _on_meta(self.network):
-            return self.network(image)
+            return self.inputs.run(self.network, image)
 
     def _image(self, shape: Shape) -> torch.Tensor:
         like = next(self.network.parameters(), torch.empty(0))

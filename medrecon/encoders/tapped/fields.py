@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from medrecon.encoders.tapped.dryrun import ShapeRunner, seeded
+from medrecon.encoders.tapped.dryrun import seeded
 from medrecon.encoders.tapped.layout import Shape
 from medrecon.encoders.tapped.probe import Survey, Tap
 from medrecon.encoders.tapped.watch import watch
@@ -144,7 +144,7 @@ class _Axis:
 
         modules = {tap.module for tap in taps.values()}
         with torch.no_grad(), seeded(image.device, self.survey.random):
-            watch(self.network, lambda: self.network(image), see, modules)
+            watch(self.network, lambda: self.survey.inputs.run(self.network, image), see, modules)
         return sums
 
     def _work(self, length: int, taps: Mapping[str, Tap]) -> float:
@@ -154,7 +154,7 @@ class _Axis:
         if self.survey.mode == "real":
             return self.budget / 8
         with FlopCounterMode(display=False) as counter:
-            ShapeRunner(self.network, self.survey.mode, self.survey.in_channels).shapes(size, 1, until=taps)
+            self.survey.runner(self.network).shapes(size, 1, until=taps)
         return float(counter.get_total_flops())
 
 

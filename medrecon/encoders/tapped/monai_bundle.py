@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
-from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from medrecon.blocks.weights import fit_weights, read_weights
 from medrecon.contract import Decoder, Encoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
-from medrecon.encoders.tapped.preprocessing import Preprocessing, steps_of
+from medrecon.encoders.tapped.bundle_code import build, check_arguments, open_config
+from medrecon.encoders.tapped.checkpoint import RANDOM
+from medrecon.encoders.tapped.preprocessing import Preprocessing
 from medrecon.encoders.tapped.tap import TappedEncoder
-from medrecon.errors import MedreconError, ModelError, in_short, ran_out_of
+from medrecon.errors import MedreconError, ModelError, near
 
 logger = logging.getLogger(__name__)
 
 _CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 _NETWORKS = ("network_def", "network", "net")
 _WEIGHTS = ("models/model.pt", "models/model.safetensors", "models/model.pth")
+_LOADS = re.compile(r"load(?:_old)?_state_dict\(")
+_REFERENCE = re.compile(r"@([\w#]+)")
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder holds an inference configuration of MONAI."""
+    return any((folder / "configs" / name).is_file() for name in _CONFIGS)
 
 
 def bundle_encoder(
@@ -31,143 +40,224 @@ def bundle_encoder(
     weights: str | Path | None = None,
     sha256: str | None = None,
     overrides: Mapping[str, Any] | None = None,
-    layers: str | Iterable[str] | None = None,
-    spatial_dims: int | None = None,
-    in_channels: int | None = None,
     intensity: nn.Module | None = None,
     window: Sequence[int] | None = None,
+    network: str | None = None,
+    layers: str | Iterable[str] | None = None,
+    **options: Any,
 ) -> Frozen:
     """The network of a bundle, frozen, with its weights, its intensities, its window and its geometry.
 
-    From configs/inference.*: the network (`network_def`, else `network`); `preprocessing`, of which the
-    intensity maps become part of the encoder and the transforms of the grid its `geometry`; the region of
-    the sliding window becomes `window`. Building runs the bundle's code.
+    From configs/inference.*: the network (`network_def`, or the one named); the steps of `preprocessing` that
+    change the image, of which the intensity maps become part of the encoder and the transforms of the grid
+    its `geometry`; the region of the sliding window becomes `window`. Nothing else of it is built. Building
+    runs the bundle's code, which finds its own `scripts`.
 
     Args:
         folder: the bundle.
-        weights: instead of models/model.pt.
+        weights: instead of those that its configuration loads, or models/model.pt.
         sha256: expected SHA-256 of the weights, None for any.
-        overrides: configuration id -> value, such as {"network_def#in_channels": 1}.
-        layers: as for `TappedEncoder`.
-        spatial_dims: as for `TappedEncoder`.
-        in_channels: as for `TappedEncoder`.
+        overrides: configuration id -> value, such as {"network_def#in_channels": 1}; "_leave_out_" lists
+            arguments that the class no longer takes.
         intensity: instead of the bundle's own intensity maps.
         window: instead of the bundle's own.
+        network: the id of its network in the configuration, where there are several.
+        layers: as for `TappedEncoder`.
+        options: further ones of `TappedEncoder`.
 
     Raises:
         ModelError: no bundle, no weights, weights that do not fit, a network that cannot be tapped, or
             preprocessing that cannot be honoured.
     """
     root = Path(folder)
-    parser = _parser(root, overrides or {})
-    key = next((name for name in _NETWORKS if name in parser), None)
-    if key is None:
-        raise ModelError("its inference configuration has no network_def", path=root, remedy="name a network")
+    file = next((root / "configs" / name for name in _CONFIGS if (root / "configs" / name).is_file()), None)
+    if file is None:
+        raise ModelError(
+            "not a MONAI bundle: it has no configs/inference.json or .yaml", path=root, remedy="name a bundle"
+        )
+    changes = dict(overrides or {})
+    parser = open_config(root, file, changes, tuple(changes.pop("_leave_out_", ())))
+    key = _network_id(parser, network, root)
     if weights is not None and "encoder_weights" in parser:
         parser["encoder_weights"] = Path(weights)
-    network = _built(parser, key, root)
-    if not isinstance(network, nn.Module):
-        raise ModelError(f"its '{key}' is no network", path=root, remedy="get the bundle again")
-    halves = dict(network.named_children())
+    check_arguments(parser, key, root)
+    _without_missing_files(parser, key)
+    built = build(parser, key, root)
+    if not isinstance(built, nn.Module):
+        raise ModelError(f"its '{key}' is no network", path=root, remedy=_choice(parser))
+    halves = dict(built.named_children())
     own = halves.get("encoder")
     if isinstance(own, Encoder) and isinstance(halves.get("inversion"), Decoder):
         return _own_encoder(own, root)
-    file = Path(weights) if weights is not None else _weights_of(root)
-    steps = steps_of(_built(parser, "preprocessing", root) if "preprocessing" in parser else None)
-    honoured = Preprocessing(root, _modality(parser), intensity is None)
-    for step in steps:
-        honoured.take(step)
+    honoured = Preprocessing.of(parser, root, wanted=intensity is None)
     for note in honoured.notes:
         logger.warning("%s: %s", root, note)
     return TappedEncoder(
-        network.cpu(),
+        built.cpu(),
         layers,
-        spatial_dims,
-        in_channels,
-        intensity if intensity is not None else honoured.intensity(),
-        window if window is not None else _region(parser, root),
-        file,
-        sha256,
-        honoured.geometry,
-        honoured.notes,
+        intensity=intensity if intensity is not None else honoured.intensity(),
+        window=window if window is not None else _region(parser, root),
+        weights=weights if weights is not None else _weights_of(parser, key, root),
+        sha256=sha256,
+        geometry=honoured.geometry,
+        notes=honoured.notes,
+        scale=honoured.scale if intensity is None else None,
+        units=honoured.units if intensity is None else "",
+        channel_names=honoured.channels,
+        empty=honoured.empty,
+        **options,
     )
+
+
+def _config(parser: ConfigParser) -> dict[str, Any]:
+    """What the configuration says, as it was read."""
+    content: Any = parser.config
+    return dict(content)
 
 
 def _own_encoder(encoder: Encoder, root: Path) -> Frozen:
     """The encoder of a bundle of medrecon's, with what models/model.pt holds of it."""
     start = "encoder."
     if not isinstance(encoder, Frozen):
-        file = _weights_of(root)
+        file = root / _WEIGHTS[0]
+        if not file.is_file():
+            raise _no_weights(root)
         state = {k.removeprefix(start): v for k, v in read_weights(file).items() if k.startswith(start)}
         fit_weights(encoder, state, file)
     return encoder if isinstance(encoder, Frozen) else FrozenEncoder(encoder)
 
 
-def _parser(root: Path, overrides: Mapping[str, Any]) -> ConfigParser:
-    file = next((root / "configs" / name for name in _CONFIGS if (root / "configs" / name).is_file()), None)
-    if file is None:
+def _network_id(parser: ConfigParser, wanted: str | None, root: Path) -> str:
+    if wanted is not None:
+        if wanted in parser:
+            return wanted
         raise ModelError(
-            "not a MONAI bundle: it has no configs/inference.json or .yaml", path=root, remedy="name a bundle"
-        )
-    meta = root / "configs" / "metadata.json"
-    try:
-        config = ConfigParser.load_config_file(file)
-        facts = ConfigParser.load_config_file(meta) if meta.is_file() else {}
-        parser = ConfigParser(config={ConfigParser.meta_key: facts, **config})
-    except Exception as error:
-        raise ModelError(f"cannot be parsed: {error}", path=file, remedy="mend its syntax") from error
-    for key in ("bundle_root", "device"):
-        if key in parser:
-            parser[key] = str(root.resolve()) if key == "bundle_root" else "$torch.device('cpu')"
-    for key, value in overrides.items():
-        if key.split("#")[0] not in parser:
-            raise ModelError(f"its configuration has no '{key}'", path=file, remedy="check the arguments")
-        parser[key] = value
-    return parser
-
-
-def _built(parser: ConfigParser, key: str, root: Path) -> Any:
-    try:
-        return parser.get_parsed_content(key)
-    except Exception as error:
-        last: BaseException = error
-        while last.__cause__ is not None:
-            last = last.__cause__
-        if isinstance(last, MedreconError) or ran_out_of(last):
-            raise last from error
-        raise ModelError(
-            f"cannot build '{key}': {type(last).__name__}: {in_short(last)}",
+            f"its configuration has no '{wanted}'" + near(wanted, _candidates(parser)),
             path=root,
-            remedy="check the bundle",
-        ) from error
-
-
-def _weights_of(root: Path) -> Path:
-    file = next((root / name for name in _WEIGHTS if (root / name).is_file()), None)
-    if file is None:
-        raise ModelError(
-            f"the bundle has no {_WEIGHTS[0]}",
-            path=root,
-            remedy="download it (large_files.yml names the address), or give its weights",
+            remedy=_choice(parser),
         )
-    return file
+    found = next((name for name in _NETWORKS if name in parser), None)
+    if found is None:
+        raise ModelError("its inference configuration has no network_def", path=root, remedy=_choice(parser))
+    return found
 
 
-def _modality(parser: ConfigParser) -> str:
+def _candidates(parser: ConfigParser) -> list[str]:
+    """The ids of what looks like networks: parts whose class is called so, or that are `..._def`."""
+    return [
+        key
+        for key, value in _config(parser).items()
+        if isinstance(value, Mapping)
+        and "_target_" in value
+        and (
+            key.endswith("_def")
+            or ".nets." in str(value["_target_"])
+            or "networks." in str(value["_target_"])
+        )
+    ]
+
+
+def _choice(parser: ConfigParser) -> str:
+    names = _candidates(parser)
+    return f"name one of {', '.join(names)} with --network" if names else "name a bundle with a network"
+
+
+def _without_missing_files(parser: ConfigParser, key: str) -> None:
+    """Weights that the class itself would load, and that are not there: ours come afterwards."""
+    part = parser[key]
+    if isinstance(part, Mapping) and "checkpoint" in part:
+        file = parser.get_parsed_content(f"{key}#checkpoint")
+        if isinstance(file, str) and not Path(file).is_file():
+            parser[f"{key}#checkpoint"] = None
+
+
+def _weights_of(parser: ConfigParser, key: str, root: Path) -> Path:
+    """The checkpoint that the configuration loads into this network, else the usual one."""
+    names = {key} | {
+        name for name, value in _config(parser).items() if isinstance(value, str) and f"@{key}" in value
+    }
+    named = _loaded_by_handlers(parser, names) or _loaded_by_expressions(parser, names)
+    if named is not None:
+        file = root / named
+        if file.is_file() or key not in _NETWORKS:
+            if not file.is_file():
+                raise _no_weights(root, str(named))
+            return file
+    found = next((root / name for name in _WEIGHTS if (root / name).is_file()), None)
+    if found is None:
+        raise _no_weights(root, None if named is None else str(named))
+    return found
+
+
+def _no_weights(root: Path, file: str | None = None) -> ModelError:
+    name = _WEIGHTS[0]
+    if file is not None:
+        name = (
+            str(Path(file).relative_to(root.resolve())) if Path(file).is_relative_to(root.resolve()) else file
+        )
+    return ModelError(
+        f"the bundle has no {name}",
+        path=root,
+        remedy="download it (large_files.yml names the address), or give its weights; --weights "
+        f"{RANDOM} goes without",
+    )
+
+
+def _loaded_by_handlers(parser: ConfigParser, names: set[str]) -> str | None:
+    """What a CheckpointLoader of the configuration puts into one of these ids."""
+    for place, part in _parts(parser.config, ""):
+        if str(part.get("_target_", "")).rpartition(".")[2] != "CheckpointLoader":
+            continue
+        targets = part.get("load_dict")
+        if isinstance(targets, Mapping) and {str(t).lstrip("@") for t in targets.values()} & names:
+            return _path(parser, f"{place}#load_path")
+    return None
+
+
+def _loaded_by_expressions(parser: ConfigParser, names: set[str]) -> str | None:
+    """What an expression `@network.load_state_dict(...)` reads."""
+    for text in (value for value in _config(parser).values() if isinstance(value, str)):
+        found = _LOADS.search(text)
+        if found and set(_REFERENCE.findall(text[: found.start()])) & names:
+            rest = text[found.end() :]
+            for _ in range(3):
+                inner = _REFERENCE.search(rest)
+                if inner is None:
+                    break
+                value = _config(parser).get(inner[1])
+                if not (isinstance(value, str) and "torch.load" in value):
+                    return _path(parser, inner[1])
+                rest = value
+    return None
+
+
+def _path(parser: ConfigParser, key: str) -> str | None:
     try:
-        said = str(parser.get(f"{ConfigParser.meta_key}#network_data_format#inputs#image#modality", ""))
-    except (KeyError, TypeError):
-        return ""
-    return said.strip().upper()
+        return str(parser.get_parsed_content(key))
+    except Exception:
+        return None  # it depends on what is not there; the usual place remains
+
+
+def _parts(content: Any, place: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """All mappings within a configuration, with their ids."""
+    if isinstance(content, Mapping):
+        if place:
+            yield place, content
+        for key, value in content.items():
+            yield from _parts(value, f"{place}#{key}" if place else str(key))
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from _parts(value, f"{place}#{number}")
 
 
 def _region(parser: ConfigParser, root: Path) -> tuple[int, ...] | None:
-    """The size of the sliding window, where the bundle uses one."""
-    if "inferer" not in parser:
+    """The size of the sliding window, where the bundle uses one; its inferer is not built."""
+    part = _config(parser).get("inferer")
+    if not isinstance(part, Mapping) or "roi_size" not in part:
         return None
-    inferer = _built(parser, "inferer", root)
-    if not isinstance(inferer, SlidingWindowInferer):
+    try:
+        size = build(parser, "inferer#roi_size", root)
+        sizes = (size,) if isinstance(size, int) else tuple(int(n) for n in size)
+    except (MedreconError, TypeError, ValueError):
         return None
-    size = inferer.roi_size
-    sizes = (size,) if isinstance(size, int) else tuple(size)
-    return sizes if len(sizes) > 1 and all(n and n > 0 for n in sizes) else None
+    return sizes if len(sizes) > 1 and all(n > 0 for n in sizes) else None

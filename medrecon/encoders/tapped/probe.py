@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,11 +12,18 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 
 from medrecon.encoders.tapped.dryrun import BATCH, MODES, Seen, ShapeRunner
+from medrecon.encoders.tapped.inputs import NOTHING, Inputs
 from medrecon.encoders.tapped.layout import Layout, Shape, Unfit, layout_by_growth, layout_by_size
 from medrecon.errors import ModelError, in_short
 
 _FREE = (13440, 960, 192)  # 13440 = 2**7 * 3 * 5 * 7: a multiple of nearly every stride; attention needs less
-_COSTLY = (64,)
+_COSTLY = {2: 64, 3: 32}
+_MOST_REAL = 1 << 20
+"""Voxels of an image on which a network is truly run for its shapes."""
+
+_PATIENCE = 20.0
+"""Seconds after which no more sizes are truly tried."""
+
 _USUAL = (224, 96, 128, 64, 256, 32, 512, 160, 192, 384, 299, 48, 80, 336, 448, 28, 16)
 _NAMES = ("img_size", "image_size", "input_size", "in_shape", "roi_size", "spatial_size")
 
@@ -51,6 +59,7 @@ class Survey:
         least: the least size along each axis that surely works.
         random: it draws random numbers, as the sampling of a variational autoencoder does.
         mode: how it was run, see `MODES`.
+        inputs: what it was given beside the image.
     """
 
     spatial_dims: int
@@ -62,6 +71,11 @@ class Survey:
     least: Shape
     random: bool
     mode: str
+    inputs: Inputs = NOTHING
+
+    def runner(self, network: nn.Module) -> ShapeRunner:
+        """Runs this network for its shapes again."""
+        return ShapeRunner(network, self.mode, self.in_channels, self.inputs)
 
 
 def survey(
@@ -69,6 +83,7 @@ def survey(
     spatial_dims: int | None = None,
     in_channels: int | None = None,
     window: Sequence[int] | None = None,
+    inputs: Inputs = NOTHING,
 ) -> Survey:
     """Find a network's feature maps, their channels and strides, and the sizes of image that it takes.
 
@@ -78,29 +93,35 @@ def survey(
     are then those that give the most even strides.
 
     Args:
-        network: any module that maps an image (B, C, *spatial), and nothing else, to anything.
+        network: any module that maps an image (B, C, *spatial) to anything.
         spatial_dims: 2 or 3; that of its first convolution when None.
         in_channels: channels that it takes; found by trying when None.
         window: the size that it will be given, where it must be one; found by trying when None.
+        inputs: what it takes beside the image.
 
     Raises:
         ModelError: the network does not run on an image alone, of any size tried.
     """
     network.eval()
+    inputs.check(network)
     dims = spatial_dims or _dims_of(network)
     if window is not None and len(window) != dims:
         raise ModelError(
             f"a window of {tuple(window)} does not suit a {dims}D network", remedy=f"give {dims}"
         )
     failures: dict[str, str] = {}
+    ends = time.monotonic() + _PATIENCE
     for mode, channels in itertools.product(MODES, _channel_choices(network, in_channels)):
-        runner = ShapeRunner(network, mode, channels)
-        for size in _COSTLY if mode == "real" else _FREE:
+        runner = ShapeRunner(network, mode, channels, inputs)
+        real = mode == "real"
+        for size in (_COSTLY[dims],) if real else _FREE:
             found = _flexible(runner, size, dims, window)
             if found is not None:
                 return found
         failures.setdefault(mode, runner.failure)
         for fixed in [tuple(window)] if window else _fixed_sizes(network, dims):
+            if real and (time.monotonic() > ends or math.prod(fixed) > _MOST_REAL):
+                continue
             found = _fixed(runner, fixed)
             if found is not None:
                 return found
@@ -108,7 +129,8 @@ def survey(
     said = in_short(failures[MODES[-1]])
     raise ModelError(
         f"{type(network).__name__} does not run on a {dims}D image{wanted} alone ({said})",
-        remedy="give the size it needs (window), its in_channels, or another network",
+        remedy='give the size that it needs as an argument, {"_window_": [96, 96, 96]}, the channels, '
+        '{"_in_channels_": 2}, or what else it takes with --encoder-inputs',
     )
 
 
@@ -144,22 +166,25 @@ def _flexible(runner: ShapeRunner, size: int, dims: int, window: Sequence[int] |
     taps, refused = _sort(base, layout)
     grids = [tap.layout.stride for tap in taps.values() if tap.layout.kind != "vector"]
     strides = tuple(math.lcm(*(s[axis] for s in grids)) if grids else 1 for axis in range(dims))
-    multiple = _multiple(runner, strides, size)
+    multiple = _multiple(runner, strides)
+    if multiple is None:
+        return None  # it takes hardly any size
     least = next(
         (tuple(m * q for m in multiple) for q in range(1, 9) if runner.takes([m * q for m in multiple])),
         base_size,
     )
-    return Survey(dims, runner.channels, taps, refused, None, multiple, least, runner.random, runner.mode)
+    found = (taps, refused, None, multiple, least)
+    return Survey(dims, runner.channels, *found, runner.random, runner.mode, runner.inputs)
 
 
-def _multiple(runner: ShapeRunner, strides: Shape, size: int) -> Shape:
-    """The least multiple of the strides that sizes must be multiples of."""
+def _multiple(runner: ShapeRunner, strides: Shape) -> Shape | None:
+    """The least multiple of the strides that sizes must be multiples of; None where none was found."""
     for times in (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64):
         step = [s * times for s in strides]
         # Odd multiples, and more than one position: some norms refuse a single one.
         if runner.takes([s * 3 for s in step]) and runner.takes([s * 5 for s in step]):
             return tuple(step)
-    return (size,) * len(strides)
+    return None
 
 
 def _fixed(runner: ShapeRunner, size: Shape) -> Survey | None:
@@ -179,7 +204,8 @@ def _fixed(runner: ShapeRunner, size: Shape) -> Survey | None:
         return found
 
     taps, refused = _sort(base, layout)
-    return Survey(len(size), runner.channels, taps, refused, size, size, size, runner.random, runner.mode)
+    found = (taps, refused, size, size, size)
+    return Survey(len(size), runner.channels, *found, runner.random, runner.mode, runner.inputs)
 
 
 def _sort(seen: dict[str, Seen], layout: Callable[[str], Layout]) -> tuple[dict[str, Tap], dict[str, str]]:
@@ -191,6 +217,8 @@ def _sort(seen: dict[str, Seen], layout: Callable[[str], Layout]) -> tuple[dict[
             if not each.floating:
                 raise Unfit("its values are no floating point numbers")
             found = layout(key)
+            if each.drawn and found.kind == "tokens":
+                raise Unfit("its tokens are drawn at random: they make no grid of the image")
         except Unfit as reason:
             refused[key] = str(reason)
             continue

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,17 @@ from monai.data import MetaTensor
 from torch import nn
 from torch.nn import functional
 
-from medrecon.blocks.weights import fit_weights, read_weights
 from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.adapt import Statistic, intensity_map
 from medrecon.encoders.frozen import Frozen
 from medrecon.encoders.naming import resolve_layers
-from medrecon.encoders.tapped.dryrun import ShapeRunner, seeded
+from medrecon.encoders.tapped.checkpoint import load_checkpoint
+from medrecon.encoders.tapped.dryrun import seeded
 from medrecon.encoders.tapped.fields import measure_fields
+from medrecon.encoders.tapped.inputs import Inputs
 from medrecon.encoders.tapped.layout import Shape
 from medrecon.encoders.tapped.probe import Survey, survey
+from medrecon.encoders.tapped.sizes import Sizes, times
 from medrecon.encoders.tapped.watch import watch
 from medrecon.errors import ModelError
 
@@ -53,10 +54,18 @@ class TappedEncoder(Frozen):
         window: the spatial size that the network is to be given. Needed where it is a fixed size that is not
             found by trying; wanted where the network has norms over space and was used on windows of that
             size, and to tap layers that are one vector for the whole image.
-        weights: a safetensors or torch file with all of the network's tensors, or None to leave it as it is.
+        weights: a safetensors or torch file with all of the network's tensors (`load_checkpoint`); None or
+            "random" leaves it as it is.
         sha256: expected SHA-256 of that file, None for any.
         geometry: transforms of the grid that the network expects (`Encoder`).
         notes: what must be said of it.
+        scale: see `Encoder`.
+        units: see `Encoder`.
+        channel_names: of the images that it takes as channels; numbers where it takes several without names.
+        inputs: what the network takes beside the image, by the names of `forward`'s parameters: a number (one
+            for each image of a batch), nested lists (the same for each), or "image", the image itself.
+        weights_key: which weights of a checkpoint that holds several (`load_checkpoint`).
+        empty: channels that get zeros, since they are for what a user draws.
 
     Attributes:
         window: the size that it must or should be given, None where any will do.
@@ -80,28 +89,31 @@ class TappedEncoder(Frozen):
         sha256: str | None = None,
         geometry: Sequence[Any] = (),
         notes: Sequence[str] = (),
+        scale: tuple[float, float] | None = None,
+        units: str = "",
+        channel_names: Sequence[str] = (),
+        inputs: Mapping[str, Any] | None = None,
+        weights_key: str | None = None,
+        empty: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.network = network
         self.intensity = intensity_map(intensity) or nn.Identity()
-        if weights is not None:
-            fit_weights(network, unwrapped(read_weights(weights, sha256)), weights)
+        said = load_checkpoint(network, weights, sha256, weights_key)
         self.freeze()
-        self._survey: Survey = survey(network, spatial_dims, in_channels, window)
+        self._survey: Survey = survey(network, spatial_dims, in_channels, window, Inputs(inputs or {}))
         self.spatial_dims = self._survey.spatial_dims
         self.in_channels = self._survey.in_channels
         self.window = self._survey.window or (None if window is None else tuple(window))
         self.multiple: Shape = self._survey.multiple
         self.refused = dict(self._survey.refused)
-        self.geometry, self.notes = list(geometry), list(notes)
-        if self.in_channels not in (1, RGB):
-            self.notes.append(
-                f"the network takes {self.in_channels} images as channels, and the one scan is given to each"
-            )
+        self.geometry, self.notes = list(geometry), [*notes, *said]
+        self.scale, self.units = scale, units
+        self.empty = tuple(empty)
+        self.channel_names = self._named(channel_names)
         self._taps = {name: self._survey.taps[name] for name in self._choose(layers)}
         self._fields: dict[str, Shape | None] = {}
-        self._spare = self._shortfall()
-        self._padded: dict[Shape, Shape] = {}
+        self._sizes = Sizes(network, self._survey, self._taps)
 
     def layers(self) -> list[LayerInfo]:
         """The layers offered, in the order in which they are computed.
@@ -138,7 +150,7 @@ class TappedEncoder(Frozen):
         """
         wanted = resolve_layers(names, self._taps)
         size = tuple(image.shape[2:])
-        padded = self._pad(self._prepare(image))
+        padded = self._sizes.pad(self._prepare(image))
         shape = tuple(padded.shape[2:])
         found: Features = {}
 
@@ -150,11 +162,11 @@ class TappedEncoder(Frozen):
 
         modules = {self._taps[name].module for name in wanted}
         with seeded(padded.device, self._survey.random):
-            watch(self.network, lambda: self.network(padded), see, modules)
+            watch(self.network, lambda: self._survey.inputs.run(self.network, padded), see, modules)
         missing = [name for name in wanted if name not in found]
         if missing:
             raise ModelError(
-                f"layer {missing[0]} was not computed for an image of {_times(size)}",
+                f"layer {missing[0]} was not computed for an image of {times(size)}",
                 remedy="choose another layer, or give a larger image",
             )
         return {name: self._fit(found[name], name, size, shape) for name in wanted}
@@ -186,6 +198,13 @@ class TappedEncoder(Frozen):
             for module in statistics:
                 module.release()
 
+    def _named(self, names: Sequence[str]) -> tuple[str, ...]:
+        count = self.in_channels - len(self.empty)
+        colour = count == RGB and self.spatial_dims == 2
+        if len(names) == count > 1:
+            return tuple(names)
+        return () if count == 1 or colour else tuple(map(str, range(1, count + 1)))
+
     def _like(self, image: torch.Tensor) -> torch.Tensor:
         """A tensor of the type and on the device that the network works with."""
         return next(self.network.parameters(), image)
@@ -204,65 +223,31 @@ class TappedEncoder(Frozen):
             chosen.update(matching or resolve_layers(name, known))
         return [name for name in known if name in chosen] or list(resolve_layers((), known))
 
-    def _shortfall(self) -> Shape:
-        """Voxels to add so that layers of convolutions without padding cover the whole image too."""
-        spare = [0] * self.spatial_dims
-        if self._survey.window is None and any(tap.layout.kind == "grid" for tap in self._taps.values()):
-            size = tuple(8 * n for n in self._survey.least)
-            seen = ShapeRunner(self.network, self._survey.mode, self.in_channels).shapes(size, 1) or {}
-            for name, tap in self._taps.items():
-                if tap.layout.kind != "grid" or name not in seen:
-                    continue
-                there = [seen[name].shape[place] for place in tap.layout.order[2:]]
-                for axis, (n, full) in enumerate(zip(there, tap.layout.positions(size), strict=True)):
-                    spare[axis] = max(spare[axis], (full - n) * tap.layout.stride[axis])
-        return tuple(spare)
-
     def _prepare(self, image: torch.Tensor) -> torch.Tensor:
         """The image as the weights expect it, with the channels that the network takes."""
-        if image.ndim != self.spatial_dims + 2 or image.shape[1] not in (1, self.in_channels):
+        full = self.in_channels - len(self.empty)
+        if image.ndim != self.spatial_dims + 2 or image.shape[1] not in (1, full):
             axes = ", ".join("XYZ"[: self.spatial_dims])
-            channels = "1" if self.in_channels == 1 else f"1 or {self.in_channels}"
+            channels = "1" if full == 1 else f"1 or {full}"
             raise ModelError(
                 f"this encoder takes (B, {channels}, {axes}), not {tuple(image.shape)}",
                 remedy="give it an image of that form",
             )
         mapped = self.intensity(_plain(image))
-        if mapped.shape[1] == 1:
-            mapped = mapped.expand(-1, self.in_channels, *mapped.shape[2:])
+        if mapped.shape[1] != self.in_channels:
+            mapped = self._filled(mapped)
         like = self._like(mapped)
         return mapped.to(like.dtype) if like.is_floating_point() else mapped
 
-    def _pad(self, image: torch.Tensor) -> torch.Tensor:
-        """Repeat the far ends up to a size that the network takes."""
-        size = tuple(image.shape[2:])
-        if size not in self._padded:
-            self._padded = {size: self._size_for(size)}
-        target = self._padded[size]
-        missing = [p for n, t in zip(reversed(size), reversed(target), strict=True) for p in (0, t - n)]
-        return functional.pad(image, missing, mode="replicate") if any(missing) else image
-
-    def _size_for(self, size: Shape) -> Shape:
-        fixed = self._survey.window
-        if fixed is not None:
-            if any(n > f for n, f in zip(size, fixed, strict=True)):
-                raise ModelError(
-                    f"this network takes images of {_times(fixed)} only, not {_times(size)}",
-                    remedy="give it windows of that size",
-                )
-            return fixed
-        wanted = [
-            math.ceil((n + spare) / m) * m
-            for n, spare, m in zip(size, self._spare, self.multiple, strict=True)
-        ]
-        runner = ShapeRunner(self.network, self._survey.mode, self.in_channels)
-        for _ in range(8):
-            enough = all(n >= least for n, least in zip(wanted, self._survey.least, strict=True))
-            if enough or runner.takes(wanted):
-                return tuple(wanted)
-            short = min(range(len(wanted)), key=lambda axis: wanted[axis] / self.multiple[axis])
-            wanted[short] += self.multiple[short]
-        return tuple(max(n, least) for n, least in zip(wanted, self._survey.least, strict=True))
+    def _filled(self, image: torch.Tensor) -> torch.Tensor:
+        """The channels that the network takes: a grey image repeated, those that are drawn empty."""
+        parts, given = [], iter(image.unbind(1))
+        for channel in range(self.in_channels):
+            if channel in self.empty:
+                parts.append(torch.zeros_like(image[:, 0]))
+            else:
+                parts.append(image[:, 0] if image.shape[1] == 1 else next(given))
+        return torch.stack(parts, dim=1)
 
     def _fit(self, tensor: torch.Tensor, name: str, size: Shape, padded: Shape) -> torch.Tensor:
         """A layer's tensor as (B, C, *positions), cut to the positions that cover the image."""
@@ -271,7 +256,7 @@ class TappedEncoder(Frozen):
             grid = layout.arrange(tensor, padded)
         except RuntimeError:
             raise ModelError(
-                f"layer {name} has shape {tuple(tensor.shape)} at {_times(size)}, which is off its stride",
+                f"layer {name} has shape {tuple(tensor.shape)} at {times(size)}, which is off its stride",
                 remedy="choose another layer, or give another size",
             ) from None
         wanted = layout.positions(size) if layout.kind != "vector" else (1,) * len(size)
@@ -283,16 +268,5 @@ class TappedEncoder(Frozen):
         return functional.pad(grid, missing, mode="replicate") if any(missing) else grid
 
 
-def unwrapped(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors without the `module.` that training on several devices puts before each key."""
-    if all(key.startswith("module.") for key in weights):
-        return {key.removeprefix("module."): value for key, value in weights.items()}
-    return weights
-
-
 def _plain(image: torch.Tensor) -> torch.Tensor:
     return image.as_tensor() if isinstance(image, MetaTensor) else image
-
-
-def _times(size: Sequence[int]) -> str:
-    return "x".join(map(str, size))

@@ -351,7 +351,7 @@ def test_images_that_do_not_suit(image: torch.Tensor, said: str) -> None:
 
 
 def test_a_network_that_needs_more_than_an_image_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"Bilinear does not run on a 2D image alone .*; give the size"):
+    with pytest.raises(ModelError, match=r"Bilinear takes more than an image: input2; give a value for each"):
         TappedEncoder(nn.Bilinear(2, 2, 2), spatial_dims=2)
     with pytest.raises(ModelError, match="no convolution that tells 2D from 3D; give spatial_dims"):
         TappedEncoder(nn.Bilinear(2, 2, 2))

@@ -1,0 +1,141 @@
+"""The options that name any other network than a bundle of medrecon's, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medrecon.cli.options import Encoder, EncoderArguments, EncoderWeights, OneScan
+from medrecon.errors import UsageError
+
+if TYPE_CHECKING:
+    from medrecon.cli.session import Session
+    from medrecon.contract import Encoder as Network
+    from medrecon.io import Scan
+
+_NETWORK = "Network"
+
+NetworkId = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="ID",
+        rich_help_panel=_NETWORK,
+        help="Which network of a bundle that has several, by its id in the configuration "
+        "(autoencoder_def); or the configuration and fold of an nnU-Net model (3d_fullres, "
+        "3d_fullres/fold_1).",
+    ),
+]
+EncoderInputs = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder-inputs",
+        metavar="JSON",
+        rich_help_panel=_NETWORK,
+        help="What the network takes beside the image, by the names of its parameters, as JSON: a number for "
+        'each image, or nested lists; "image" stands for the image itself. Such as \'{"timesteps": 10}\'.',
+    ),
+]
+EncoderChannels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--encoder-channels",
+        metavar="NAME=PATH",
+        rich_help_panel=_NETWORK,
+        help="A scan for each channel of the network, INPUT among them; repeat it for each. The names are "
+        "the network's: `medrecon layers` lists them. Without it the one scan is given to every channel.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class OtherNetwork:
+    """Any network, by name, path or folder."""
+
+    encoder: Encoder = None
+    weights: EncoderWeights = None
+    arguments: EncoderArguments = None
+    network: NetworkId = None
+    inputs: EncoderInputs = None
+    channels: EncoderChannels = None
+
+    def recipe(self) -> dict[str, Any]:
+        """What `medrecon.encoders.build_encoder` makes the same network of, as plain values.
+
+        Raises:
+            UsageError: no network is named.
+            ModelError: what should be JSON is none.
+        """
+        from medrecon.encoders.build import parse_arguments
+
+        if self.encoder is None:
+            raise UsageError("no network is named", remedy="name one with --encoder")
+        place = Path(self.encoder).expanduser()
+        return {
+            "what": str(place.absolute()) if place.exists() else self.encoder,
+            "weights": _absolute(self.weights),
+            "arguments": parse_arguments(self.arguments),
+            "network": self.network,
+            "inputs": parse_arguments(self.inputs, "inputs") or None,
+        }
+
+    def build(self, layers: str | Iterable[str] | None = None, seed: int = 0) -> Network:
+        """The network as a frozen encoder, on the CPU.
+
+        Args:
+            layers: names or patterns; all when None.
+            seed: of random weights, where none are given.
+
+        Raises:
+            UsageError: no network is named.
+            ModelError: it cannot be built or tapped.
+        """
+        import torch
+
+        from medrecon.encoders.build import build_encoder
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return build_encoder(**self.recipe(), layers=layers)
+
+    def scans(self, network: Network, scan: Scan, session: Session, reading: OneScan) -> tuple[Scan, ...]:
+        """The scans that are the channels of a network; `scan` alone where none are named.
+
+        Args:
+            network: as `build` gives it.
+            scan: what INPUT is.
+            session: opens archives.
+            reading: how all of them are read.
+
+        Raises:
+            UsageError: not NAME=PATH, a name twice, a channel that the network does not have, or INPUT is
+                none of them.
+            ScanError: one of them cannot be read.
+        """
+        from medrecon.inference.prepared import in_order
+        from medrecon.io import find_one
+        from medrecon.io.choices import with_hu
+
+        given: dict[str, Scan] = {}
+        for text in self.channels or []:
+            name, equals, path = text.partition("=")
+            if not equals or not name or not path or name in given:
+                raise UsageError(f"--encoder-channels '{text}'", remedy="write NAME=PATH, each name once")
+            if Path(path).absolute() == scan.path.absolute():
+                given[name] = scan
+            else:
+                found = find_one(session.folder_of(Path(path)), **reading.options)
+                given[name] = with_hu(found) if reading.hu else found
+        if not given:
+            return (scan,)
+        if not any(each is scan for each in given.values()):
+            raise UsageError("INPUT is none of the channels", remedy="name it with --encoder-channels too")
+        return in_order(network, given)
+
+
+def _absolute(file: Path | None) -> str | None:
+    return None if file is None else str(file.absolute() if file.exists() else file)
