@@ -36,6 +36,25 @@ def planted(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def namesake(planted: Path) -> Path:
+    """The same, and a package with the name of ours."""
+    package = planted / "medrecon"
+    (package / "cli").mkdir(parents=True)
+    for name in ("__init__", "__main__", "cli/__init__", "errors"):
+        (package / f"{name}.py").write_text((planted / "torch.py").read_text().replace("torch", "medrecon"))
+    return planted
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Path:
+    """The command as pip installs it."""
+    script = tmp_path / "bin" / "medrecon"
+    script.parent.mkdir()
+    script.write_text("import sys\nfrom medrecon.__main__ import main\nsys.exit(main())\n")
+    return script
+
+
 def call(folder: Path, *words: object, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run it in the folder, as a user does who has installed the package."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **changes}
@@ -54,6 +73,16 @@ def call(folder: Path, *words: object, **changes: str) -> subprocess.CompletedPr
 def test_the_command_takes_no_code_from_the_current_folder(planted: Path, tmp_path: Path, path: str) -> None:
     done = call(planted, sys.executable, "-m", "medrecon", "scans", ".", PYTHONPATH=path)
     assert (done.returncode, (tmp_path / "ran").exists()) == (3, False), done.stderr
+
+
+def test_a_package_of_our_own_name(namesake: Path, command: Path, tmp_path: Path) -> None:
+    """`python -m medrecon` alone takes it: Python finds it before anything of ours runs (SECURITY.md)."""
+    ways: list[list[object]] = [[command], [RUN_MODULE, "medrecon"]]
+    if sys.version_info >= (3, 11):
+        ways.append(["-P", "-m", "medrecon"])
+    for way in ways:
+        done = call(namesake, sys.executable, *way, "scans", ".")
+        assert (done.returncode, (tmp_path / "ran").exists()) == (3, False), (way, done.stderr)
 
 
 def test_a_path_that_the_user_names_stays(tmp_path: Path) -> None:
@@ -76,9 +105,9 @@ def _training(run: Path, processes: int) -> Training:
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_trainings(planted: Path, tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainings(namesake: Path, tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     training = _training(tmp_path / "run", processes)
-    monkeypatch.chdir(planted)
+    monkeypatch.chdir(namesake)
     monkeypatch.setenv("PYTHONPATH", f":{ROOT}:")
     LocalRunner().run(training, lambda: None)
     assert not (tmp_path / "ran").exists()
@@ -103,11 +132,11 @@ def test_a_childs_children_are_as_safe(planted: Path) -> None:
     assert str(RUN_MODULE.parent) not in path
 
 
-def test_what_slicer_starts(planted: Path, tmp_path: Path) -> None:
+def test_what_slicer_starts(namesake: Path, tmp_path: Path) -> None:
     from medrecon.cli.slicer_module import NAME, install_module
 
     install_module(tmp_path / "modules")
-    done = call(planted, sys.executable, tmp_path / "modules" / f"{NAME}.py", "--xml", APPLAUNCHER_0_X="1")
+    done = call(namesake, sys.executable, tmp_path / "modules" / f"{NAME}.py", "--xml", APPLAUNCHER_0_X="1")
     assert done.stdout.startswith("<?xml"), done.stderr
     assert not (tmp_path / "ran").exists()
 
@@ -135,15 +164,27 @@ VERBS: dict[str, Callable[[Path], list[object]]] = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("verb", VERBS)
-def test_each_verb(planted: Path, tmp_path: Path, verb: str) -> None:
+def run_verb(folder: Path, tmp_path: Path, verb: str, *way: object) -> None:
     import nibabel as nib
     import numpy as np
 
     image = nib.Nifti1Image(np.arange(32**3, dtype=np.int16).reshape(32, 32, 32), np.eye(4))
-    nib.save(image, planted / "scan.nii.gz")
-    done = call(planted, sys.executable, "-m", "medrecon", verb, *VERBS[verb](tmp_path))
+    nib.save(image, folder / "scan.nii.gz")
+    done = call(folder, sys.executable, *way, verb, *VERBS[verb](tmp_path))
     ran = tmp_path / "ran"
     assert not ran.exists(), ran.read_text()
-    assert done.returncode in (0, 2, 3, 4), done.stderr
+    assert done.returncode in (0, 2, 3, 4, 8), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb(planted: Path, tmp_path: Path, verb: str) -> None:
+    run_verb(planted, tmp_path, verb, "-m", "medrecon")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["cohort", "train"])
+def test_children_beside_a_package_of_our_own_name(
+    namesake: Path, command: Path, tmp_path: Path, verb: str
+) -> None:
+    run_verb(namesake, tmp_path, verb, command)
