@@ -20,6 +20,8 @@ _SHORT_OF = {
     errno.ENFILE: "open files",
 }
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
+
 
 class MedreconError(Exception):
     """An expected failure, told in one line: `path: message; remedy`.
@@ -102,6 +104,15 @@ def ran_out_of(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and any(said in words for said in _NO_MEMORY):
         return "memory"
     return "threads" if isinstance(error, RuntimeError) and "can't start new thread" in words else ""
+
+
+def cannot_write(error: BaseException) -> str:
+    """What the system says of a place that takes no more, if an exception says so; else ""."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return str(error.strerror)
+    if "No usable temporary directory" in str(error) or "PytorchStreamWriter failed" in str(error):
+        return in_short(error)
+    return ""
 
 
 def in_short(said: object, longest: int = 160) -> str:

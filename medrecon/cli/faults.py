@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from medrecon.errors import (
     OutOfMemoryError,
     OutputError,
     UsageError,
+    cannot_write,
     causes_of,
     in_short,
     known_cause,
@@ -26,8 +26,6 @@ PARTIAL = 8
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit codes after Ctrl-C and after SIGTERM, as shells have them."""
-
-_WRITE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -85,11 +83,13 @@ def fault_of(error: BaseException) -> Fault:
         if isinstance(link, RecursionError):
             remedy = "get the file again: nothing real is nested so"
             return Fault(None, "something it reads is nested too deeply", remedy, _REFUSED)
-        if "No usable temporary directory" in str(link) or "PytorchStreamWriter failed" in str(link):
-            return Fault(None, f"cannot write: {in_short(link)}", "free space", OutputError.exit_code)
-        if isinstance(link, OSError) and link.errno in _WRITE_ERRNOS:
-            path = None if link.filename is None else str(link.filename)
-            return Fault(path, f"cannot write: {link.strerror}", "free space there", OutputError.exit_code)
+        said = cannot_write(link)
+        if said and isinstance(link, OSError) and link.filename is not None:
+            return Fault(
+                str(link.filename), f"cannot write: {said}", "free space there", OutputError.exit_code
+            )
+        if said:
+            return Fault(None, f"cannot write: {said}", "free space", OutputError.exit_code)
     said = in_short(chain[-1], 300) or "no message"
     return Fault(
         None,

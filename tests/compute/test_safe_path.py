@@ -114,6 +114,12 @@ def test_trainings(namesake: Path, tmp_path: Path, processes: int, monkeypatch: 
     assert "no.yaml" in training.log.read_text()  # it came as far as the configuration
 
 
+def test_a_child_is_safe_by_itself(planted: Path, tmp_path: Path) -> None:
+    """Also where Python, before 3.11, does not know PYTHONSAFEPATH."""
+    done = call(planted, *module_command("medrecon"), "scans", ".")
+    assert (done.returncode, (tmp_path / "ran").exists()) == (3, False), done.stderr
+
+
 def test_a_childs_children_are_as_safe(planted: Path) -> None:
     """multiprocessing starts Python with `-c`, which puts the current folder first."""
     words = [

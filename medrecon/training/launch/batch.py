@@ -83,7 +83,9 @@ class Batch:
         one = training.nodes == 1
         words = training.command() if one else training.command("MEETING")
         line = " ".join(shlex.quote(word) for word in words).replace("MEETING", _MEETING)
+        errors = shlex.quote(str(training.errors.absolute()))
         lines = [f"export {name}={value}" for name, value in SAFE.items()]
+        lines.append(f"export TORCHELASTIC_ERROR_FILE={errors}/${{SLURM_NODEID:-0}}.json")
         if training.processes > 1:
             share = f"$(( ($(nproc) + {training.processes - 1}) / {training.processes} ))"
             lines.append(f"export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{share}}}")

@@ -55,6 +55,11 @@ class Training:
         return self.run / LOG
 
     @property
+    def errors(self) -> Path:
+        """Where, while it runs, each machine's error goes."""
+        return self.run / "errors"
+
+    @property
     def done(self) -> bool:
         """Whether it has ended: its folder is a bundle."""
         return (self.run / "configs" / "metadata.json").is_file()
@@ -82,7 +87,7 @@ class Training:
             meeting: how the processes of all machines find each other: options of torchrun.
         """
         files = repr([str(file) for file in self.files])
-        run = ["monai.bundle", "run", "--config_file", files]
+        run = ["medrecon.training.launch.process", "run", "--config_file", files]
         if self.processes * self.nodes == 1:
             return [*module_command(run[0]), *run[1:]]
         shares = [f"--nnodes={self.nodes}", f"--nproc-per-node={self.processes}"]

@@ -56,6 +56,7 @@ class LocalRunner:
 
     def _environment(self, training: Training) -> dict[str, str]:
         made = safe_environment(os.environ)
+        made["TORCHELASTIC_ERROR_FILE"] = str(training.errors.absolute() / "0.json")
         if training.processes > 1:  # torchrun would give each a single thread
             made.setdefault("OMP_NUM_THREADS", str(max(1, self.cores // training.processes)))
         if self.gpus is not None:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from medrecon.errors import MedreconError, ModelError, OutOfMemoryError
+from medrecon.compute.safe_path import module_command
+from medrecon.errors import MedreconError, ModelError, OutOfMemoryError, OutputError
 from medrecon.io import ScanError
-from medrecon.training.launch.attempts import launch, reason
+from medrecon.training.launch.attempts import launch
+from medrecon.training.launch.cause import describe, read_cause
 from medrecon.training.launch.job import Training
+
+Said = Exception | None
 
 
 class Script:
-    """A runner whose attempts do what they are told: epochs reached, words said, done."""
+    """A runner whose attempts do what they are told: epochs reached, an error written down, done."""
 
-    def __init__(self, *attempts: tuple[int, str, bool]) -> None:
+    def __init__(self, *attempts: tuple[int, Said, bool]) -> None:
         self.attempts = list(attempts)
         self.ran = 0
 
     def run(self, training: Training, tick: Callable[[], None]) -> str:
         epoch, said, done = self.attempts[min(self.ran, len(self.attempts) - 1)]
         self.ran += 1
-        with training.log.open("a") as log:
-            log.write(said)
+        if said is not None:
+            (training.errors / "0.json").write_text(json.dumps(describe(said)))
         if epoch:
             (training.run / f"checkpoint_epoch={epoch}.pt").touch()
         if done:
@@ -42,7 +51,7 @@ def training(tmp_path: Path) -> Training:
 
 def test_what_is_killed_is_started_again_from_where_it_was(training: Training) -> None:
     lines: list[str] = []
-    runner = Script((4, "", False), (6, "", False), (9, "", True))
+    runner = Script((4, None, False), (6, None, False), (9, None, True))
     ended = launch(training, runner, restarts=0, say=lines.append)
     assert (ended.attempts, ended.begun, training.done) == (3, 0, True)
     assert lines == [f"ended by SIGKILL; started again from epoch {epoch}" for epoch in (4, 6)]
@@ -52,25 +61,40 @@ def test_what_is_killed_is_started_again_from_where_it_was(training: Training) -
 
 
 def test_it_is_given_up_when_it_gets_nowhere(training: Training) -> None:
-    runner = Script((2, "", False))
+    runner = Script((2, None, False))
     with pytest.raises(MedreconError, match="died 3 times in a row") as given_up:
         launch(training, runner, restarts=2)
     assert given_up.value.path == training.log
     assert runner.ran == 4, "the first brought a checkpoint"
 
 
+def chained(inner: Exception, outer: Exception) -> Exception:
+    outer.__cause__ = inner
+    return outer
+
+
+IN_A_WORKER = """Caught ScanError in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "reader.py", line 1, in read
+medrecon.io.scan.ScanError: ct: truncated
+"""
+
+
 @pytest.mark.parametrize(
     ("said", "kind", "words"),
     [
-        ("Traceback:\nmedrecon.errors.ModelError: no 'x'; use y\n\nValueError: a\n", ModelError, "use y"),
-        ("[rank1]: medrecon.io.scan.ScanError: ct: truncated\n", ScanError, "ct: truncated"),
-        ("RuntimeError: DefaultCPUAllocator: can't allocate memory\n", OutOfMemoryError, "memory"),
-        ("torch.OutOfMemoryError: CUDA out of memory. Tried\n", OutOfMemoryError, "memory"),
-        ("ValueError: first\nKeyError: 'patch'\n", MedreconError, "KeyError: 'patch'"),
+        (chained(ModelError("no x", remedy="use y"), RuntimeError("Failed")), ModelError, "no x; use y"),
+        (ScanError(IN_A_WORKER), ScanError, "^ct: truncated; see"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), OutOfMemoryError, "memory"),
+        (chained(MemoryError(), RuntimeError("Failed to evaluate")), OutOfMemoryError, "memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), OutputError, "the disk is full"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/3"), OutputError, "the disk is full"),
+        (chained(KeyError("patch"), RuntimeError("Failed to evaluate")), MedreconError, "KeyError: 'patch'"),
     ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )  # fmt: skip
 def test_an_error_of_its_own_ends_it(
-    training: Training, said: str, kind: type[MedreconError], words: str
+    training: Training, said: Exception, kind: type[MedreconError], words: str
 ) -> None:
     runner = Script((0, said, False))
     with pytest.raises(kind, match=words) as ended:
@@ -78,17 +102,69 @@ def test_an_error_of_its_own_ends_it(
     assert type(ended.value) is kind
     assert runner.ran == 1
     assert str(training.log) in str(ended.value)
+    assert not training.errors.exists(), "it may name scans"
 
 
-def test_errors_of_those_that_were_left_behind_are_no_reason(training: Training) -> None:
-    training.log.write_text("medrecon.errors.ModelError: of an attempt before\n")
-    begin = training.log.stat().st_size
-    with training.log.open("a") as log:
-        log.write("[rank0]: RuntimeError: [gloo/transport/tcp/pair.cc:534] Connection closed by peer\n")
-        log.write("[rank0]: The above exception was the direct cause of the following exception:\n\n")
-        log.write("[rank0]: Traceback (most recent call last):\n[rank0]: RuntimeError: Failed to evaluate\n")
-        log.write("RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed. \n")
-        log.write("torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n")
-    assert reason(training.log, begin) is None
-    assert isinstance(reason(training.log, 0), ModelError)
-    assert reason(training.log.with_name("none"), 0) is None
+@pytest.mark.parametrize(
+    "said",
+    [
+        RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer"),
+        chained(RuntimeError("NCCL communicator was aborted"), RuntimeError("Failed to evaluate")),
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+    ],
+    ids=str,
+)
+def test_who_was_left_behind_has_no_reason(training: Training, said: Exception) -> None:
+    runner = Script((4, said, False), (9, None, True))
+    assert launch(training, runner).attempts == 2
+    earlier, later = describe(ValueError("the reason")), describe(said)
+    first, second = (int(data["message"]["extraInfo"]["timestamp"]) for data in (earlier, later))
+    assert second > first + 1, "in the same second, torchrun would take either"
+
+
+def write(training: Training, **machines: dict[str, object] | str) -> None:
+    training.errors.mkdir(exist_ok=True)
+    for name, content in machines.items():
+        text = content if isinstance(content, str) else json.dumps(content)
+        (training.errors / f"{name}.json").write_text(text)
+
+
+def test_of_several_machines_the_earliest_counts(training: Training) -> None:
+    early, late = describe(ModelError("the reason")), describe(ModelError("what followed"))
+    early["message"]["extraInfo"]["timestamp"] = "1700000000"
+    write(training, n0=late, n1=early, n2='{"message": {"mess')
+    assert "the reason" in str(read_cause(training.errors, training.log))
+
+
+def test_what_torchrun_itself_says(training: Training) -> None:
+    said = {"message": "RendezvousConnectionError: nobody there", "extraInfo": {"timestamp": "1700000000"}}
+    write(training, n0={"message": said})
+    assert "RendezvousConnectionError: nobody there" in str(read_cause(training.errors, training.log))
+    said["message"] = "SignalException: Process 7 got signal: 15"
+    write(training, n0={"message": said})
+    assert read_cause(training.errors, training.log) is None, "a time limit"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"message": 3}', '{"message": {"extraInfo": {}}}'])
+def test_files_that_say_nothing(training: Training, content: str) -> None:
+    write(training, n0=content)
+    assert read_cause(training.errors, training.log) is None
+
+
+def test_a_process_writes_what_it_ended_with(training: Training) -> None:
+    """As `launch` starts it, with a configuration that fails."""
+    training.errors.mkdir(mode=0o700)
+    config = training.run / "train.json"
+    config.write_text(json.dumps({"network": "$1/0"}))
+    file = training.errors / "0.json"
+    words = ["run", "--run_id", "network", "--config_file", str(config)]
+    done = subprocess.run(
+        [*module_command("medrecon.training.launch.process"), *words],
+        env={**os.environ, "TORCHELASTIC_ERROR_FILE": str(file)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr, "the log keeps it"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert str(read_cause(training.errors, training.log)) == (
+        f"{training.log}: ZeroDivisionError: division by zero; see its end"
+    )

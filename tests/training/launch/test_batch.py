@@ -98,11 +98,12 @@ def test_processes_share_the_cores_and_several_machines_meet_at_the_first(tmp_pa
     training = Training(tmp_path, (tmp_path / "a b.yaml",), 4, 2, 3)
     lines = Batch(Place("slurm", 2, options={"partition": "gpu"}), on_cpu=True).script(training).splitlines()
     assert lines[0] == "export PYTHONSAFEPATH=1"
-    assert lines[1] == "export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( ($(nproc) + 3) / 4 ))}"
-    assert lines[2] == "export CUDA_VISIBLE_DEVICES="
-    assert '--rdzv-endpoint="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):' in lines[3]
-    assert "--nnodes=2 --nproc-per-node=4" in lines[3]
-    assert lines[3].endswith(f">> {tmp_path}/train.log 2>&1")
+    assert lines[1] == f"export TORCHELASTIC_ERROR_FILE={tmp_path}/errors/${{SLURM_NODEID:-0}}.json"
+    assert lines[2] == "export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( ($(nproc) + 3) / 4 ))}"
+    assert lines[3] == "export CUDA_VISIBLE_DEVICES="
+    assert '--rdzv-endpoint="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):' in lines[4]
+    assert "--nnodes=2 --nproc-per-node=4" in lines[4]
+    assert lines[4].endswith(f">> {tmp_path}/train.log 2>&1")
 
 
 @pytest.mark.usefixtures("slurm")

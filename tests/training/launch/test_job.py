@@ -50,7 +50,8 @@ def test_several_processes_are_joined_by_torchrun(bundle: Path, tmp_path: Path) 
     words = made.command("--rdzv-backend=c10d")
     assert words[3:] == [
         str(RUN_MODULE), "torch.distributed.run", "--rdzv-backend=c10d", "--nnodes=3", "--nproc-per-node=2",
-        str(RUN_MODULE), "monai.bundle", "run", "--config_file", repr([str(file) for file in made.files]),
+        str(RUN_MODULE), "medrecon.training.launch.process", "run", "--config_file",
+        repr([str(file) for file in made.files]),
     ]  # fmt: skip
     assert [file.name for file in made.files] == ["train.yaml", "multi_gpu.yaml", "settings.json"]
 
