@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from medrecon.evaluation.fidelity import Fidelity, fidelity
 from medrecon.evaluation.msssim import MultiScaleSSIM
 from medrecon.evaluation.regions import BODY, Regions, body_mask, region_words
 from medrecon.evaluation.relative_error import normalised_error
-from medrecon.evaluation.scores import AtlasVolumes, Control, LayerScore, ScanScores
+from medrecon.evaluation.scores import AtlasVolumes, Control, LayerScore, ScanScores, Told
 from medrecon.evaluation.spectrum import SpectrumMeter
 from medrecon.evaluation.uncertainty import (
     LEVEL,
@@ -80,7 +80,7 @@ def measure(
     """
     say = step or (lambda _: None)
     say("network")
-    raw = engine.run(scan, progress)
+    raw = engine.run(scan, progress, mask)
     start = time.perf_counter()
     say("codecs")
     fixed = _fix(engine, scan, raw, mask)
@@ -180,6 +180,7 @@ def _layer(
         coverage=None if math.isnan(interval.coverage) else interval.coverage,
         interval=None if math.isnan(interval.mean) else interval.mean,
         seconds=raw.seconds["volumes"] / len(engine.results) + time.perf_counter() - start,
+        told=raw.told.get(result),
     )
     return score, interval.tied
 
@@ -252,9 +253,27 @@ def _facts(engine: AtlasNetwork, fixed: _Fixed, seconds: dict[str, float]) -> di
         "intensity of the reconstruction); calibrated on a random half of this scan's blocks, coverage "
         "measured on the body voxels of the other half",
         "invented": "error beyond the interval, where the reconstruction has more detail than the source",
+        **_told_words(fixed.raw.told),
         **{f"region {name}": words for name, words in region_words(fixed.scan.units).items()},
         "body_share": f"{fixed.body.mean():.3f}",
         **{f"seconds_{name}": f"{value:.1f}" for name, value in seconds.items()},
+    }
+
+
+def _told_words(told_by: Mapping[str, Told]) -> dict[str, str]:
+    if not told_by:
+        return {}
+    first = next(iter(told_by.values()))
+    shown = "; ".join(
+        f"{result} {told.accuracy:.3f} (DCT {told.dct:.3f}"
+        + ("" if told.random is None else f", random weights {told.random:.3f}")
+        + f", shuffled labels {told.shuffled:.3f})"
+        for result, told in told_by.items()
+    )
+    return {
+        "labels_told": "balanced accuracy of a ridge read-out of single positions, on blocks that it was "
+        f"not fitted to; {first.labels} labels (the surroundings are one), {first.places} places, "
+        f"chance {first.chance:.3f}: {shown}"
     }
 
 

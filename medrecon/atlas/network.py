@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 
+from medrecon.atlas.labels import LabelProbe
 from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
 from medrecon.bundle.results import parse_results
 from medrecon.contract import LayerInfo, Progress
 from medrecon.errors import UsageError
+from medrecon.evaluation.scores import Told
 from medrecon.inference.memory import affordable_voxels
 from medrecon.inference.parts import open_parts
 from medrecon.io import read_scan
@@ -65,6 +67,7 @@ class ScanResults:
         network_voxels: voxels of the grid that the network works on.
         seconds: wall time of reading, and of the network by "volumes" and "controls".
         notes: what was noticed while reading, one line each.
+        told: result -> how well its features tell the labels of a mask.
     """
 
     source: np.ndarray
@@ -74,6 +77,7 @@ class ScanResults:
     network_voxels: int
     seconds: dict[str, float]
     notes: tuple[str, ...]
+    told: dict[str, Told] = field(default_factory=dict)
 
 
 class AtlasNetwork:
@@ -132,8 +136,15 @@ class AtlasNetwork:
             "device": str(self.device),
         }
 
-    def run(self, scan: Scan, progress: Progress | None = None) -> ScanResults:
+    def run(
+        self, scan: Scan, progress: Progress | None = None, mask: np.ndarray | None = None
+    ) -> ScanResults:
         """Read one scan, reconstruct every result, and run the controls.
+
+        Args:
+            scan: the source.
+            progress: called with (parts done, parts in all).
+            mask: labels on the scan's grid that a read-out of the features is asked for.
 
         Raises:
             ScanError: the scan turns out to be unreadable.
@@ -156,13 +167,26 @@ class AtlasNetwork:
                 del pred, home
             between = time.perf_counter()
             box = self._controls(image["image"], progress)
+            told: dict[str, Told] = {}
+            if mask is not None:
+                told, said = self._told(image["image"], mask, scan)
+                notes += said
         seconds = {
             "reading": start - begin,
             "volumes": between - start,
             "controls": time.perf_counter() - between,
         }
         voxels = image["image"][0, 0].numel()
-        return ScanResults(source, results, identity, box, voxels, seconds, tuple(dict.fromkeys(notes)))
+        said = tuple(dict.fromkeys(notes))
+        return ScanResults(source, results, identity, box, voxels, seconds, said, told)
+
+    def _told(self, image: MetaTensor, mask: np.ndarray, scan: Scan) -> tuple[dict[str, Told], list[str]]:
+        """What a read-out of each result tells of the mask; a note where the mask is too small to ask."""
+        try:
+            probe = LabelProbe(self.network, image, mask, np.asarray(scan.affine))
+            return {result: probe.told(result) for result in self.results}, []
+        except UsageError as error:
+            return {}, [f"labels told: {error.message}"]
 
     def _infer(
         self,

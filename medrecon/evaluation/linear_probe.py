@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,6 +105,20 @@ def _ridge(features: np.ndarray, labels: np.ndarray, count: int, asked: np.ndarr
     return told
 
 
+def _commonest(mask: np.ndarray, cell: Sequence[int]) -> np.ndarray:
+    """The label that most voxels of each cell have; of as many the smaller. (X, Y, Z) / cell."""
+    grid = [n // c for n, c in zip(mask.shape, cell, strict=True)]
+    x, y, z = (n * c for n, c in zip(grid, cell, strict=True))
+    cells = mask[:x, :y, :z].reshape(grid[0], cell[0], grid[1], cell[1], grid[2], cell[2])
+    best = np.zeros(grid, np.int64)
+    most = np.zeros(grid, np.int64)
+    for value in np.unique(mask):
+        count = (cells == value).sum(axis=(1, 3, 5))
+        best[count > most] = value
+        most = np.maximum(most, count)
+    return best
+
+
 class Places:
     """Where a volume is asked: the middles of cells, in blocks that do not touch.
 
@@ -126,16 +141,19 @@ class Places:
                 inner &= (place % block > 0) & (place % block < block - 1)
             group = group * (count // block + 1) + place // block
         self.index, self.groups = index[inner], group[inner]
-        self.labels = self._commonest(mask)
+        self.labels = _commonest(mask, self.cell)[tuple(self.index.T)]
 
-    def _commonest(self, mask: np.ndarray) -> np.ndarray:
-        """The label that most voxels of each cell have; of as many the smaller."""
-        labels = np.empty(len(self.index), np.int64)
-        for row, place in enumerate(self.index):
-            part = mask[tuple(slice(p * c, p * c + c) for p, c in zip(place, self.cell, strict=True))]
-            values, counts = np.unique(part, return_counts=True)
-            labels[row] = values[counts.argmax()]
-        return labels
+    def asks(self) -> bool:
+        """Whether two labels have places enough, in two blocks each."""
+        return len(_told(self.labels, self.groups)) > 1
+
+    def thinned(self, most: int, seed: int = 0) -> Places:
+        """The same with at most so many places of each label, drawn at random."""
+        chance, made = np.random.default_rng(seed), copy.copy(self)
+        drawn = [chance.permutation(np.flatnonzero(self.labels == k))[:most] for k in np.unique(self.labels)]
+        kept = np.sort(np.concatenate(drawn))
+        made.index, made.groups, made.labels = self.index[kept], self.groups[kept], self.labels[kept]
+        return made
 
     def read(self, features: np.ndarray, stride: Sequence[int]) -> np.ndarray:
         """The feature vector at each place: that of the position which holds the middle of the cell.

@@ -72,6 +72,8 @@ MEASURES = (
     Measure("coverage", "inside the 90 % interval", flagged=True),
     Measure("interval", "half width of the interval", SOURCE, None),
     Measure("limit_lp_per_mm", "detail gone beyond", "lp/mm", 2, path="spectrum.limit", compared=True),
+    Measure("labels_told", "labels told", path="told.accuracy", compared=True),
+    Measure("labels_told_dct", "labels told by DCT", path="told.dct"),
 )
 
 BY_KEY = {measure.key: measure for measure in MEASURES}

@@ -64,6 +64,31 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Told:
+    """How well a linear read-out of a layer's features tells the labels of a mask (`linear_probe`).
+
+    All are balanced accuracies, on blocks of the scan that the read-out was not fitted to.
+
+    Attributes:
+        accuracy: of the features.
+        dct: of as many DCT values of the same voxels.
+        random: of the same encoder with random weights; None where it has no weights.
+        shuffled: of the features, the labels dealt out anew.
+        chance: of guessing.
+        labels: how many there are, the surroundings among them.
+        places: how many were asked.
+    """
+
+    accuracy: float
+    dct: float
+    random: float | None
+    shuffled: float
+    chance: float
+    labels: int
+    places: int
+
+
+@dataclass(frozen=True)
 class LayerScore:
     """What one layer, or one set of layers, kept of a scan.
 
@@ -90,6 +115,7 @@ class LayerScore:
         coverage: share of held-out voxels inside the stated 90 % interval; None without an interval.
         interval: mean half width of that interval, source units.
         seconds: wall time of the reconstruction and its evaluation.
+        told: how well the labels of the mask are told from its features; None without a mask.
     """
 
     layer: str
@@ -113,6 +139,7 @@ class LayerScore:
     coverage: float | None
     interval: float | None
     seconds: float
+    told: Told | None = None
 
 
 @dataclass(frozen=True)
@@ -199,7 +226,9 @@ def _layer(data: Mapping[str, Any]) -> LayerScore:
     controls = tuple(_make(Control, c) for c in data["controls"])
     regions = {name: _make(RegionError, region) for name, region in data["regions"].items()}
     spectrum = _make(Spectrum, {**data["spectrum"], "error": [_nan(v) for v in data["spectrum"]["error"]]})
-    return _make(LayerScore, {**data, "regions": regions, "spectrum": spectrum, "controls": controls})
+    told = None if data.get("told") is None else _make(Told, data["told"])
+    parts = {"regions": regions, "spectrum": spectrum, "controls": controls, "told": told}
+    return _make(LayerScore, {**data, **parts})
 
 
 def _make(kind: Any, data: Mapping[str, Any]) -> Any:

@@ -120,6 +120,8 @@ def test_a_mask_on_the_grid_is_a_region_and_another_is_refused(run, scan, tmp_pa
     assert (code, err) == (0, "")
     layer = json.loads(out)["scans"][0]["layers"][0]
     assert layer["regions"]["roi"]["voxels"] == 400
+    assert layer["told"] is None
+    assert any("too small for a read-out" in text for text in json.loads(out)["scans"][0]["warnings"])
     nib.save(nib.Nifti1Image(mask, np.diag([0.9, 0.9, 2.1, 1])), tmp_path / "other.nii")
     code, _, err = run(scan, tmp_path / "b", "-l", "coarse4", "--roi", tmp_path / "other.nii")
     assert code == 3

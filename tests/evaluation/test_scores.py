@@ -14,6 +14,7 @@ from medrecon.evaluation.scores import (
     RegionError,
     ScanScores,
     Spectrum,
+    Told,
     from_json,
     to_json,
 )
@@ -40,6 +41,7 @@ LAYER = LayerScore(
     coverage=0.9,
     interval=20.0,
     seconds=1.0,
+    told=Told(0.8, 0.7, None, 0.5, 0.5, 2, 900),
 )
 SCAN = ScanScores(
     key="abc123",

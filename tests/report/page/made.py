@@ -14,6 +14,7 @@ from medrecon.evaluation.scores import (
     RegionError,
     ScanScores,
     Spectrum,
+    Told,
 )
 
 SHAPE = (40, 36, 20)
@@ -56,6 +57,7 @@ def layer(name: str, psnr: float = 33.0, **changes: object) -> LayerScore:
         "coverage": 0.884,
         "interval": 25.0,
         "seconds": 1.5,
+        "told": Told(0.8, 0.7, 0.6, 0.5, 0.5, 2, 900),
     }
     return LayerScore(**{**values, **changes})  # type: ignore[arg-type]
 
