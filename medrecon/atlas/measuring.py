@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medrecon.atlas.network import AtlasNetwork, MiddleSlices, ScanResults
-from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED
+from medrecon.atlas.probe import CODE, PLAIN, QUANTISED, RANDOM, SHUFFLED
 from medrecon.evaluation.codecs import CodecMeter, curve_words
 from medrecon.evaluation.controls import dct_code
 from medrecon.evaluation.fidelity import Fidelity, fidelity
@@ -210,6 +210,8 @@ def _controls(fixed: _Fixed, result: str, rate: float, dims: int) -> tuple[Contr
     made = [fixed.mean, _in_box(SHUFFLED, scan, box, box.variants[result, SHUFFLED])]
     if (result, RANDOM) in box.variants:
         made.append(_in_box(RANDOM, scan, box, box.variants[result, RANDOM]))
+    if (result, CODE) in box.variants:
+        made.append(_in_box(CODE, scan, box, box.variants[result, CODE]))
     return (*made, _in_box("linear code", scan, box, code), fixed.identity)
 
 

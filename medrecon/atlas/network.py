@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 
 from medrecon.atlas.labels import LabelProbe
-from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
+from medrecon.atlas.probe import CODE, PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
+from medrecon.atlas.transform_code import TransformCode
 from medrecon.bundle.results import parse_results
 from medrecon.contract import LayerInfo, Progress
 from medrecon.errors import UsageError
@@ -242,7 +243,23 @@ class AtlasNetwork:
                     )
                     box.consistency[name] = probe.consistency.of(name)
                 probe.code.forget()
+        for result, values in self._coded(seen):
+            box.variants[result, CODE] = _units(values, low, width)
         return box
+
+    def _coded(self, seen: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+        """What the transform code makes of as many values, for a network that takes the scan as it is."""
+        encoder = self.network.encoder
+        if encoder.geometry or encoder.window or seen.shape[1] != 1:
+            return
+        code = TransformCode(encoder.spatial_dims, self.device)
+        if code.codes(encoder):
+            return
+        rates = {
+            result: sum(self.infos[layer].values_per_voxel for layer in parse_layers(result))
+            for result in self.results
+        }
+        yield from code.coded(seen, rates)
 
 
 def as_stored(values: np.ndarray, source: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from medrecon.evaluation.rate import FeatureCode, SparseLayer
 from medrecon.reconstructor import Reconstructor, parse_layers
 
 SHUFFLED, RANDOM, QUANTISED, PLAIN = "shuffled features", "random weights", "8 bits", ""
+CODE = "transform code"
 _SEED = 20240229
 
 STEP = 0.5

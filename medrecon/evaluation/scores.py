@@ -51,7 +51,8 @@ class Control:
     """A reconstruction that shows what a score is worth.
 
     Attributes:
-        name: "mean image", "shuffled features", "random weights", "linear code" or "identity".
+        name: "mean image", "shuffled features", "random weights", "transform code", "linear code" or
+            "identity".
         psnr: dB, over the layer's data range.
         ssim: 3D.
         mae: source units.

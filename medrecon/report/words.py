@@ -16,6 +16,7 @@ LOSSLESS = 90.0
 _CLOSE = 3.0  # dB: a control that is not further away than this is named
 _CONTROLS = {
     "linear code": "a linear code of as many values",
+    "transform code": "the transform code of as many values, which spends them where the scan is busy",
     "random weights": "the same encoder with random weights",
     "shuffled features": "features of shuffled places",
     "mean image": "the mean image",
@@ -173,15 +174,16 @@ def _against(layer: LayerScore) -> str:
         other = control(layer, name)
         if other is None or not math.isfinite(other.psnr) or not math.isfinite(layer.psnr):
             continue
-        if name == "linear code" and other.psnr > LOSSLESS:
+        code = name in ("linear code", "transform code")
+        if code and other.psnr > LOSSLESS:
             continue
         gap = layer.psnr - other.psnr
         if abs(gap) < 0.05:
             found.append(f"no better than {words}")
-        elif name == "linear code" or gap < _CLOSE:
+        elif code or gap < _CLOSE:
             found.append(f"{number(abs(gap))} dB {'better' if gap > 0 else 'worse'} than {words}")
-    code = control(layer, "linear code")
-    whole = code is not None and math.isfinite(layer.psnr) and code.psnr > LOSSLESS >= layer.psnr
+    linear = control(layer, "linear code")
+    whole = linear is not None and math.isfinite(layer.psnr) and linear.psnr > LOSSLESS >= layer.psnr
     more = "A linear code of as many values would lose nothing." if whole else ""
     if not found:
         return more

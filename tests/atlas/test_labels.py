@@ -1,4 +1,4 @@
-"""What a layer tells of a mask: what lies apart is told, on the right voxels, and what cannot be asked is said."""
+"""What a layer tells of a mask: what lies apart is told, where it lies; what cannot be asked is said."""
 
 from __future__ import annotations
 

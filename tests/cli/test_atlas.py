@@ -94,7 +94,9 @@ def test_one_scan(run, scan, tmp_path):
     assert coarse.spectrum.limit < fine.spectrum.limit
     for layer in scores.layers:
         controls = {control.name: control for control in layer.controls}
-        assert set(controls) == {"mean image", "shuffled features", "linear code", "identity"}
+        code = {"transform code"} if layer is coarse else set()  # level5 holds as many values
+        assert set(controls) == {"mean image", "shuffled features", "linear code", "identity"} | code
+        assert not code or controls["transform code"].psnr > controls["linear code"].psnr + 1
         assert controls["identity"].mae == 0
         assert controls["mean image"].psnr < layer.psnr - 3
         assert controls["shuffled features"].psnr < layer.psnr - 3
