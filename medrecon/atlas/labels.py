@@ -111,7 +111,10 @@ def _given(image: torch.Tensor, dims: int) -> torch.Tensor:
 
 def _on_grid(mask: np.ndarray, affine: np.ndarray, image: MetaTensor) -> np.ndarray:
     """The labels on the grid that the network works on."""
-    here = MetaTensor(torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None], affine=affine)
+    here = MetaTensor(
+        torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None],
+        affine=torch.from_numpy(np.asarray(affine, dtype=np.float64)),
+    )
     there = MetaTensor(
         image.as_tensor()[0], affine=image.affine[0] if image.affine.ndim == 3 else image.affine
     )

@@ -170,8 +170,8 @@ class AtlasNetwork:
             box = self._controls(image["image"], progress)
             told: dict[str, Told] = {}
             if mask is not None:
-                told, said = self._told(image["image"], mask, scan)
-                notes += said
+                told, small = self._told(image["image"], mask, scan)
+                notes += small
         seconds = {
             "reading": start - begin,
             "volumes": between - start,
