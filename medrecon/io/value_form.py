@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medrecon.io.scan import Scan
 
 _WHOLE = (np.uint8, np.int16, np.uint16, np.int32)
+_LARGE = (np.uint32, np.int64)  # for whole numbers alone: other results are written as float32
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def choose_form(volume: np.ndarray, scan: Scan, scaling: bool = True) -> ValueFo
             f"{count} voxels of the result are not finite numbers", remedy="check the model and its weights"
         )
     source = source_form(scan, whole=volume.dtype.kind in "iu")
-    form = source if scaling or not source.scaled else _unscaled(source)
+    form = source if scaling or not source.scaled else _unscaled(source, wide=volume.dtype == np.float64)
     kind, slope, intercept = form.dtype, form.slope, form.intercept
     if kind.kind == "f":
         return ValueForm(np.dtype(np.float64 if kind.itemsize > 4 else np.float32))
@@ -82,7 +83,7 @@ def choose_form(volume: np.ndarray, scan: Scan, scaling: bool = True) -> ValueFo
     if limits.min <= ends.min() and ends.max() <= limits.max:
         return form
     if not form.scaled:
-        for wider in map(np.dtype, _WHOLE):
+        for wider in map(np.dtype, _WHOLE if volume.dtype.kind == "f" else _WHOLE + _LARGE):
             limits = np.iinfo(wider)
             if limits.min <= ends.min() and ends.max() <= limits.max and wider.itemsize >= kind.itemsize:
                 expected = scan.format == "dicom" or source.scaled
@@ -104,11 +105,11 @@ def source_form(scan: Scan, whole: bool = False) -> ValueForm:
     return ValueForm(np.dtype(np.int16 if whole else np.float32))
 
 
-def _unscaled(form: ValueForm) -> ValueForm:
-    """A form for the same values without slope and intercept."""
+def _unscaled(form: ValueForm, wide: bool) -> ValueForm:
+    """A form for the same values without slope and intercept; `wide` where they were read as float64."""
     if form.dtype.kind in "iu" and form.slope.is_integer() and form.intercept.is_integer():
         return ValueForm(form.dtype)
-    return ValueForm(np.dtype(np.float32 if form.dtype.itemsize <= 2 else np.float64))
+    return ValueForm(np.dtype(np.float64 if wide or form.dtype.itemsize > 2 else np.float32))
 
 
 def _warning(kind: np.dtype, chosen: np.dtype) -> str:

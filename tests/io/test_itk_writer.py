@@ -56,13 +56,18 @@ def test_a_series_as_one_file(name: str, modality: str, tmp_path: Path, make_ser
 
 
 @pytest.mark.parametrize("name", NAMES[:2])
-@pytest.mark.parametrize(("slope", "inter"), [(1, -1024), (2, -7), (0.37, -1024), (-1, 0)])
+@pytest.mark.parametrize(
+    ("slope", "inter"),
+    [(1, -1024), (2, -7), (0.37, -1024), (-1, 0), (1, -(2**41)), (7, 2**33), (2**-100, -(2**-64))],
+)
 def test_scaled_values_are_written_as_they_are(name: str, slope: float, inter: float, tmp_path: Path) -> None:
     save(tmp_path / "in.nii", volume("i2"))
     patch(tmp_path / "in.nii", 112, np.array([slope, inter], "<f4").tobytes())
     source = find_one(tmp_path / "in.nii")
     written(source, tmp_path / name)
-    assert np.array_equal(read_scan(find_one(tmp_path / name)), read_scan(source))
+    values, again = read_scan(source), read_scan(find_one(tmp_path / name))
+    assert np.array_equal(again, values)
+    assert again.dtype == values.dtype
 
 
 @pytest.mark.parametrize("name", NAMES[:2])
