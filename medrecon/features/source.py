@@ -13,7 +13,7 @@ from medrecon.errors import ModelError
 from medrecon.features.file import FeatureFile
 from medrecon.features.metadata import FeatureFacts
 from medrecon.io.meta import find_again
-from medrecon.io.nifti.header import KEPT
+from medrecon.io.nifti.header import meaningful
 from medrecon.io.scan import ReadOptions, Scan, ScanError
 from medrecon.io.value_form import ValueForm, source_form
 
@@ -67,7 +67,7 @@ def stand_in(file: FeatureFile) -> Scan:
             key=str(source["key"]),
             volume=source["volume"],
             stored=_form(stored),
-            kept={name: float(value) for name, value in stored.get("kept", {}).items() if name in KEPT},
+            kept=meaningful({name: float(value) for name, value in stored.get("kept", {}).items()}),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(

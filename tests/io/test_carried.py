@@ -60,6 +60,9 @@ ODD: dict[str, tuple[int, bytes, bytes, str]] = {
     "two paddings": (0x00280120, b"US", b"\0\0\1\0", ""),
     "position of unknown representation": (0x00200032, b"UN", b"", ""),
     "position as long text": (0x00200032, b"LO", b"", ""),
+    "position as one text": (0x00200032, b"LT", b"", ""),
+    "orientation as one text": (0x00200037, b"UT", b"", ""),
+    "slope as one text": (0x00281053, b"ST", b"", ""),
     "two body parts": (0x00180015, b"CS", b"CHEST\\ABDOMEN", ""),
     "voltage in words": (0x00180060, b"DS", b"high", ""),
     "age as a sequence": (0x00101010, b"SQ", b"", "PatientAge"),
@@ -96,6 +99,7 @@ def test_an_odd_attribute_stops_nothing(odd: str, tmp_path: Path, make_series: M
     values, written = round_trip(tmp_path / "in" / "odd", tmp_path / "out")
     assert np.array_equal(values, true)
     said = " ".join(w for w in written.warnings if "cannot be carried over" in w)
+    assert "resampled" not in " ".join(written.warnings)
     assert lost in said
     assert bool(lost) == bool(said)
     for path in (tmp_path / "out").iterdir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from pathlib import Path
 
@@ -185,3 +186,39 @@ def test_fields_that_results_keep_are_not_absurd(tmp_path: Path) -> None:
         0,
         400,
     )
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("slice_code", 7), ("slice_code", 16387), ("slice_code", -1), ("dim_info", 64), ("dim_info", 300),
+        ("slice_end", -1), ("slice_start", 40000), ("cal_max", np.inf), ("cal_min", 1e300),
+        ("slice_duration", -1.0),
+    ],
+)  # fmt: skip
+def test_a_field_without_meaning_is_said_and_not_kept(
+    version: int, name: str, value: float, tmp_path: Path
+) -> None:
+    save(tmp_path / "a.nii", volume(), version=version)
+    kind = nib.Nifti1Header if version == 1 else nib.Nifti2Header
+    head = kind((tmp_path / "a.nii").read_bytes()[: 348 if version == 1 else 540])
+    with contextlib.suppress(OverflowError), np.errstate(over="ignore"):
+        head[name] = value
+    if head[name] == 0:
+        pytest.skip("NIfTI-1 has no room for it")
+    patch(tmp_path / "a.nii", 0, head.binaryblock)
+    scan = find_one(tmp_path / "a.nii")
+    assert [note for note in scan.notes if note.startswith(f"{name} ")]
+    write_volume(read_scan(scan), scan, tmp_path / "b.nii")
+    assert nib.load(tmp_path / "b.nii").header[name] == 0
+
+
+def test_a_window_of_a_large_range_is_kept(tmp_path: Path) -> None:
+    save(tmp_path / "a.nii", volume())
+    patch(tmp_path / "a.nii", 124, struct.pack("<2f", 90000, -50000))
+    scan = find_one(tmp_path / "a.nii")
+    assert not scan.notes
+    write_volume(read_scan(scan), scan, tmp_path / "b.nii")
+    header = nib.load(tmp_path / "b.nii").header
+    assert (header["cal_max"], header["cal_min"]) == (90000, -50000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,17 @@ REFUSED = {
     2304: "RGBA32",
 }
 METRES = {1: 1000.0, 2: 1.0, 3: 0.001}
-KEPT = ("cal_min", "cal_max", "dim_info", "slice_start", "slice_end", "slice_code", "slice_duration")
-"""Fields that the results of a NIfTI source keep."""
+_FAR, _AXIS = 1e30, 32767  # float32 in NIfTI-1, and as long as its axes may be
+KEPT = {
+    "cal_min": (-_FAR, _FAR),
+    "cal_max": (-_FAR, _FAR),
+    "dim_info": (0, 63),
+    "slice_start": (0, _AXIS),
+    "slice_end": (0, _AXIS),
+    "slice_code": (0, 6),
+    "slice_duration": (0, _FAR),
+}
+"""Fields that the results of a NIfTI source keep, and the values that mean something (nifti1.h)."""
 _LAST_CODE = 5  # NIFTI_XFORM_TEMPLATE_OTHER; nibabel takes a higher one for none, ITK for any
 _NEWLINES = ((13, 10, 26, 10), (0, 0, 0, 0))
 EXPORT = "convert the original images again"
@@ -103,7 +113,8 @@ def parse(head: bytes, path: Path, options: ReadOptions) -> NiftiHeader:
     slope, inter = _scaling(float(f["scl_slope"]), float(f["scl_inter"]), path, notes)
     affine = _affine(f, shape, path, options, notes)
     text = bytes(f["descrip"].item()).decode("latin-1")
-    return NiftiHeader(shape, dtype, offset, size, slope, inter, affine, paired, text, _kept(f), tuple(notes))
+    kept = _kept(f, notes)
+    return NiftiHeader(shape, dtype, offset, size, slope, inter, affine, paired, text, kept, tuple(notes))
 
 
 def _offset(offset: float, least: int, path: Path) -> int:
@@ -124,10 +135,19 @@ def _scaling(slope: float, inter: float, path: Path, notes: list[str]) -> tuple[
     return slope, inter
 
 
-def _kept(f: nib.Nifti1Header) -> dict[str, float]:
-    """The fields that results keep, as far as they make sense."""
+def _kept(f: nib.Nifti1Header, notes: list[str]) -> dict[str, float]:
+    """The fields that results keep, as far as they make sense; what does not is said."""
     found = {name: f[name].item() for name in KEPT}
-    return {name: value for name, value in found.items() if math.isfinite(value) and abs(value) < 1 << 15}
+    kept = meaningful(found)
+    odd = [f"{name} {value:g}" for name, value in found.items() if name not in kept]
+    if odd:
+        notes.append(f"{', '.join(odd)}: no such value, results do not keep it")
+    return kept
+
+
+def meaningful(fields: Mapping[str, float]) -> dict[str, float]:
+    """Those of the fields that results keep and whose values mean something."""
+    return {n: v for n, v in fields.items() if n in KEPT and KEPT[n][0] <= v <= KEPT[n][1]}
 
 
 def _shape(dim: list[int], path: Path) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import zlib
 from contextlib import nullcontext
@@ -67,8 +66,7 @@ def _header(stored: np.ndarray, scan: Scan, form: ValueForm, derivation: Derivat
     header.set_data_shape(stored.shape[::-1])
     header.set_slope_inter(form.slope, form.intercept)
     for name, value in scan.kept.items():
-        with contextlib.suppress(OverflowError):  # codes of NIfTI-2 that mean nothing have no room in NIfTI-1
-            header[name] = value
+        header[name] = value
     header["descrip"] = f"medrecon {derivation.version} {derivation.layers}".encode("ascii", "replace")[:79]
     header.set_xyzt_units("mm")
     header.set_qform(scan.affine, code=1)  # sets the voxel sizes too

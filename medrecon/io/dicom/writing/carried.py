@@ -138,6 +138,8 @@ def _element(
         vr = listed[0] if listed else "UN"
     if listed and _sort(vr) not in {_sort(one) for one in listed}:
         raise ValueError(f"{vr} in the place of {listed}")
+    if listed and _sort(vr) == "text":  # of some texts the values could not be told apart
+        vr = vr if vr in listed else listed[0]
     if vr == "SQ":
         raw = RawDataElement(tag, vr, len(value), value, 0, implicit, order == "<")
         return _sequence(header, raw, known)

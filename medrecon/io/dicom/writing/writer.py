@@ -217,7 +217,7 @@ def _moved(slices: list[SourceSlice], scan: Scan) -> np.ndarray | None:
     for index, source in enumerate(slices):
         place = attempt(source.header, "ImagePositionPatient")
         here = (affine @ [0, 0, index, 1])[:3]
-        if not place or isinstance(place, str) or np.linalg.norm(np.array(place, float) - here) > limit:
+        if not place or np.linalg.norm(np.array(place, float) - here) > limit:
             return affine
     first = next(iter(scan.recipe))
     return affine if (first.columns, first.rows) != scan.shape[:2] else None
