@@ -12,7 +12,7 @@ from medrecon.io.dicom.reading.parsing import NotDicom, read_header
 from medrecon.io.dicom.reading.series import identity
 from medrecon.io.files.foreign import UNFETCHED, foreign, partner, unfetched
 from medrecon.io.files.walk import walk
-from medrecon.io.scan import LeftOut, ScanError
+from medrecon.io.scan import LeftOut, ReadOptions, ScanError
 from medrecon.io.strays import Broken
 
 VOLUME_NAME = re.compile(r"\.(nii|nii\.gz|hdr|hdr\.gz|nrrd|nhdr|mha|mhd)$")
@@ -30,8 +30,12 @@ class Heap:
     broken: list[Broken] = field(default_factory=list)
 
 
-def collect(sources: list[Path]) -> Heap:
+def collect(sources: list[Path], options: ReadOptions) -> Heap:
     """Walk over the sources and sort what is there.
+
+    Args:
+        sources: files and folders.
+        options: what the user allows.
 
     Raises:
         ScanError: a source is missing, or is no file and no folder.
@@ -53,7 +57,7 @@ def collect(sources: list[Path]) -> Heap:
         elif item in named and (header := partner(item, HEADERS)):
             _volume(header, heap, named=True)
         else:
-            _dicom(item, heap, item in named)
+            _dicom(item, heap, item in named, options)
     return heap
 
 
@@ -77,7 +81,7 @@ def _directory(path: Path, heap: Heap, named: bool) -> None:
         heap.left_out.append(LeftOut(path, "DICOM directory: the files are found by themselves"))
 
 
-def _dicom(path: Path, heap: Heap, named: bool) -> None:
+def _dicom(path: Path, heap: Heap, named: bool, options: ReadOptions) -> None:
     """Read a file's header and put it into its series."""
     try:
         if path.stat().st_size == 0:
@@ -100,13 +104,13 @@ def _dicom(path: Path, heap: Heap, named: bool) -> None:
         return
     uid = header.text("SeriesInstanceUID")
     if header.fault:
-        reason = left_out_reason(header) if header.text("SOPClassUID") else ""
+        reason = left_out_reason(header, options) if header.text("SOPClassUID") else ""
         if reason and not named:
             heap.left_out.append(LeftOut(path, f"{reason}; and broken: {header.fault}"))
         else:
             heap.broken.append(Broken(header.refusal(), uid, True))
         return
-    reason = left_out_reason(header)
+    reason = left_out_reason(header, options)
     if reason:
         heap.left_out.append(LeftOut(path, reason))
         return

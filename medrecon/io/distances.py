@@ -14,7 +14,7 @@ from medrecon.io.scan import ScanError
 
 SPACING_REMEDY = "find the missing or misplaced slices and export the series again"
 RESAMPLE = "use --resample to resample it onto a straight, even grid"
-MOST_SLICES = 4  # times as many as there are, at most, on an even grid
+MOST_SLICES = 40  # times as many as there are, at most, on an even grid
 _SAME = 1e-3  # mm; closer slices are at one position
 _NEAR = 0.1  # mm; so are slices closer than this, where the next position is ten times as far away
 
@@ -117,7 +117,7 @@ def even_grid(along: np.ndarray, path: Path) -> np.ndarray:
         (M,) each even position as a place among the slices: 2.25 lies a quarter of the way from slice 2 to 3.
 
     Raises:
-        ScanError: it would need more than four times as many slices.
+        ScanError: it would need more than forty times as many slices.
     """
     gaps = np.diff(along)
     close = float(np.sort(gaps)[len(gaps) // 10])

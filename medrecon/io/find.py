@@ -13,6 +13,7 @@ from typing import Any
 from medrecon.io.collect import collect, unreadable
 from medrecon.io.dicom.reading.copies import drop_copies
 from medrecon.io.dicom.reading.header import Header
+from medrecon.io.dicom.reading.kinds import acceptable
 from medrecon.io.dicom.reading.series import describe, identity, series_scan
 from medrecon.io.files.names import hiding, scan_words
 from medrecon.io.itk.volume import text_scan
@@ -57,7 +58,7 @@ def find_scans(
     """
     options = ReadOptions(resample, nifti_form, replace_nonfinite, max_bytes, checked_names(accept))
     sources = paths_of(source)
-    heap = collect(sources)
+    heap = collect(sources, options)
     lost = strays(heap.series, heap.broken)
     named = {s for s in sources if not s.is_dir()}
     scans: list[Scan] = []
@@ -71,7 +72,7 @@ def find_scans(
         mine = [item for item in lost.of.get(key, ()) if item.path not in named]
         mine += [Broken(_apart(path)) for small, (large, path) in lost.apart.items() if large == key]
         try:
-            kept, copies = drop_copies(headers)
+            kept, copies = drop_copies(headers, options)
             scan = _series(kept, volume, options, mine, lost.shared)
         except ScanError as error:
             refused.append(error)
@@ -231,4 +232,5 @@ def _result(
         if left_out
         else "no scan: the folder is empty"
     )
-    raise ScanError(what, path=sources[0], remedy="give a DICOM series, NIfTI, NRRD or MHA file")
+    accept = next((or_accept(name) for name in map(acceptable, (o.reason for o in left_out)) if name), "")
+    raise ScanError(what, path=sources[0], remedy="give a DICOM series, NIfTI, NRRD or MHA file" + accept)

@@ -45,7 +45,7 @@ def check_orientation(orientation: Sequence[float] | None, path: Path) -> np.nda
         raise ScanError(
             "Image Orientation (Patient) is missing or incomplete: the slices cannot be placed",
             path=path,
-            remedy="export the series with its geometry",
+            remedy="export the series with its geometry" + or_accept("no-geometry"),
         )
     pair = np.asarray(orientation, float).reshape(2, 3)
     lengths = np.linalg.norm(pair, axis=1)
@@ -54,7 +54,7 @@ def check_orientation(orientation: Sequence[float] | None, path: Path) -> np.nda
             "Image Orientation (Patient) is no pair of unit vectors at right angles: "
             + "\\".join(f"{v:g}" for v in orientation),
             path=path,
-            remedy="export the series with its geometry",
+            remedy="export the series with its geometry" + or_accept("no-geometry"),
         )
     row = pair[0] / lengths[0]
     column = pair[1] - (pair[1] @ row) * row
@@ -78,7 +78,7 @@ def check_spacing(spacing: Sequence[float] | None, path: Path) -> tuple[float, f
     raise ScanError(
         f"Pixel Spacing {text}: the voxels' size is unknown",
         path=path,
-        remedy="export the series with its geometry",
+        remedy="export the series with its geometry" + or_accept("no-geometry"),
     )
 
 

@@ -28,11 +28,17 @@ class ScanError(MedreconError, ValueError):
 ACCEPTABLE = {
     "mixed": "read slices that differ in echo, kernel, contrast or the like as one volume",
     "same-position": "read the first of several slices at one position",
+    "same-uid": "read files that share a SOP Instance UID as different slices",
+    "studies": "read slices with several Study Instance UIDs as one series",
     "frames": "read slices with several frames of reference as one volume",
     "lost-slices": "read the series without such files",
-    "no-rescale": "read a CT without rescale as it is stored",
+    "no-rescale": "read values without a usable rescale as they are stored",
+    "bits": "take the lowest Bits Stored bits, unsigned where nothing is said",
     "frame-order": "take the frames of an image without positions as slices in their order",
+    "no-geometry": "place slices by their Instance Numbers, axial, where their geometry is missing",
     "no-thickness": "read a single slice without a thickness as 1 mm thick",
+    "localizers": "read localizer images, too",
+    "other-classes": "read images with a place in the patient that are no CT, MR or PET images, too",
 }
 """What is refused unless the user accepts it by its name, and what that does."""
 

@@ -6,19 +6,24 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.uid import generate_uid
+from pydicom import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage, UltrasoundImageStorage, generate_uid
 from typer.testing import CliRunner
 
 from medrecon.cli.app import app
 from medrecon.errors import UsageError
 from medrecon.io import DicomSeriesWriter, ScanError, find_one, find_scans, read_scan
+from medrecon.io.dicom.writing.source import check_derivable
 from medrecon.io.meta import scan_meta, scan_of
 from medrecon.io.scan import ACCEPTABLE, ReadOptions
 
-from .made_series import SIDE, write_slices
+from .made_series import SIDE, planes, write_slices
+
+Make = Callable[..., np.ndarray]
 
 
 def lost(folder: Path) -> None:
@@ -31,6 +36,12 @@ def in_order(folder: Path) -> None:
     write_slices(folder, [{"z": 5, "NumberOfFrames": 4, "SpacingBetweenSlices": 2, "PixelData": pixels}])
 
 
+def each(folder: Path, modality: str = "MR", **attributes: Any) -> None:
+    """Six slices with these attributes; a function gets the number of the slice."""
+    slices = [{n: v(k) if callable(v) else v for n, v in attributes.items()} for k in range(6)]
+    write_slices(folder, [{"z": k} | one for k, one in enumerate(slices)], modality)
+
+
 REFUSALS: dict[str, tuple[Callable[[Path], None], int]] = {
     "mixed": (lambda f: write_slices(f, [{"z": k, "EchoTime": 10 + k % 2} for k in range(6)]), 6),
     "same-position": (
@@ -41,6 +52,8 @@ REFUSALS: dict[str, tuple[Callable[[Path], None], int]] = {
         lambda f: write_slices(f, [{"z": k, "FrameOfReferenceUID": f"1.2.{k // 3}"} for k in range(6)]),
         6,
     ),
+    "same-uid": (lambda f: each(f, SOPInstanceUID="1.2.3"), 6),
+    "studies": (lambda f: each(f, StudyInstanceUID=lambda k: f"1.2.3.{k}"), 6),
     "lost-slices": (lost, 5),
     "no-rescale": (
         lambda f: write_slices(
@@ -48,9 +61,14 @@ REFUSALS: dict[str, tuple[Callable[[Path], None], int]] = {
         ),
         6,
     ),
+    "bits": (lambda f: each(f, HighBit=15), 6),
     "frame-order": (in_order, 4),
+    "no-geometry": (lambda f: each(f, ImagePositionPatient=None), 6),
     "no-thickness": (lambda f: write_slices(f, [{"z": 0, "SliceThickness": None}]), 1),
+    "localizers": (lambda f: each(f, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), 6),
+    "other-classes": (lambda f: each(f, SOPClassUID=SecondaryCaptureImageStorage), 6),
 }
+DERIVABLE = REFUSALS.keys() - {"other-classes"}
 
 
 def test_each_has_a_case() -> None:
@@ -72,6 +90,10 @@ def test_the_remedy_works(name: str, tmp_path: Path) -> None:
     )
     values = read_scan(scan)
     assert scan_of(scan_meta(scan)).options.accept == (name,)
+    if name not in DERIVABLE:
+        with pytest.raises(UsageError, match="--format nifti"):
+            check_derivable(scan)
+        return
     writer = DicomSeriesWriter()
     writer.set_data_array(values, channel_dim=None)
     writer.set_scan(scan)
@@ -79,6 +101,77 @@ def test_the_remedy_works(name: str, tmp_path: Path) -> None:
     back = find_one(tmp_path / "out", accept=named)
     assert np.array_equal(read_scan(back), values)
     assert np.allclose(back.affine, scan.affine, atol=1e-3)
+
+
+def table(k: int) -> list[Dataset]:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    item.ModalityLUTType, item.LUTData = "HU", bytes(8192)
+    return [item]
+
+
+PLACE, AXES, SIZE = "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"
+USUAL = (0.5, 0.5, 1.0)
+FURTHER: dict[str, tuple[str, dict[str, Any], tuple[float, ...]]] = {
+    "no orientation": ("no-geometry", {AXES: None}, USUAL),
+    "an impossible orientation": ("no-geometry", {AXES: [0] * 6}, USUAL),
+    "no pixel spacing": ("no-geometry", {SIZE: None}, (1, 1, 1)),
+    "a pixel spacing of nought": ("no-geometry", {SIZE: [0, 0]}, (1, 1, 1)),
+    "the detector's spacing": ("no-geometry", {SIZE: None, "ImagerPixelSpacing": [2, 3]}, (3, 2, 1)),
+    "an absurd position": ("no-geometry", {PLACE: [1e6, 0, 0]}, (0.5, 0.5, 3)),
+    "one position missing": (
+        "no-geometry",
+        {PLACE: lambda k: [0, 0, 7 * k] if k != 2 else None},
+        (0.5, 0.5, 3),
+    ),
+    "no geometry": ("no-geometry", dict.fromkeys((PLACE, AXES, SIZE, "SliceThickness")), (1, 1, 1)),
+    "no position, no number": ("no-geometry", {PLACE: None, "InstanceNumber": None}, (0.5, 0.5, 3)),
+    "a Modality LUT": ("no-rescale", {"ModalityLUTSequence": table}, USUAL),
+    "a slope of nought": ("no-rescale", {"RescaleSlope": 0, "RescaleIntercept": -1024}, USUAL),
+    "two studies": ("studies", {"StudyInstanceUID": lambda k: f"1.2.{k // 3}", "StudyID": "7"}, USUAL),
+    "two slices of one UID": ("same-uid", {"SOPInstanceUID": lambda k: f"1.2.{k // 2}"}, USUAL),
+    "an ultrasound": ("other-classes", {"SOPClassUID": UltrasoundImageStorage, "Modality": "US"}, USUAL),
+    "a private class": ("other-classes", {"SOPClassUID": "1.3.12.2.1107.5.9.1"}, USUAL),
+}
+
+
+@pytest.mark.parametrize("what", FURTHER)
+def test_further_examples_of_each(what: str, tmp_path: Path) -> None:
+    name, attributes, spacing = FURTHER[what]
+    each(tmp_path / "s", **attributes)
+    with pytest.raises(ScanError, match=f"--accept {name}"):
+        find_one(tmp_path / "s")
+    scan = find_one(tmp_path / "s", accept=[name])
+    assert planes(scan) == [0, 1, 2, 3, 4, 5]
+    assert scan.notes
+    assert np.allclose(scan.spacing, spacing)
+    if name == "other-classes":
+        return
+    writer = DicomSeriesWriter()
+    writer.set_data_array(read_scan(scan), channel_dim=None)
+    writer.set_scan(scan)
+    writer.write(tmp_path / "out")
+    back = find_one(tmp_path / "out")
+    assert planes(back) == [0, 1, 2, 3, 4, 5]
+    assert np.allclose(back.affine, scan.affine, atol=1e-6)
+
+
+def test_two_contents_without_positions_are_two_volumes(tmp_path: Path) -> None:
+    each(tmp_path / "s", ImagePositionPatient=None, EchoTime=lambda k: 10 + k % 2)
+    scan = find_one(tmp_path / "s", accept=["no-geometry"], volume=1)
+    assert planes(scan) == [1, 3, 5]
+    assert scan.spacing[2] == 3
+
+
+def test_pixels_without_a_representation_are_unsigned(tmp_path: Path, make_series: Make) -> None:
+    def lacking(ds: Dataset, index: int) -> None:
+        for name in ("PixelRepresentation", "SmallestImagePixelValue", "LargestImagePixelValue"):
+            delattr(ds, name)
+
+    true = make_series(tmp_path / "s", change=lacking)
+    with pytest.raises(ScanError, match=r"Pixel Representation is missing; .*--accept bits"):
+        find_one(tmp_path / "s")
+    assert np.array_equal(read_scan(find_one(tmp_path / "s", accept=["bits"])), true)
 
 
 @pytest.mark.parametrize("name", REFUSALS)

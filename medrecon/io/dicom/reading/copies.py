@@ -7,33 +7,40 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medrecon.io.dicom.reading.header import Header
-from medrecon.io.scan import LeftOut, ScanError
+from medrecon.io.scan import LeftOut, ReadOptions, ScanError, or_accept
 
 
-def drop_copies(headers: Sequence[Header]) -> tuple[list[Header], list[LeftOut]]:
+def drop_copies(headers: Sequence[Header], options: ReadOptions) -> tuple[list[Header], list[LeftOut]]:
     """Drop files that are byte for byte the same as another one.
+
+    Args:
+        headers: of one series.
+        options: what the user allows.
 
     Raises:
         ScanError: two different files have one SOP Instance UID.
     """
-    by_uid: dict[str, Header] = {}
+    by_uid: dict[str, list[Header]] = {}
+    digests: dict[Path, bytes] = {}
+
+    def digest(header: Header) -> bytes:
+        if header.path not in digests:
+            digests[header.path] = hashlib.sha256(header.path.read_bytes()).digest()
+        return digests[header.path]
+
     kept, copies = [], []
     for header in headers:
         uid = header.text("SOPInstanceUID")
-        other = by_uid.get(uid) if uid else None
-        if other is None:
-            by_uid[uid] = header
-            kept.append(header)
-        elif other.size == header.size and _digest(other.path) == _digest(header.path):
+        others = by_uid.setdefault(uid, []) if uid else []
+        if any(other.size == header.size and digest(other) == digest(header) for other in others):
             copies.append(LeftOut(header.path, "a copy of a slice that is used"))
-        else:
+            continue
+        if others and not options.accepts("same-uid"):
             raise ScanError(
-                f"{other.path.name} and {header.path.name}: one SOP Instance UID, different contents",
+                f"{others[0].path.name} and {header.path.name}: one SOP Instance UID, different contents",
                 path=header.path,
-                remedy="keep the right one",
+                remedy="keep the right one" + or_accept("same-uid"),
             )
+        others.append(header)
+        kept.append(header)
     return kept, copies
-
-
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medrecon.io.dicom.reading.header import MODALITY_LUT, NATIVE, REPAIR, UNDEFINED, Header
-from medrecon.io.scan import ScanError
+from medrecon.io.scan import ReadOptions, ScanError, or_accept
 
 MAX_SIDE = 1 << 15
 PIXEL_DATA = 0x7FE00010
@@ -45,8 +45,12 @@ class Frame:
     intercept: float = 0.0
 
 
-def first_frame(header: Header) -> tuple[Frame, str]:
-    """The pixels of a file as its header describes them, and a note ("" if there is nothing to say).
+def first_frame(header: Header, options: ReadOptions) -> tuple[Frame, list[str]]:
+    """The pixels of a file as its header describes them, and what must be said.
+
+    Args:
+        header: of the file.
+        options: what the user allows.
 
     Raises:
         ScanError: attributes missing or absurd, colour, unknown encodings, sizes that do not fit the file.
@@ -68,22 +72,12 @@ def first_frame(header: Header) -> tuple[Frame, str]:
             path=header.path,
             remedy="convert it to NIfTI",
         )
-    allocated = header.integer("BitsAllocated") or 0
-    stored = header.integer("BitsStored") or allocated
-    high = header.integer("HighBit")
-    if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or high not in (None, stored - 1):
-        raise _refuse(
-            header, f"Bits Allocated {allocated}, Bits Stored {stored}, High Bit {high}: not supported"
-        )
-    sign = header.integer("PixelRepresentation")
-    if sign not in (0, 1):
-        raise _refuse(header, f"Pixel Representation is {'missing' if sign is None else sign}")
-    if MODALITY_LUT in header.seen:
-        raise _refuse(header, "values go through a Modality LUT, which cannot be kept in a derived series")
+    allocated, stored, signed, notes = _bits(header, options)
     count = header.frames
-    note = _check_size(header, rows, columns, allocated, count)
-    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
-    check_rescale(slope, intercept, stored, header.path)
+    excess = _check_size(header, rows, columns, allocated, count)
+    if excess > 0:
+        notes.append(f"{header.path.name}: {excess} bytes too many in Pixel Data, ignored")
+    slope, intercept = _scaling(header, stored, options)
     return (
         Frame(
             header.path,
@@ -99,12 +93,52 @@ def first_frame(header: Header) -> tuple[Frame, str]:
             columns,
             allocated,
             stored,
-            bool(sign),
-            1.0 if slope is None else slope,
-            intercept or 0.0,
+            signed,
+            slope,
+            intercept,
         ),
-        note,
+        notes,
     )
+
+
+def _bits(header: Header, options: ReadOptions) -> tuple[int, int, bool, list[str]]:
+    """Bits Allocated and Stored, whether values are signed, and what must be said.
+
+    Raises:
+        ScanError: missing, contradicting or not supported.
+    """
+    allocated = header.integer("BitsAllocated") or 0
+    stored = header.integer("BitsStored") or allocated
+    high, sign = header.integer("HighBit"), header.integer("PixelRepresentation")
+    said = f"Bits Allocated {allocated}, Bits Stored {stored}, High Bit {high}"
+    if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or sign not in (None, 0, 1):
+        raise _refuse(header, f"{said}, Pixel Representation {sign}: not supported")
+    odd = []
+    if high not in (None, stored - 1):
+        odd.append(said)
+    if sign is None:
+        odd.append("Pixel Representation is missing")
+    if odd and not options.accepts("bits"):
+        raise _refuse(header, "; ".join(odd), or_accept("bits"))
+    notes = [f"{one}: the lowest {stored} bits are read, {'' if sign else 'un'}signed" for one in odd]
+    return allocated, stored, bool(sign), notes
+
+
+def _scaling(header: Header, stored: int, options: ReadOptions) -> tuple[float, float]:
+    """Slope and intercept of the rescale; 1 and 0 where values are read as they are stored.
+
+    Raises:
+        ScanError: the rescale is a table, or values would be lost by it.
+    """
+    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
+    table = MODALITY_LUT in header.seen
+    if (table or slope == 0) and options.accepts("no-rescale"):
+        return 1.0, 0.0
+    if table:
+        why = "values go through a Modality LUT, which cannot be kept in a derived series"
+        raise _refuse(header, why, or_accept("no-rescale"))
+    check_rescale(slope, intercept, stored, header.path)
+    return 1.0 if slope is None else slope, intercept or 0.0
 
 
 def check_rescale(
@@ -131,12 +165,12 @@ def check_rescale(
         raise ScanError(
             f"Rescale Slope {slope}, Rescale Intercept {intercept}{where}: values would be lost",
             path=path,
-            remedy=REPAIR,
+            remedy=REPAIR + (or_accept("no-rescale") if slope == 0 else ""),
         )
 
 
-def _check_size(header: Header, rows: int, columns: int, allocated: int, count: int) -> str:
-    """Compare what the header promises with what the file holds."""
+def _check_size(header: Header, rows: int, columns: int, allocated: int, count: int) -> int:
+    """Compare what the header promises with what the file holds; how many bytes there are too many."""
     need = rows * columns * count * allocated // 8
     if max(rows, columns) > MAX_SIDE:
         raise _refuse(header, f"a matrix of {columns} x {rows} is absurd")
@@ -145,7 +179,7 @@ def _check_size(header: Header, rows: int, columns: int, allocated: int, count: 
             raise _refuse(header, "compressed pixel data without fragments")
         if header.available < 16 or need > max(1 << 22, 2000 * header.available):
             raise _refuse(header, f"{header.available} bytes of compressed data for {need} bytes of pixels")
-        return ""
+        return 0
     if header.pixel_length == UNDEFINED:
         raise _refuse(header, "uncompressed pixel data of undefined length")
     if header.available < min(need, header.pixel_length) or header.pixel_length > header.available:
@@ -158,9 +192,8 @@ def _check_size(header: Header, rows: int, columns: int, allocated: int, count: 
         raise _refuse(
             header, f"Pixel Data has {header.pixel_length} bytes, {columns} x {rows} x {count} need {need}"
         )
-    excess = header.pixel_length - need - need % 2
-    return f"{header.path.name}: {excess} bytes too many in Pixel Data, ignored" if excess > 0 else ""
+    return header.pixel_length - need - need % 2
 
 
-def _refuse(header: Header, message: str) -> ScanError:
-    return ScanError(message, path=header.path, remedy=REPAIR)
+def _refuse(header: Header, message: str, accept: str = "") -> ScanError:
+    return ScanError(message, path=header.path, remedy=REPAIR + accept)

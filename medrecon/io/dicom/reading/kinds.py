@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from medrecon.io.dicom.reading.header import Header
+from medrecon.io.dicom.reading.header import PER_FRAME, Header
+from medrecon.io.scan import ReadOptions
 
 CT, MR, PET = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.128"
 ENHANCED = frozenset((f"{CT}.1", f"{CT}.2", f"{MR}.1", f"{MR}.4", f"{PET}.1", "1.2.840.10008.5.1.4.1.1.130"))
 CLASSIC = frozenset((CT, MR, PET))
 IMAGES = CLASSIC | ENHANCED
+LOCALIZER = "localizer (Image Type)"
+OTHER_CLASS = "not a CT, MR or PET image: "
 
 
-def left_out_reason(header: Header) -> str:
+def left_out_reason(header: Header, options: ReadOptions) -> str:
     """Why this object is no slice of a scan; "" for one that is."""
     kind = header.text("SOPClassUID") or header.media_class
     if is_damaged_class(kind, header.media_class):
         return ""
     if kind in IMAGES or (not kind and header.pixel_tag):
         types = header.text("ImageType").upper().split("\\")
-        if "LOCALIZER" in types[2:3]:
-            return "localizer (Image Type)"
+        if "LOCALIZER" in types[2:3] and not options.accepts("localizers"):
+            return LOCALIZER
+        return ""
+    if options.accepts("other-classes") and _is_placed(header, options):
         return ""
     name = _name(kind) if kind else "no SOP class"
-    return f"not a CT, MR or PET image: {name or 'unknown SOP class'}"
+    return f"{OTHER_CLASS}{name or 'unknown SOP class'}"
+
+
+def acceptable(reason: str) -> str:
+    """The name of what reads images that are left out for this reason; "" where nothing does."""
+    return "localizers" if reason == LOCALIZER else "other-classes" if reason.startswith(OTHER_CLASS) else ""
+
+
+def _is_placed(header: Header, options: ReadOptions) -> bool:
+    """Whether an object of another class is an image that says where it lies."""
+    placed = bool(header.text("ImagePositionPatient")) or PER_FRAME in header.seen
+    return bool(header.pixel_tag) and (placed or options.accepts("no-geometry"))
 
 
 def is_damaged_class(given: str, media: str) -> bool:

@@ -32,11 +32,13 @@ class DicomRecipe:
         frames: one per slice that is there, in order.
         resampling: onto the scan's grid; None where the slices lie on it.
         frame_of_reference: one UID made for slices that each have one of their own, else "".
+        placed: whether geometry that is missing was made up.
     """
 
     frames: tuple[Frame, ...]
     resampling: Resampling | None = None
     frame_of_reference: str = ""
+    placed: bool = False
 
     def __iter__(self) -> Iterator[Frame]:
         """The frame of each slice of the scan, in order; the nearest one where they are resampled."""

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from medrecon.io.dicom.reading.header import REPAIR, Header
+from medrecon.io.dicom.reading.kinds import left_out_reason
 from medrecon.io.dicom.reading.notes import header_notes
+from medrecon.io.dicom.reading.placing import placed
 from medrecon.io.dicom.reading.regrid import DicomRecipe, straight_grid
 from medrecon.io.dicom.reading.slices import Slice, common_folder, slices_of
 from medrecon.io.dicom.reading.texts import decode
@@ -44,8 +46,10 @@ def series_scan(headers: Sequence[Header], volume: int | None, options: ReadOpti
         slices += found
         notes += said
     path = common_folder(slices)
-    for name in ("PatientID", "StudyInstanceUID", "Modality"):
-        _one([h.text(name) for h in headers], name, [h.path for h in headers])
+    made: list[str] = []
+    if options.accepts("no-geometry"):
+        slices, made = placed(slices)
+    notes += _shared(headers, options)
     frame, said = _frame_of_reference(headers, options)
     chosen = split_volumes(slices, volume, options, path)
     slices = [slices[i] for i in chosen.indices]
@@ -53,8 +57,32 @@ def series_scan(headers: Sequence[Header], volume: int | None, options: ReadOpti
     slices = [slices[i] for i in lined.order]
     hide = hiding(header.path for header in headers)
     values = _check_values(slices, path, options)
-    notes = [*map(hide, (*notes, *said, *chosen.notes, *values, *lined.notes)), *header_notes(slices)]
-    return _scan(slices, path, lined, frame, chosen.volume, tuple(dict.fromkeys(notes)), options)
+    notes = [*map(hide, (*notes, *made, *said, *chosen.notes, *values, *lined.notes)), *header_notes(slices)]
+    scan = _scan(slices, path, lined, frame, chosen.volume, tuple(dict.fromkeys(notes)), options)
+    return replace(scan, recipe=replace(scan.recipe, placed=bool(made)))
+
+
+def _shared(headers: Sequence[Header], options: ReadOptions) -> list[str]:
+    """What images of one series must share, and what must be said where the user accepts that they do not.
+
+    Raises:
+        ScanError: they are of several patients, studies or modalities.
+    """
+    paths = [h.path for h in headers]
+    for name in ("PatientID", "Modality"):
+        _one([h.text(name) for h in headers], name, paths)
+    notes = []
+    studies = [h.text("StudyInstanceUID") for h in headers]
+    if not options.accepts("studies"):
+        _one(studies, "StudyInstanceUID", paths, or_accept("studies"))
+    elif len(set(studies)) > 1:
+        notes.append(f"{len(set(studies))} Study Instance UIDs in one series: results have that of the first")
+    if reason := left_out_reason(headers[0], ReadOptions()):
+        notes.append(f"{reason}: read all the same")
+    uids = [uid for uid in (h.text("SOPInstanceUID") for h in headers) if uid]
+    if len(uids) > len(set(uids)):
+        notes.append(f"{len(uids)} images have {len(set(uids))} SOP Instance UIDs: read as different ones")
+    return notes
 
 
 def _lined(slices: Sequence[Slice], path: Path, options: ReadOptions) -> Stack:
@@ -171,7 +199,7 @@ def _check_values(slices: Sequence[Slice], path: Path, options: ReadOptions) -> 
     paths = [s.header.path for s in slices]
     if options.accepts("no-rescale"):
         bare = sum(not s.rescaled for s in slices)
-        return [f"{bare} slice(s) without Rescale Slope and Intercept: read as stored"] if bare else []
+        return [f"{bare} slice(s) without a usable rescale: read as stored"] if bare else []
     accept = or_accept("no-rescale")
     texts = [_rescale_state(s) for s in slices]
     _one(texts, "Rescale Slope/Intercept", paths, accept)

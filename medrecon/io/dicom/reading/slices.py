@@ -14,7 +14,7 @@ import numpy as np
 from medrecon.io.dicom.reading.elements import HeaderFault
 from medrecon.io.dicom.reading.frames import Frame, check_rescale, first_frame
 from medrecon.io.dicom.reading.groups import Item, attribute, functional_groups
-from medrecon.io.dicom.reading.header import PER_FRAME, REPAIR, Header
+from medrecon.io.dicom.reading.header import MODALITY_LUT, PER_FRAME, REPAIR, Header
 from medrecon.io.dicom.reading.marks import GROUPS, MARKS, Mark
 from medrecon.io.geometry import check_orientation
 from medrecon.io.scan import ReadOptions, ScanError, or_accept
@@ -38,11 +38,11 @@ class Slice:
         name: how a user finds it: the file, and the frame where there are several.
         header: of its file.
         frame: where its pixels are, and its rescale.
-        position: Image Position (Patient), LPS mm.
+        position: Image Position (Patient), LPS mm; () where it is missing and is made (`reading.placing`).
         orientation: six direction cosines, or None.
         spacing: between rows and between columns in mm, or None.
         thickness: Slice Thickness in mm, or None.
-        rescaled: whether slope or intercept are given.
+        rescaled: whether there is a rescale that is used.
         framed: of a frame of an enhanced object, the values of its marks (`reading.marks`) by name.
         dimensions: of such a frame, (name, index) of each dimension but those of place.
     """
@@ -79,13 +79,12 @@ def slices_of(header: Header, options: ReadOptions) -> tuple[list[Slice], list[s
             path=header.path,
             remedy="convert it with dcm2niix and give the NIfTI file",
         )
-    frame, note = first_frame(header)
-    notes = [note] if note else []
+    frame, notes = first_frame(header, options)
     notes += [f"{header.path.name}: {n}" for n in header.notes]
     if PER_FRAME in header.seen:
-        return _enhanced(header, frame), notes
+        return _enhanced(header, frame, options), notes
     if frame.count == 1:
-        return [_classic(header, frame)], notes
+        return [_classic(header, frame, options)], notes
     if not options.accepts("frame-order"):
         raise ScanError(
             f"multi-frame image ({frame.count} frames) without functional groups: frames without positions",
@@ -94,36 +93,42 @@ def slices_of(header: Header, options: ReadOptions) -> tuple[list[Slice], list[s
         )
     step = header.number("SpacingBetweenSlices") or header.number("SliceThickness") or 0.0
     notes.append(f"{frame.count} frames without positions: taken as slices in their order, {step:g} mm apart")
-    return _in_order(_classic(header, frame), abs(step)), notes
+    return _in_order(_classic(header, frame, options), abs(step)), notes
 
 
-def place_of(values: Sequence[float] | None, header: Header, name: str) -> tuple[float, ...]:
-    """A checked Image Position (Patient).
+def place_of(
+    values: Sequence[float] | None, header: Header, name: str, options: ReadOptions
+) -> tuple[float, ...]:
+    """A checked Image Position (Patient); () where it is missing and the user accepts that.
 
     Raises:
         ScanError: missing, not three finite numbers, or kilometres away.
     """
     if values is None or len(values) != 3 or not all(math.isfinite(v) and abs(v) < 1e5 for v in values):
+        if options.accepts("no-geometry"):
+            return ()
         where = "" if name == header.path.name else f" in {name}"
         raise ScanError(
             f"Image Position (Patient) is {'missing' if not values else 'absurd'}{where}: "
             "the slice cannot be placed",
             path=header.path,
-            remedy=REPAIR,
+            remedy=REPAIR + or_accept("no-geometry"),
         )
     return tuple(values)
 
 
-def _classic(header: Header, frame: Frame) -> Slice:
+def _classic(header: Header, frame: Frame, options: ReadOptions) -> Slice:
     return Slice(
         header.path.name,
         header,
         frame,
-        place_of(header.numbers("ImagePositionPatient"), header, header.path.name),
+        place_of(header.numbers("ImagePositionPatient"), header, header.path.name, options),
         header.numbers("ImageOrientationPatient"),
         header.numbers("PixelSpacing"),
         header.number("SliceThickness"),
-        bool(header.text("RescaleSlope") or header.text("RescaleIntercept")),
+        bool(header.number("RescaleSlope") or header.text("RescaleIntercept"))
+        and header.number("RescaleSlope") != 0
+        and MODALITY_LUT not in header.seen,
     )
 
 
@@ -145,7 +150,7 @@ def _in_order(first: Slice, step: float) -> list[Slice]:
     ]
 
 
-def _enhanced(header: Header, frame: Frame) -> list[Slice]:
+def _enhanced(header: Header, frame: Frame, options: ReadOptions) -> list[Slice]:
     """The frames of an enhanced multi-frame object (PS3.3 C.7.6.16) by their functional groups."""
     if frame.count > MAX_FRAMES:
         raise ScanError(
@@ -166,7 +171,10 @@ def _enhanced(header: Header, frame: Frame) -> list[Slice]:
         )
     try:
         marks = {} if shared is None else _frame_marks(shared)
-        return [_framed(header, frame, k, group, shared, marks, pointers) for k, group in enumerate(groups)]
+        return [
+            _framed(header, frame, k, group, shared, marks, pointers, options)
+            for k, group in enumerate(groups)
+        ]
     except ScanError:
         raise
     except (HeaderFault, struct.error, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -183,6 +191,7 @@ def _framed(
     shared: Item | None,
     marks: Mapping[str, Any],
     pointers: Sequence[str],
+    options: ReadOptions,
 ) -> Slice:
     name = f"{header.path.name} frame {k + 1}"
     position = _numbers(_item(group, shared, "PlanePositionSequence"), "ImagePositionPatient")
@@ -209,7 +218,7 @@ def _framed(
         name,
         header,
         replace(first, index=k, slope=scales[0], intercept=scales[1]),
-        place_of(position, header, name),
+        place_of(position, header, name, options),
         _numbers(orientation, "ImageOrientationPatient"),
         _numbers(measures, "PixelSpacing"),
         thickness[0] if thickness else None,

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from medrecon.io.dicom.reading.marks import CONTENT, DESCRIPTIONS, THICKNESS, alternates, labels, natural
+from medrecon.io.dicom.reading.columns import (
+    Column,
+    alternating_columns,
+    content_columns,
+    grid_columns,
+    grouped,
+)
+from medrecon.io.dicom.reading.marks import THICKNESS, labels, natural
 from medrecon.io.dicom.reading.repeats import Part, first_at_each, parts_by, tell_apart
 from medrecon.io.dicom.reading.slices import Slice
 from medrecon.io.distances import places_of
@@ -44,10 +51,6 @@ class _Volume:
     note: str = ""
 
 
-Column = tuple[str, list[str]]
-"""What differs between slices: a name, and a text for each slice."""
-
-
 def split_volumes(slices: Sequence[Slice], volume: int | None, options: ReadOptions, path: Path) -> Choice:
     """Choose the slices of one volume.
 
@@ -64,8 +67,8 @@ def split_volumes(slices: Sequence[Slice], volume: int | None, options: ReadOpti
         ScanError: several volumes and none chosen, a choice that is not there, or slices at one position that
             nothing tells apart.
     """
-    grids, contents = _grid_columns(slices), _content_columns(slices)
-    stacks = _grouped(grids, list(range(len(slices))))
+    grids, contents = grid_columns(slices), content_columns(slices)
+    stacks = grouped(grids, list(range(len(slices))))
     places = np.zeros(len(slices), int)
     for members in stacks.values():
         normal = np.cross(*check_orientation(slices[members[0]].orientation, slices[members[0]].header.path))
@@ -73,13 +76,13 @@ def split_volumes(slices: Sequence[Slice], volume: int | None, options: ReadOpti
     alone = all(len(set(places[m].tolist())) == len(m) for m in stacks.values())
     notes: tuple[str, ...] = ()
     if not contents and not grids and alone:
-        contents = _alternating_columns(slices, places)
+        contents = alternating_columns(slices, places)
     if contents and alone and options.accepts("mixed"):
         notes = (f"slices that differ in {_names(contents)} are read as one volume",)
         contents = []
     columns = [*grids, *contents]
     found: list[_Volume] = []
-    for label, members in _grouped(columns, list(range(len(slices)))).items():
+    for label, members in grouped(columns, list(range(len(slices)))).items():
         found += _volumes(slices, members, places, label, columns, options, path)
     found.sort(key=lambda v: v.key)
     notes += tuple(v.note for v in found if v.note)[:1]
@@ -137,13 +140,6 @@ def _volumes(
     return made
 
 
-def _grouped(columns: Sequence[Column], members: Sequence[int]) -> dict[tuple[str, ...], list[int]]:
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for i in members:
-        groups.setdefault(tuple(texts[i] for _, texts in columns), []).append(i)
-    return groups
-
-
 def _telling(columns: Sequence[Column]) -> list[int]:
     """The columns that are needed to tell all groups apart, the plainest first."""
     kept: list[int] = []
@@ -154,65 +150,6 @@ def _telling(columns: Sequence[Column]) -> list[int]:
             kept.append(k)
             seen = finer
     return kept
-
-
-def _content_columns(slices: Sequence[Slice]) -> list[Column]:
-    """The marks of content in which the slices differ."""
-    plain = all(not s.framed for s in slices)
-    names = {name for s in slices for name in s.framed}
-    values = [s.header.values for s in slices]
-    tags = {tag for header in {id(v): v for v in values}.values() for tag in header}
-    orders = [s.header.order for s in slices]
-    found = []
-    for mark in CONTENT:
-        if mark.name not in names and mark.tag not in tags:
-            continue
-        if plain and mark.creator is None:
-            raws = [v.get(mark.tag) for v in values]
-        else:
-            raws = [s.raw(mark) for s in slices]
-        if raws.count(raws[0]) < len(raws):
-            texts = labels(mark, raws, orders)
-            if len(set(texts)) > 1:
-                found.append((mark.name, texts))
-    return found
-
-
-def _alternating_columns(slices: Sequence[Slice], places: np.ndarray) -> list[Column]:
-    """What describes the slices and takes turns along the stack: two contents on one even grid."""
-    orders = [s.header.order for s in slices]
-    columns = [(mark.name, labels(mark, [s.raw(mark) for s in slices], orders)) for mark in DESCRIPTIONS]
-    along = np.argsort(places).tolist()
-    return [(name, texts) for name, texts in columns if alternates([texts[i] for i in along])]
-
-
-def _grid_columns(slices: Sequence[Slice]) -> list[Column]:
-    """Matrix, orientation and pixel spacing, where slices differ in them by more than rounding."""
-    found = [("matrix size", [f"{s.frame.columns} x {s.frame.rows}" for s in slices])]
-    for name, tolerance in (("orientation", 1e-3), ("spacing", 1e-4)):
-        seen: dict[tuple[float, ...] | None, str] = {}
-        texts = []
-        for one in slices:
-            value = getattr(one, name)
-            if value not in seen:
-                same = next((v for v in seen if _close(v, value, tolerance)), None)
-                seen[value] = seen[same] if same is not None else _list(value)
-            texts.append(seen[value])
-        found.append((name, texts))
-    return [(name, texts) for name, texts in found if len(set(texts)) > 1]
-
-
-def _close(a: tuple[float, ...] | None, b: tuple[float, ...] | None, tolerance: float) -> bool:
-    return (
-        a is not None
-        and b is not None
-        and len(a) == len(b)
-        and all(abs(x - y) <= tolerance + 1e-4 * abs(y) for x, y in zip(a, b, strict=True))
-    )
-
-
-def _list(values: Sequence[float] | None) -> str:
-    return "missing" if values is None else "\\".join(f"{v:.6g}" for v in values)
 
 
 def _names(columns: Sequence[Column]) -> str:

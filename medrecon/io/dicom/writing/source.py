@@ -39,6 +39,7 @@ CLASSIC = {
 }
 """SOP class of a source -> the single-frame class that is derived from it."""
 
+_OF_STUDY = ("StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "AccessionNumber", "StudyDescription")
 _BY_MODALITY = {
     "CT": CTImageStorage,
     "MR": MRImageStorage,
@@ -96,9 +97,24 @@ def source_slices(scan: Scan) -> list[SourceSlice]:
             header = frames.single(frame.index, index, scan)
         if scan.recipe.frame_of_reference:
             header.FrameOfReferenceUID = scan.recipe.frame_of_reference
+        if slices:
+            _into_study(header, slices[0].header)
+        if attempt(header, "RescaleSlope") == 0:  # not used (`--accept no-rescale`)
+            del header.RescaleSlope
+            header.pop("RescaleIntercept", None)
         number = frame.index + 1 if frame.count > 1 else 0
         slices.append(SourceSlice(header, *_identity(header, scan), number, lost))
     return slices
+
+
+def _into_study(header: Dataset, first: Dataset) -> None:
+    """Give an image the study of the first one, where it is of another (`--accept studies`)."""
+    if header.get_item("StudyInstanceUID") == first.get_item("StudyInstanceUID"):
+        return
+    for keyword in _OF_STUDY:
+        header.pop(keyword, None)
+        if keyword in first:
+            header[keyword] = first[keyword]
 
 
 def is_padded(scan: Scan) -> bool:

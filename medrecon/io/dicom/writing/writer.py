@@ -211,8 +211,10 @@ def _padding(first: Dataset, voxels: Future[np.ndarray], encoded: Encoded, form:
 
 
 def _moved(slices: list[SourceSlice], scan: Scan) -> np.ndarray | None:
-    """The LPS affine where the scan's grid is not that of its headers (a resampled tilt), else None."""
+    """The LPS affine where the scan's grid is not that of its headers (resampled, or made), else None."""
     affine = _LPS_FROM_RAS @ scan.affine
+    if scan.recipe.placed:
+        return affine
     limit = _MOVED * min(scan.spacing)
     for index, source in enumerate(slices):
         place = attempt(source.header, "ImagePositionPatient")
@@ -246,7 +248,11 @@ def _said(plan: SeriesPlan, slices: list[SourceSlice], scan: Scan) -> list[str]:
     if plan.replaced:
         said.append(f"the source has no {' and no '.join(sorted(plan.replaced))}: made anew")
     if plan.geometry is not None:
-        said.append("written on the resampled grid, not on the source's")
+        said.append(
+            "written with a geometry that was made, the source has none"
+            if scan.recipe.placed
+            else "written on the resampled grid, not on the source's"
+        )
     lost = sorted(frozenset().union(*(source.lost for source in slices)))
     if lost:
         shown = ", ".join(lost[:6]) + (f" and {len(lost) - 6} more" if len(lost) > 6 else "")
