@@ -160,9 +160,16 @@ def test_tilted_and_uneven_at_once(tmp_path: Path) -> None:
 
 
 def test_an_even_grid_must_not_swell() -> None:
-    along = np.array([0.0, 0.1, 5, 10, 15])
+    along = np.array([0.0, 0.01, 5, 10, 15])
     with pytest.raises(ScanError, match="would need"):
         even_grid(along, Path("x"))
+
+
+def test_two_slabs_far_apart_become_an_even_grid() -> None:
+    along = np.array([0.0, 2, 4, 6, 150, 152, 154, 156])
+    places = even_grid(along, Path("x"))
+    assert len(places) == 79
+    assert places[[0, 3, 75, 78]].tolist() == [0, 3, 4, 7]
 
 
 @pytest.mark.parametrize(

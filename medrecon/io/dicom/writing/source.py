@@ -85,7 +85,7 @@ def source_slices(scan: Scan) -> list[SourceSlice]:
     """
     objects: dict[Path, tuple[Frames, frozenset[str]]] = {}
     known: Known = {}
-    slices = []
+    slices: list[SourceSlice] = []
     for index, frame in enumerate(scan.recipe):
         if frame.count == 1:
             header, lost = carried_header(frame.path, known)
