@@ -18,6 +18,7 @@ from medrecon.io.strays import Broken
 VOLUME_NAME = re.compile(r"\.(nii|nii\.gz|hdr|hdr\.gz|nrrd|nhdr|mha|mhd)$")
 HEADERS = (".hdr", ".hdr.gz", ".nhdr", ".mhd")
 """Endings of headers whose values are in a file beside them."""
+STRICT = ReadOptions()
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Heap:
     broken: list[Broken] = field(default_factory=list)
 
 
-def collect(sources: list[Path], options: ReadOptions) -> Heap:
+def collect(sources: list[Path], options: ReadOptions = STRICT) -> Heap:
     """Walk over the sources and sort what is there.
 
     Args:
