@@ -27,6 +27,7 @@ _ANSWERS: dict[str, Any] = {
     "current_device": 0,
     "mem_get_info": (8 << 30, 8 << 30),
     "is_bf16_supported": False,
+    "get_device_name": "pretended",
     "synchronize": None,
     "empty_cache": None,
     "manual_seed_all": None,

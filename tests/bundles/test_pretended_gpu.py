@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from medrecon.bundle.config import Bundle
-from medrecon.features.tiles import encode_image
+from medrecon.features.metadata import LayerFacts
+from medrecon.features.tiles import decode_image, encode_image
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.reconstructor import Reconstructor
 
 from ..pretended_gpu import pretended_gpu
 from .names import DIMS, NAMES
+from .trainings import ADVERSARIAL
 
 bundles = pytest.mark.parametrize("name", NAMES)
 
@@ -77,6 +79,51 @@ def test_encoding(name: str, small_bundle: Callable[[str], Path]) -> None:
     assert len(made) == len(expected) > 0
     for one, other in zip(made, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+
+
+@bundles
+def test_decoding(name: str, small_bundle: Callable[[str], Path]) -> None:
+    network = network_of(small_bundle(name))
+    shape = (40, 33, 20)
+    chosen = {info.name: info for info in network.layers() if info.name in ("level3", "level5")}
+    rng = np.random.default_rng(0)
+    facts, stored = {}, {}
+    for key, info in chosen.items():
+        grid = [-(-n // 32) * 32 // s for n, s in zip(shape, info.stride, strict=False)]
+        first = (info.channels,) if DIMS[name] == 3 else (shape[2], info.channels)
+        stored[key] = rng.normal(size=(*first, *grid)).astype(np.float32)
+        facts[key] = LayerFacts(key, stored[key].shape, info.stride, None, info.values_per_voxel)
+
+    def image(device: torch.device) -> torch.Tensor:
+        return decode_image(network, lambda key, *part: stored[key][part], facts, shape, device)
+
+    with torch.inference_mode(False), torch.no_grad():
+        expected = image(torch.device("cpu"))
+        with pretended_gpu() as faults:
+            network.to("cuda")
+            made = image(torch.device("cuda"))
+            assert not made.is_cuda
+    assert faults == []
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("overlays", [(), ("adversarial.yaml",)], ids=["plain", "adversarial"])
+def test_the_training_of_a_bundle(
+    overlays: tuple[str, ...],
+    tmp_path: Path,
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+    short_training: Callable[..., dict[str, Any]],
+) -> None:
+    bundle, extra = small_bundle("slice_autoencoder"), ADVERSARIAL if overlays else {}
+    options = short_training("slice_autoencoder", tmp_path / "run", **extra) | {"device": "cuda"}
+    with pretended_gpu() as faults:
+        made = workflow(bundle, "train.yaml", *overlays, **options)
+        made.trainer.run()
+        network = made.parser.get_parsed_content("network")
+        assert all(parameter.is_cuda for parameter in network.parameters())
+    assert faults == []
+    assert (tmp_path / "run" / "model.pt").exists()
 
 
 @bundles
