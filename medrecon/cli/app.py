@@ -21,6 +21,7 @@ from medrecon.cli import (
     push,
     reconstruct,
     scans,
+    serve,
     slicer,
     sweep,
     train,
@@ -42,12 +43,13 @@ VERBS = (
     cohort.cohort,
     pull.pull,
     push.push,
+    serve.serve,
     train.train,
     sweep.sweep,
     slicer.slicer,
 )
 
-_ANYWHERE = {"--debug", "-q", "--quiet", "-v", "--verbose"}
+_ANYWHERE = {"--debug", "-q", "--quiet", "-v", "--verbose", "--log-json"}
 """Options of the program that may also stand after the verb."""
 
 _USAGE_FAULT: type[Exception] = typer.BadParameter.__mro__[2]
@@ -56,7 +58,7 @@ _USAGE_FAULT: type[Exception] = typer.BadParameter.__mro__[2]
 _EXIT_CODES = (
     "Exit codes: 0 done, 2 usage, 3 input refused, 4 model or configuration, 5 output cannot be written, "
     "6 out of memory, 7 internal error, 8 some scans of several failed, 130 interrupted, 143 terminated. "
-    "--debug, -q and -v may stand before or after the command."
+    "--debug, -q, -v and --log-json may stand before or after the command."
 )
 
 app = typer.Typer(
@@ -84,12 +86,15 @@ def program(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also show what libraries warn of.")
     ] = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Write each line on stderr as JSON: time, level, message.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Keep the options that every verb shares."""
-    ctx.obj = Session(quiet=quiet, verbose=verbose, debug=debug)
+    ctx.obj = Session(quiet=quiet, verbose=verbose, debug=debug, log_json=log_json)
 
 
 for _verb in VERBS:
@@ -110,6 +115,6 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(shared + others + rest or ["--help"], prog_name="medrecon", standalone_mode=False)
     except _USAGE_FAULT as error:
-        session = Session(json="--json" in others, debug="--debug" in shared)
+        session = Session(json="--json" in others, debug="--debug" in shared, log_json="--log-json" in shared)
         code = session.fail_with(usage_fault(error), error)
     sys.exit(code or 0)

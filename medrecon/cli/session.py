@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import typer
 
 from medrecon.cli.faults import TERMINATED, Fault, fault_of, one_line
+from medrecon.cli.log_lines import LogLines, as_json_line
 from medrecon.errors import OutputError
 
 if TYPE_CHECKING:
@@ -52,21 +53,24 @@ class Session:
     quiet: bool = False
     verbose: bool = False
     debug: bool = False
+    log_json: bool = False
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     _until_the_end: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
     def shows_progress(self) -> bool:
         """Whether bars are drawn: only for a person who watches."""
-        return not self.quiet and not self.json and sys.stderr is not None and sys.stderr.isatty()
+        plain = not (self.quiet or self.json or self.log_json)
+        return plain and sys.stderr is not None and sys.stderr.isatty()
 
     def say(self, text: str) -> None:
         """A line on stderr, unless quiet or JSON."""
         if not self.quiet and not self.json:
             self._tell(one_line(text))
 
-    def _tell(self, line: str) -> None:
+    def _tell(self, line: str, level: int = logging.INFO) -> None:
         """Print a line on stderr; where that is closed or full, there is nobody to tell."""
+        line = as_json_line(line, level) if self.log_json else line
         if sys.stderr is not None:
             with contextlib.suppress(OSError, ValueError):
                 print(line, file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks here
@@ -95,7 +99,7 @@ class Session:
         """The one line of an error, on stderr, with its traceback if that was asked for."""
         if self.debug and sys.stderr is not None:
             traceback.print_exception(error)
-        self._tell(f"medrecon: {fault.line()}")
+        self._tell(fault.line() if self.log_json else f"medrecon: {fault.line()}", logging.ERROR)
 
     def run(self, work: Callable[[], Outcome]) -> None:
         """Do the work, print what came of it, and leave with its exit code.
@@ -178,7 +182,9 @@ class Session:
             if isinstance(stream, io.TextIOWrapper):  # a terminal that knows ASCII alone shows escapes
                 stream.reconfigure(errors="backslashreplace")
         level = logging.ERROR if self.quiet else logging.INFO if self.verbose else logging.WARNING
-        logging.basicConfig(level=logging.WARNING if self.verbose else logging.ERROR, format="%(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(LogLines(as_json=self.log_json))
+        logging.basicConfig(level=logging.WARNING if self.verbose else logging.ERROR, handlers=[handler])
         logging.getLogger("medrecon").setLevel(level)
         with warnings.catch_warnings(), contextlib.redirect_stdout(_stderr()), _terminated_cleanly():
             if not (self.verbose or self.debug):

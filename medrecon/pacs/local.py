@@ -53,6 +53,9 @@ class LocalSeries:
                 f"cannot be written: {error.strerror}", path=self.place, remedy="choose another output"
             ) from error
         try:
+            if self.part.is_dir():
+                for torn in self.part.glob(".*"):  # of a run that was killed
+                    torn.unlink()
             yield
         finally:
             lock.release()

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from medrecon.errors import ModelError, UsageError, in_short, near
+from medrecon.errors import ModelError, UsageError, near
+from medrecon.pacs.tables import checked_table, read_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 _LONGEST_AET = 16
 
 
@@ -86,18 +80,11 @@ def read_nodes(path: Path | None = None) -> dict[str, Node]:
         ModelError: it is broken, or says what cannot be meant.
     """
     path = path or nodes_path()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         raise UsageError(
             "is not there, so no PACS is known", path=path, remedy="write it, or name yours with --pacs"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot be read ({in_short(error)})", path=path, remedy="check the file") from None
-    try:
-        tables = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ModelError(f"is no TOML: {in_short(error)}", path=path, remedy="mend it") from None
+        )
+    tables = read_toml(path)
     return {name: _node(name, table, path) for name, table in tables.items()}
 
 
@@ -123,25 +110,18 @@ def _node(name: str, table: object, path: Path) -> Node:
     Raises:
         ModelError: a key or value is none of a node's.
     """
-
-    def refuse(what: str, remedy: str) -> ModelError:
-        return ModelError(f"[{name}] {what}", path=path, remedy=remedy)
-
-    if not isinstance(table, Mapping):
-        raise ModelError(f"'{name}' is no table", path=path, remedy=f"write [{name}] and its keys below")
-    known = {field.name: field for field in fields(Node) if field.default is not MISSING}
-    for key, value in table.items():
-        if key in ("password", "token"):
-            raise refuse(f"holds a {key}", f"put it into the environment and name the variable as {key}_env")
-        if key not in known:
-            raise refuse(f"has an unknown key '{key}'{near(key, known)}", "see the page Your PACS")
-        kind = _TYPES[str(known[key].type)]
-        if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind):
-            raise refuse(f"{key} is {value!r}, not {known[key].type}", "mend it")
-    node = Node(name=name, **{key: _expanded(key, value) for key, value in table.items()})
+    for key in ("password", "token"):
+        if isinstance(table, Mapping) and key in table:
+            raise ModelError(
+                f"[{name}] holds a {key}",
+                path=path,
+                remedy=f"put it into the environment and name the variable as {key}_env",
+            )
+    values = checked_table(Node, table, name, path)
+    node = Node(name=name, **{key: _expanded(key, value) for key, value in values.items()})
     fault = _fault(node)
     if fault:
-        raise refuse(*fault)
+        raise ModelError(f"[{name}] {fault[0]}", path=path, remedy=fault[1])
     return node
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,12 +30,14 @@ class SmallPacs:
         before: called with each request's path, before it is answered.
         requests: all that were made.
         refused: SOPInstanceUIDs that it does not take.
+        stored: how often each was sent.
     """
 
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
         self.faults: set[str] = set()
         self.refused: set[str] = set()
+        self.stored: Counter[str] = Counter()
         self.before: Callable[[str], None] = lambda path: None
         self.requests: list[str] = []
         self.url = ""
@@ -156,6 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
                 answer.FailedSOPSequence.append(item)
                 continue
             answer.ReferencedSOPSequence.append(item)
+            self.pacs.stored[uid] += 1
             if "forgets" not in self.pacs.faults:
                 self.pacs.held[uid] = data
             if "dies" in self.pacs.faults and len(self.pacs.held) > 2:

@@ -1,0 +1,123 @@
+"""One job: a series through its rule's bundle, and the results to their destination. One model in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from medrecon.errors import OutputError
+from medrecon.io.files.publish import publish
+from medrecon.pacs.archive import Archive
+from medrecon.pacs.node.queue import Job
+from medrecon.pacs.node.settings import Rule
+from medrecon.pacs.pushing import delivered, outgoing, push
+
+
+class Stopped(Exception):
+    """The node is to stop; the job is done after the next start."""
+
+
+class Worker:
+    """Does jobs, one after the other.
+
+    Args:
+        rules: by name.
+        spool: the node's folder.
+        device: where networks run.
+        connect: name of a destination -> a connection.
+        stopping: whether the node is to stop; asked from tile to tile.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[str, Rule],
+        spool: Path,
+        device: str,
+        connect: Callable[[str], Archive],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._rules, self._derived, self._device = rules, spool / "derived", device
+        self._connect, self._stopping = connect, stopping
+        self._kept: tuple[tuple[str, str], Any] | None = None
+
+    def do(self, job: Job, source: Path) -> list[str]:
+        """Reconstruct what is not there yet, and send it.
+
+        Args:
+            job: which.
+            source: the folder of its series.
+
+        Returns:
+            What must be said, one line each.
+
+        Raises:
+            Stopped: the node is to stop.
+            MedreconError: it cannot be done, now or at all.
+        """
+        rule = self._rules[job.rule]
+        made = self._place(job)
+        notes = [] if made.is_dir() else self._reconstruct(rule, source, made)
+        with self._connect(rule.destination) as archive:
+            done = []
+            found, _ = outgoing([made])
+            for series in found:
+                done.append(push(archive, series, lambda number, of: self._look()))
+            delivered(done)
+        refused = [why for each in done for _, why in each.refused]
+        if refused:
+            raise OutputError(
+                f"pacs:{rule.destination}: {len(refused)} instances are refused: {refused[0]}",
+                remedy="see what it accepts",
+            )
+        return notes
+
+    def discard(self, job: Job) -> None:
+        """Remove the results of a job that has ended."""
+        shutil.rmtree(self._place(job), ignore_errors=True)
+
+    def _place(self, job: Job) -> Path:
+        name = hashlib.sha256(f"{job.series}\n{job.rule}\n{job.content}".encode()).hexdigest()[:16]
+        return self._derived / name
+
+    def _look(self) -> None:
+        if self._stopping():
+            raise Stopped
+
+    def _reconstruct(self, rule: Rule, source: Path, made: Path) -> list[str]:
+        """All scans of a series through a bundle, into a folder that appears when all of them are there."""
+        from medrecon.inference.pipeline import Pipeline
+        from medrecon.io import find_scans
+
+        found = find_scans(sorted(source.glob("*.dcm")))
+        if found.refused:
+            raise found.refused[0]
+        notes: list[str] = []
+        with publish(made) as part:
+            pipeline = Pipeline.from_bundle(
+                rule.bundle,
+                scans=found.scans,
+                output=part / "out",
+                layers=rule.layers,
+                device=self._device,
+                output_format="dicom",
+                overrides=self._network(rule),
+            )
+            self._kept = (rule.bundle, rule.layers), pipeline.network
+            for _, outcome in pipeline.run_each(
+                found.scans, lambda _: contextlib.nullcontext(lambda done, of: self._look())
+            ):
+                if isinstance(outcome, Exception):
+                    raise outcome
+                notes += outcome.notes
+        return notes
+
+    def _network(self, rule: Rule) -> dict[str, Any]:
+        """The network of the job before, where it is the same; else it goes before another one comes."""
+        if self._kept is not None and self._kept[0] == (rule.bundle, rule.layers):
+            return {"network": self._kept[1]}
+        self._kept = None
+        return {}
