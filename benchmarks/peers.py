@@ -17,9 +17,9 @@ from torch import nn
 
 from medrecon.blocks.allocation import OVERHEAD
 from medrecon.blocks.dct import from_blocks, synthesise, to_blocks
+from medrecon.blocks.padding import pad_to_multiple
 from medrecon.contract import Decoder, Features, Progress
 from medrecon.encoders import fit_weights, read_weights
-from medrecon.encoders.conv import pad_to_multiple
 from medrecon.errors import MedreconError
 from medrecon.intensity_range import intensity_range
 from medrecon.inversion.adaptive import AdaptiveDecoder

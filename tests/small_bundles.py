@@ -1,9 +1,14 @@
-"""The networks of the bundles that come along, with few channels: for tests."""
+"""The own networks, alone and in their bundles, with few channels: for tests."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from medrecon.encoders import HierarchicalEncoder
+from medrecon.inversion import HierarchicalDecoder
+from medrecon.reconstructor import Reconstructor
+
+_LEVELS = {2: (4, 8, 12, 16), 3: (8, 32, 96, 256)}
 _SMALL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "AdaptiveEncoder": (
         {"orders": 4, "steps": 6},
@@ -33,3 +38,19 @@ def shrink(meta: dict[str, Any]) -> dict[str, Any]:
 def starts_at_zero(parameter: str) -> bool:
     """Whether the parameter of that name is zero in an untrained network."""
     return parameter.endswith(LAST) or "heads." in parameter or "outs." in parameter
+
+
+def small_network(
+    dims: int, depth: int = 1, width: int = 4, mixed_precision: bool | None = False
+) -> Reconstructor:
+    """The own network in 2D or 3D, untrained: `level1` to `level4`, few channels.
+
+    Args:
+        dims: 2 or 3.
+        depth: residual blocks of the decoder at stride 4.
+        width: channels of the convolutions.
+        mixed_precision: see `Reconstructor`.
+    """
+    encoder = HierarchicalEncoder(dims, _LEVELS[dims], widths=(width,) * 3)
+    decoder = HierarchicalDecoder(encoder.layers(), widths=(width,) * 3, depths=(depth, 1, 1))
+    return Reconstructor(encoder, decoder, mixed_precision=mixed_precision)

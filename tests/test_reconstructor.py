@@ -8,21 +8,18 @@ import pytest
 import torch
 
 from medrecon.contract import Decoder, Features, LayerInfo, Progress
-from medrecon.encoders import ConvEncoder
 from medrecon.errors import ModelError
-from medrecon.inversion import PyramidDecoder
 from medrecon.reconstructor import Reconstructor, has_native_bfloat16, parse_layers
+
+from .small_bundles import small_network, starts_at_zero
 
 
 def build(dims: int = 2, mixed_precision: bool | None = False) -> Reconstructor:
     torch.manual_seed(0)
-    encoder = ConvEncoder(dims, widths=(6, 6, 6))
-    decoder = PyramidDecoder(encoder.layers(), widths=(6, 6, 6))
-    network = Reconstructor(encoder, decoder, mixed_precision=mixed_precision)
+    network = small_network(dims, depth=3, width=6, mixed_precision=mixed_precision)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            last = "heads" in name or name.endswith("out.weight")
-            parameter.normal_(std=(0.02 if last else 2) / parameter[0].numel() ** 0.5)
+            parameter.normal_(std=(0.02 if starts_at_zero(name) else 2) / parameter[0].numel() ** 0.5)
     return network.eval()
 
 
@@ -135,7 +132,7 @@ def test_halo_holds_all_that_a_block_depends_on(dims: int) -> None:
         network(image, result)[:, :, block].square().sum().backward()
         felt = image.grad.abs().amax([d for d in range(image.ndim) if d != 2]).nonzero().flatten()
         farthest = max(farthest, block.start - int(felt.min()), int(felt.max()) + 1 - block.stop)
-    assert farthest == halo
+    assert halo - stride < farthest <= halo
 
 
 def test_an_inversion_that_does_not_tell_its_reach_gets_the_whole_image() -> None:

@@ -4,7 +4,6 @@ from medrecon.blocks.weights import fingerprint, fit_weights, read_weights
 from medrecon.encoders.adaptive import AdaptiveEncoder
 from medrecon.encoders.build import build_encoder
 from medrecon.encoders.cached import CachedEncoder
-from medrecon.encoders.conv import ConvEncoder
 from medrecon.encoders.deepbet import DeepbetEncoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.hierarchical import HierarchicalEncoder
@@ -18,7 +17,6 @@ from medrecon.encoders.vgg import VGGEncoder
 __all__ = [
     "AdaptiveEncoder",
     "CachedEncoder",
-    "ConvEncoder",
     "DeepbetEncoder",
     "Frozen",
     "FrozenEncoder",

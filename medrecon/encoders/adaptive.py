@@ -20,9 +20,9 @@ from medrecon.blocks.allocation import (
     spread,
 )
 from medrecon.blocks.dct import analyse, block_basis, low_frequencies
+from medrecon.blocks.padding import pad_to_multiple
 from medrecon.blocks.tiles import slabs
 from medrecon.contract import Allocation, Encoder, Features, LayerInfo
-from medrecon.encoders.conv import pad_to_multiple
 from medrecon.encoders.naming import resolve_layers
 
 _SIZES = {2: 16, 3: 8}

@@ -11,11 +11,11 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 
 from medrecon.blocks.convolutions import ResidualBlock
+from medrecon.blocks.padding import pad_to_multiple
 from medrecon.blocks.pyramid import down, pyramid_kernels, without_means
 from medrecon.blocks.rolling import RollingBlocks, Rows
 from medrecon.blocks.tiles import slabs
 from medrecon.contract import Encoder, Features, LayerInfo
-from medrecon.encoders.conv import pad_to_multiple
 from medrecon.encoders.naming import resolve_layers
 
 _CHANNELS = {2: (4, 8, 12, 16, 16), 3: (8, 32, 96, 256, 512)}

@@ -9,8 +9,8 @@ from monai.networks.blocks import Convolution
 from monai.networks.layers import Pool
 from torch import nn
 
+from medrecon.blocks.padding import pad_to_multiple
 from medrecon.contract import Encoder, Features, LayerInfo
-from medrecon.encoders.conv import pad_to_multiple
 from medrecon.encoders.naming import resolve_layers
 from medrecon.errors import ModelError
 

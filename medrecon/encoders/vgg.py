@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from medrecon.blocks.padding import pad_to_multiple
 from medrecon.blocks.weights import fit_weights, read_weights
 from medrecon.contract import Features, LayerInfo
-from medrecon.encoders.conv import pad_to_multiple
 from medrecon.encoders.frozen import Frozen
 from medrecon.encoders.naming import resolve_layers
 from medrecon.errors import ModelError

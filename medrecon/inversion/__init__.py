@@ -5,7 +5,6 @@ from medrecon.inversion.fusion import FusionDecoder
 from medrecon.inversion.hierarchical import HierarchicalDecoder
 from medrecon.inversion.optimise import ImageOptimiser
 from medrecon.inversion.plain import PlainDecoder
-from medrecon.inversion.pyramid import PyramidDecoder
 from medrecon.inversion.single import SingleLayerDecoder
 from medrecon.inversion.transposed import TransposedDecoder
 
@@ -15,7 +14,6 @@ __all__ = [
     "HierarchicalDecoder",
     "ImageOptimiser",
     "PlainDecoder",
-    "PyramidDecoder",
     "SingleLayerDecoder",
     "TransposedDecoder",
 ]

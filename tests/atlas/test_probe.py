@@ -8,10 +8,12 @@ from torch import nn
 
 from medrecon.atlas.probe import PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, random_encoder, variant
 from medrecon.contract import Decoder, Encoder, LayerInfo
-from medrecon.encoders import AdaptiveEncoder, ConvEncoder
+from medrecon.encoders import AdaptiveEncoder
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
-from medrecon.inversion import AdaptiveDecoder, PyramidDecoder
+from medrecon.inversion import AdaptiveDecoder
 from medrecon.reconstructor import Reconstructor
+
+from ..small_bundles import small_network
 
 
 class Copy(Encoder):
@@ -93,7 +95,7 @@ def test_whole_feature_vectors_are_shuffled_over_slices_and_positions():
 
 
 def test_the_random_encoder_is_another_and_always_the_same():
-    encoder = ConvEncoder(3, widths=(4, 4, 4))
+    encoder = small_network(3).encoder
     one, two = random_encoder(encoder), random_encoder(encoder)
     names = ["level3"]
     image = torch.rand(1, 1, 16, 16, 16)
@@ -105,8 +107,7 @@ def test_the_random_encoder_is_another_and_always_the_same():
 
 
 def test_the_own_network_goes_through():
-    encoder = ConvEncoder(3, widths=(4, 4, 4))
-    network = Reconstructor(encoder, PyramidDecoder(encoder.layers(), widths=(4, 4, 4), depth=1))
+    network = small_network(3)
     probe = Probe(network).eval()
     made = answers(probe, torch.rand(1, 1, 16, 32, 16), "level2+level3")
     assert {kind: tuple(v.shape) for kind, v in made.items()}[RANDOM] == (1, 1, 16, 32, 16)
@@ -117,9 +118,7 @@ def test_the_own_network_goes_through():
 @pytest.mark.parametrize(("dims", "inferer"), [(2, SliceInferer), (3, VolumeInferer)])
 @torch.inference_mode()
 def test_the_inferers_of_the_bundles_drive_it(dims: int, inferer: type):
-    encoder = ConvEncoder(dims, widths=(4, 4, 4))
-    decoder = PyramidDecoder(encoder.layers(), widths=(4, 4, 4), depth=1)
-    network = Reconstructor(encoder, decoder, mixed_precision=False).eval()
+    network = small_network(dims).eval()
     probe = Probe(network).eval()
     image = torch.rand(1, 1, 32, 48, 16)
     run = inferer(["level3"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -18,10 +16,6 @@ from medrecon.blocks.dct import (
     synthesise,
     to_blocks,
 )
-from medrecon.encoders import ConvEncoder
-from medrecon.evaluation import dct_code
-from medrecon.inversion import PyramidDecoder
-from medrecon.reconstructor import Reconstructor
 
 SIZES = [(2, 2), (4, 2), (16, 2), (2, 3), (4, 3), (8, 3)]
 
@@ -72,20 +66,3 @@ def test_lowest_frequencies_come_first_and_ties_in_index_order() -> None:
     assert low_frequencies(4, 2, 6).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [0, 2], [2, 0]]
     squares = low_frequencies(16, 3, 4096).square().sum(1)
     assert torch.equal(squares, squares.sort().values)
-
-
-@pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize(("level", "rate"), [(2, 1 / 2), (3, 3 / 16), (4, 1 / 16)])
-def test_untrained_the_network_is_the_linear_control(dims: int, level: int, rate: float) -> None:
-    encoder = ConvEncoder(dims, widths=(4, 4, 4))
-    network = Reconstructor(
-        encoder, PyramidDecoder(encoder.layers(), widths=(4, 4, 4)), mixed_precision=False
-    )
-    image = np.random.default_rng(1).random((48, 32, 16)[:dims], dtype=np.float32)
-    with torch.no_grad():
-        ours = network(torch.from_numpy(image)[None, None], f"level{level}")[0, 0].numpy()
-    control = dct_code(image, values_per_voxel=rate, block=2**level)
-    assert np.abs(ours - control).max() < 1e-5
-    kept = encoder.layers()[level - 1].channels
-    assert kept == max(1, round(rate * 2 ** (level * dims)))
-    assert math.isclose(encoder.layers()[level - 1].values_per_voxel, rate)

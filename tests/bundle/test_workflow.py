@@ -24,16 +24,15 @@ from medrecon.bundle.workflow import (
     scan_labels,
     take_as_hu,
 )
-from medrecon.encoders import ConvEncoder
 from medrecon.errors import ModelError, UsageError
-from medrecon.inversion import PyramidDecoder
 from medrecon.io import ScanError, ScanReader
 from medrecon.reconstructor import Reconstructor
 
+from ..small_bundles import small_network
+
 
 def build(dims: int = 2) -> Reconstructor:
-    encoder = ConvEncoder(dims, widths=(4, 4, 4))
-    return Reconstructor(encoder, PyramidDecoder(encoder.layers(), widths=(4, 4, 4), depth=1))
+    return small_network(dims, mixed_precision=None)
 
 
 def write_meta(folder: Path, name: str) -> Path:
@@ -148,7 +147,7 @@ def test_channels_last_changes_the_layout_alone(dims: int) -> None:
         expected = network(image)
         got = channels_last(network)(image)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-    wide = network.encoder.trunk[0][1].conv.weight
+    wide = network.encoder.trunks["level2"][1].conv.weight
     assert wide.stride(1) == 1
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 

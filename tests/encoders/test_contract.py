@@ -18,15 +18,12 @@ from medrecon.encoders import (
     ResNetEncoder,
     VGGEncoder,
 )
-from medrecon.encoders.conv import ConvEncoder
 from medrecon.errors import ModelError
 
 # name -> (how to build it, the layers whose receptive field is small enough to be measured here)
 ENCODERS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "plain2d": (lambda: PlainEncoder(2), ["level1", "level2", "level4"]),
     "plain3d": (lambda: PlainEncoder(3, channels=(8, 8, 8)), ["level1", "level2", "level3"]),
-    "conv2d": (lambda: ConvEncoder(2, widths=(8, 8, 8)), ["level1", "level2", "level3", "level4"]),
-    "conv3d": (lambda: ConvEncoder(3, widths=(8, 8, 8)), ["level1", "level2"]),
     "hierarchical2d": (lambda: HierarchicalEncoder(2, widths=(8, 8, 8, 8)), ["level1", "level2", "level3"]),
     "hierarchical3d": (lambda: HierarchicalEncoder(3, widths=(8, 8, 8, 8)), ["level1", "level2"]),
     "adaptive2d": (lambda: AdaptiveEncoder(2), ["level2", "level4"]),

@@ -14,25 +14,25 @@ from monai.data import MetaTensor
 
 from medrecon.blocks.tiles import arithmetic, cut, largest_tile, plan_tiles
 from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
-from medrecon.encoders import AdaptiveEncoder, ConvEncoder
+from medrecon.encoders import AdaptiveEncoder
 from medrecon.errors import ModelError
 from medrecon.inference.memory import MOST_VOXELS, affordable_voxels
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
-from medrecon.inversion import AdaptiveDecoder, PyramidDecoder
+from medrecon.inversion import AdaptiveDecoder
 from medrecon.reconstructor import Reconstructor
+
+from ..small_bundles import small_network, starts_at_zero
 
 RESULTS = ["level4", "input", "level2+level4", "level1"]
 
 
 def build(dims: int, depth: int = 3, mixed_precision: bool = False) -> Reconstructor:
     torch.manual_seed(0)
-    encoder = ConvEncoder(dims, widths=(4, 4, 4))
-    decoder = PyramidDecoder(encoder.layers(), widths=(4, 4, 4), depth=depth)
-    network = Reconstructor(encoder, decoder, mixed_precision=mixed_precision)
+    network = small_network(dims, depth, mixed_precision=mixed_precision)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.normal_(std=(2 / parameter[0].numel()) ** 0.5)
-            if "heads" in name or name.endswith("out.weight"):
+            if starts_at_zero(name):
                 parameter.mul_(0.1)
     return network.eval()
 
@@ -52,7 +52,7 @@ class NarrowHalo(Reconstructor):
 def seam(network: Reconstructor, shape: tuple[int, int, int], less: int = 0) -> float:
     """The largest difference between tiled and whole, with a halo that is `less` voxels too small."""
     image = torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(3))
-    largest = (2 * (network.halo + 16) + 32) * math.prod(shape[1:])
+    largest = (2 * (network.halo - less + 16) + 32) * math.prod(shape[1:])
     inferer = VolumeInferer(RESULTS, most_voxels=largest)
     steps: list[tuple[int, int]] = []
     with torch.no_grad():
@@ -73,14 +73,14 @@ LONG = (313, 18, 7)  # no axis is a multiple of 16, and one is smaller than a bl
 def test_tiled_is_whole_and_a_smaller_halo_is_not(depth: int) -> None:
     network = build(3, depth)
     assert seam(network, LONG) < 1e-5
-    assert seam(network, LONG, less=16) > 3e-5, "this test cannot see a seam"
+    assert seam(network, LONG, less=48) > 3e-4, "this test cannot see a seam"
 
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_tiled_is_whole_in_bfloat16(depth: int) -> None:
     network = build(3, depth, mixed_precision=True)
     assert seam(network, LONG) < 1e-4
-    assert seam(network, LONG, less=16) > 1e-3
+    assert seam(network, LONG, less=48) > 1e-3
 
 
 def test_tiled_is_whole_along_two_axes() -> None:

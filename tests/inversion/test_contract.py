@@ -17,7 +17,6 @@ from medrecon.inversion import (
     PlainDecoder,
     TransposedDecoder,
 )
-from medrecon.inversion.pyramid import PyramidDecoder
 from medrecon.reconstructor import Reconstructor
 
 
@@ -43,8 +42,6 @@ Build = Callable[[Sequence[LayerInfo]], Decoder]
 
 # name -> (the layers, how to build the decoder for them, the subset of the layers it takes, or "any")
 INVERSIONS: dict[str, tuple[list[LayerInfo], Build, str | list[str]]] = {
-    "pyramid2d": (pyramid(2), lambda layers: PyramidDecoder(layers, widths=(8, 8, 8), depth=1), "any"),
-    "pyramid3d": (pyramid(3), lambda layers: PyramidDecoder(layers, widths=(8, 8, 8), depth=1), "any"),
     "hierarchical2d": (
         pyramid(2),
         lambda layers: HierarchicalDecoder(layers, widths=(4, 4, 4), depths=(1, 1, 1)),

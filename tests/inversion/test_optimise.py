@@ -9,13 +9,15 @@ import torch
 from torch import nn
 
 from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
-from medrecon.encoders import ConvEncoder, FrozenEncoder, PlainEncoder
+from medrecon.encoders import FrozenEncoder, PlainEncoder
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError, UsageError
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.inversion.minimise import Budget, minimise
 from medrecon.inversion.optimise import ImageOptimiser
 from medrecon.reconstructor import Reconstructor
+
+from ..small_bundles import small_network
 
 
 def encoder(dims: int = 2) -> FrozenEncoder:
@@ -125,7 +127,7 @@ def test_under_inference_mode_and_autocast_the_result_is_the_same(mode: str) -> 
 
 
 def test_the_encoder_stays_as_it_is() -> None:
-    for network in (encoder(), ConvEncoder(2, widths=(4, 4, 4)).train()):
+    for network in (encoder(), small_network(2).encoder.train()):
         before = {name: value.clone() for name, value in network.state_dict().items()}
         training = network.training
         name = network.layers()[-1].name
