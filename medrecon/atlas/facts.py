@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from medrecon.atlas.baseline import Baseline, box_psnr
 from medrecon.atlas.network import AtlasNetwork
-from medrecon.atlas.probe import PLAIN, QUANTISED
+from medrecon.atlas.probe import QUANTISED
 from medrecon.evaluation.codecs import curve_words
 from medrecon.evaluation.regions import BODY, region_words
 from medrecon.evaluation.scores import LayerScore, Told
@@ -21,18 +21,18 @@ def facts_of(engine: AtlasNetwork, fixed: Baseline, seconds: dict[str, float]) -
     """Model, weights, ranges, and how each kind of figure was made."""
     box, results = fixed.raw.box, engine.results
     planes = box.planes
-    where = "the whole scan" if planes is None else f"slices {planes[0] + 1} to {planes[1] + 1}"
-    here = {result: box_psnr(fixed, result, PLAIN) for result in results}
+    depth = fixed.scan.shape[2]
+    where = "the whole scan" if planes is None else f"slices {planes[0] + 1} to {planes[1] + 1} of {depth}"
     coded = {result: box_psnr(fixed, result, QUANTISED) for result in results}
     low, high = fixed.range
     units = fixed.scan.units or "source units"
     return {
         **engine.facts,
         "psnr_range": f"{low:g} to {high:g} {units}",
-        "controls_on": f"{where}; identity: the whole scan",
-        "psnr_there": ", ".join(f"{name} {_db(value)}" for name, value in here.items()),
+        "controls_on": where,
         "bits": f"{_code_words(engine)}, on {where}",
         "psnr_at_8_bits": ", ".join(f"{name} {_db(value)}" for name, value in coded.items()),
+        "noise": "standard deviation from voxel to voxel in the body (Immerkaer 1996, by the median)",
         **curve_words(fixed.codecs),
         "uncertainty": f"half width of a {LEVEL:.0%} interval (split conformal, by local detail and "
         "intensity of the reconstruction); calibrated on a random half of this scan's blocks, coverage "
@@ -85,21 +85,23 @@ def warnings_of(fixed: Baseline, layers: list[LayerScore], tied: dict[str, float
     """
     found = [*fixed.scan.notes, *fixed.raw.notes]
     for layer in layers:
-        here = box_psnr(fixed, layer.layer, PLAIN)
         coded = box_psnr(fixed, layer.layer, QUANTISED)
-        if here - coded > _CODE_LOSS:
+        if layer.there is not None and layer.there.psnr - coded > _CODE_LOSS:
             found.append(
-                f"{layer.layer}: rounded as its bits per voxel are counted its PSNR falls to {coded:.1f} dB: "
-                "they are too few for the PSNR stated"
+                f"{layer.layer}: its bits per voxel are too few for its PSNR. They count features that are "
+                f"rounded to 8 bits; with those it is {coded:.1f} dB, not {layer.there.psnr:.1f} dB"
             )
         exact = layer.rmse == 0
         if layer.coverage is not None and not exact and abs(layer.coverage - LEVEL) > _COVERAGE_OFF:
-            said = f"{layer.layer}: the {LEVEL:.0%} interval held {layer.coverage:.1%} on held-out blocks"
+            sense = "too narrow: trust it less" if layer.coverage < LEVEL else "wider than it need be"
+            said = f"{layer.layer}: the {LEVEL:.0%} interval held {layer.coverage:.1%} of voxels: {sense}"
             if layer.coverage - tied[layer.layer] < LEVEL < layer.coverage:
-                said += f"; values are whole numbers, and {tied[layer.layer]:.1%} lie exactly at its ends"
+                said += f" (values are whole numbers, and {tied[layer.layer]:.1%} lie exactly at its ends)"
             found.append(said)
         if BODY not in layer.regions:
-            found.append(f"{layer.layer}: no body was found")
+            found.append(
+                f"{layer.layer}: no body was found, so there is no figure without the air around it"
+            )
     return tuple(dict.fromkeys(found))
 
 

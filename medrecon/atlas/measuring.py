@@ -11,10 +11,11 @@ import numpy as np
 from medrecon.atlas.baseline import Baseline, baseline_of, in_box
 from medrecon.atlas.facts import facts_of, warnings_of
 from medrecon.atlas.network import AtlasNetwork
-from medrecon.atlas.probe import CODE, RANDOM, SHUFFLED
+from medrecon.atlas.probe import CODE, PLAIN, RANDOM, SHUFFLED
 from medrecon.evaluation.controls import dct_code
 from medrecon.evaluation.fidelity import Fidelity, fidelity
 from medrecon.evaluation.msssim import MultiScaleSSIM
+from medrecon.evaluation.noise import noise_level
 from medrecon.evaluation.relative_error import normalised_error
 from medrecon.evaluation.scores import AtlasVolumes, Control, LayerScore, ScanScores
 from medrecon.evaluation.uncertainty import (
@@ -23,12 +24,15 @@ from medrecon.evaluation.uncertainty import (
     invented,
     local_detail,
 )
+from medrecon.io.display import own_window
 from medrecon.io.files.names import scan_label
 from medrecon.io.scan import Scan
 from medrecon.reconstructor import parse_layers
 
 SOFT_TISSUE = (-160.0, 240.0)
 """HU shown black and white: level 40, width 400."""
+
+_SEEN = 0.05  # share of the body that a file's own window must show as neither black nor white
 
 
 def measure(
@@ -58,7 +62,7 @@ def measure(
     start = time.perf_counter()
     say("codecs")
     fixed = baseline_of(scan, raw, mask)
-    volumes = AtlasVolumes(raw.source, np.asarray(scan.affine, dtype=np.float64))
+    volumes = AtlasVolumes(raw.source, np.asarray(scan.affine, dtype=np.float64), mask=mask)
     layers: list[LayerScore] = []
     tied: dict[str, float] = {}
     for result in engine.results:
@@ -66,7 +70,6 @@ def measure(
         score, tied[result] = _layer(engine, fixed, result, volumes)
         layers.append(score)
     seconds = {**raw.seconds, "evaluation": time.perf_counter() - start}
-    low, high = fixed.range
     scores = ScanScores(
         key=scan.key,
         label=scan_label(scan),
@@ -74,7 +77,8 @@ def measure(
         units=scan.units,
         shape=scan.shape,
         spacing=scan.spacing,
-        window=SOFT_TISSUE if scan.units == "HU" else (low, high),
+        window=_window(fixed),
+        noise=noise_level(raw.source, fixed.body),
         layers=tuple(layers),
         codec_curves=fixed.codecs.curves,
         facts=facts_of(engine, fixed, seconds),
@@ -121,6 +125,7 @@ def _layer(
         data_range=fixed.range[1] - fixed.range[0],
         regions=fixed.regions.errors(source, recon),
         spectrum=fixed.spectrum.error(recon),
+        there=in_box(result, fixed.scan, raw.box, raw.box.variants[result, PLAIN]),
         controls=_controls(fixed, result, rate, len(infos[0].stride)),
         codecs=fixed.codecs.equivalents(recon),
         consistency=raw.box.consistency[result],
@@ -143,6 +148,16 @@ def _fidelity(fixed: Baseline, recon: np.ndarray) -> tuple[Fidelity, float]:
     units = fixed.scan.units
     kept = fidelity(fixed.raw.source, recon, units=units, data_range=fixed.range, similarity=similarity)
     return kept, scales[0].value
+
+
+def _window(fixed: Baseline) -> tuple[float, float]:
+    """The file's own window where it shows the body; else soft tissue for HU, the robust range otherwise."""
+    own = own_window(fixed.scan)
+    if own is not None:
+        values = fixed.raw.source[fixed.body]
+        if ((values > own[0]) & (values < own[1])).mean() >= _SEEN:
+            return own
+    return SOFT_TISSUE if fixed.scan.units == "HU" else fixed.range
 
 
 def _nothing_lost(fixed: Baseline) -> Fidelity:

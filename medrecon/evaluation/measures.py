@@ -6,6 +6,7 @@ the tables, the pages, the summary over many scans, comparisons and the scene fo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,8 @@ class Measure:
         """Its value; None where it was not measured."""
         value: Any = score
         for part in (self.path or self.key).split("."):
-            value = None if value is None else vars(value).get(part)
+            if value is not None:
+                value = (value if isinstance(value, Mapping) else vars(value)).get(part)
         return None if value is None else float(value)
 
     def title(self, units: str = "") -> str:
@@ -59,6 +61,7 @@ class Measure:
 
 
 MEASURES = (
+    Measure("body_mae", "MAE in the body", SOURCE, None, path="regions.body.mae", scored=True, compared=True),
     Measure("mae", "MAE", SOURCE, None, scored=True, compared=True),
     Measure("rmse", "RMSE", SOURCE, None, scored=True, compared=True),
     Measure("bias", "bias", SOURCE, None, signed=True, scored=True),

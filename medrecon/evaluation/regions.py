@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from medrecon.errors import UsageError
-from medrecon.evaluation.scores import RegionError
+from medrecon.evaluation.scores import BODY, RegionError
 from medrecon.intensity_range import intensity_range
 
 TISSUES: dict[str, tuple[float, float]] = {
@@ -22,7 +22,6 @@ TISSUES: dict[str, tuple[float, float]] = {
 """CT tissue windows, HU of the source, lower end included: a voxel belongs by its value and its place in the
 body alone, so that dense vessels count as bone and spongy bone as contrast."""
 
-BODY = "body"
 _BODY_HU = -500.0
 _BODY_SHARE = 0.08  # of the robust range, for units other than HU
 _MOST_LABELS = 32

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
-FORMAT = "medrecon-atlas-1"
+FORMAT = "medrecon-atlas-2"
 """Name of the JSON that `to_json` writes."""
+
+BODY = "body"
+"""Name of the region that is all of the body."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Control:
 
     Attributes:
         name: "mean image", "shuffled features", "random weights", "transform code", "linear code" or
-            "identity".
+            "identity"; the layer's own name where it is measured on the same voxels.
         psnr: dB, over the layer's data range.
         ssim: 3D.
         mae: source units.
@@ -109,6 +112,7 @@ class LayerScore:
         data_range: width of the range that PSNR and SSIM refer to, source units.
         regions: name -> errors there.
         spectrum: error by spatial frequency.
+        there: the layer itself on the voxels of its controls: what is held against them; None without any.
         controls: what costs nothing or means nothing.
         codecs: codec -> bits per voxel at the same PSNR; None where it is out of the codec's reach.
         consistency: re-encoded distance, 0 for the same features, 1 as far as features of zero; None where it
@@ -134,6 +138,7 @@ class LayerScore:
     data_range: float
     regions: dict[str, RegionError]
     spectrum: Spectrum
+    there: Control | None
     controls: tuple[Control, ...]
     codecs: dict[str, float | None]
     consistency: float | None
@@ -141,6 +146,11 @@ class LayerScore:
     interval: float | None
     seconds: float
     told: Told | None = None
+
+    @property
+    def body(self) -> RegionError | None:
+        """Errors in the body, without the air around it; None where no body was found."""
+        return self.regions.get(BODY)
 
 
 @dataclass(frozen=True)
@@ -154,7 +164,9 @@ class ScanScores:
         units: "HU", or the source's ("" where arbitrary).
         shape: (X, Y, Z) voxels.
         spacing: mm along X, Y, Z.
-        window: (low, high) for display, source units.
+        window: (low, high) for display, source units: the file's own where it has one.
+        noise: standard deviation of the scan's noise in the body, source units; see
+            `medrecon.evaluation.noise`.
         layers: in the order asked for.
         codec_curves: codec -> (bits per voxel, PSNR) points, by rising rate.
         facts: model, version, weights_sha256, device and how figures were made.
@@ -168,6 +180,7 @@ class ScanScores:
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     window: tuple[float, float]
+    noise: float
     layers: tuple[LayerScore, ...]
     codec_curves: dict[str, tuple[tuple[float, float], ...]]
     facts: dict[str, str]
@@ -185,6 +198,7 @@ class AtlasVolumes:
         uncertainty: layer -> half width of the 90 % interval at each voxel, or None.
         invented: layer -> by how much the decoder's detail lies outside its interval, or None
             (`medrecon.evaluation.invented`).
+        mask: labels on the same grid, 0 outside; None without a mask.
     """
 
     source: np.ndarray
@@ -192,6 +206,7 @@ class AtlasVolumes:
     reconstructions: dict[str, np.ndarray] = field(default_factory=dict)
     uncertainty: dict[str, np.ndarray | None] = field(default_factory=dict)
     invented: dict[str, np.ndarray | None] = field(default_factory=dict)
+    mask: np.ndarray | None = None
 
 
 def to_json(scores: ScanScores) -> dict[str, Any]:
@@ -228,7 +243,8 @@ def _layer(data: Mapping[str, Any]) -> LayerScore:
     regions = {name: _make(RegionError, region) for name, region in data["regions"].items()}
     spectrum = _make(Spectrum, {**data["spectrum"], "error": [_nan(v) for v in data["spectrum"]["error"]]})
     told = None if data.get("told") is None else _make(Told, data["told"])
-    parts = {"regions": regions, "spectrum": spectrum, "controls": controls, "told": told}
+    there = None if data["there"] is None else _make(Control, data["there"])
+    parts = {"regions": regions, "spectrum": spectrum, "there": there, "controls": controls, "told": told}
     return _make(LayerScore, {**data, **parts})
 
 

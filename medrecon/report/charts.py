@@ -25,7 +25,7 @@ _MOST = 1 << 22  # errors that a histogram is counted from
 
 
 def depth_chart(scores: ScanScores) -> Figure:
-    """PSNR of each layer, from shallow to deep, with every control beside it."""
+    """PSNR of each layer, from shallow to deep, with every control beside it, all of the same voxels."""
     layers = shown(scores)
     with chart_axes("PSNR (dB)", "layer") as (figure, axes):
         places = np.arange(len(layers))
@@ -45,7 +45,7 @@ def depth_chart(scores: ScanScores) -> Figure:
                 )
         axes.plot(
             places,
-            visible([layer.psnr for layer in layers]),
+            visible([(layer.there or layer).psnr for layer in layers]),
             color=LIGHT["accent"],
             lw=2,
             marker="o",
@@ -184,7 +184,7 @@ def cohort_chart(scans: Sequence[ScanScores], layers: Sequence[str]) -> Figure:
         code: list[float] = []
         for place, name in enumerate(layers):
             found = [layer for scores in scans for layer in shown(scores) if layer.layer == name]
-            values = [layer.psnr for layer in found if layer.psnr <= LOSSLESS]
+            values = [(la.there or la).psnr for la in found if (la.there or la).psnr <= LOSSLESS]
             linear = [
                 c.psnr
                 for layer in found

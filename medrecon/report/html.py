@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 from collections.abc import Sequence
 from functools import cache
@@ -16,14 +15,11 @@ from markupsafe import Markup
 from medrecon.report.palette import variables
 from medrecon.report.words import clean
 
-NIIVUE = "niivue-0.69.0.umd.js.gz"
-
 
 @cache
 def asset(name: str) -> str:
-    """Read a file that is shipped with the page: style, script or licence; gzip is taken off."""
-    data = (resources.files("medrecon.report") / "assets" / name).read_bytes()
-    return (gzip.decompress(data) if name.endswith(".gz") else data).decode("utf-8")
+    """Read a file that is shipped with the page: style or script."""
+    return (resources.files("medrecon.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def style_sheet(colours: int, extra: str = "") -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from medrecon import __version__
@@ -15,12 +14,13 @@ from medrecon.errors import UsageError
 from medrecon.evaluation.scores import AtlasVolumes, ScanScores
 from medrecon.io.files.atomic import write_whole
 from medrecon.report import charts, rows, words
+from medrecon.report.answers import answers
 from medrecon.report.html import asset, render, style_sheet
 from medrecon.report.layers import layers_figure
 from medrecon.report.palette import themed
 from medrecon.report.style import make_folder, save
 from medrecon.report.svg import inline_svg
-from medrecon.report.tiles import PLANES, Slicing, slice_tiles
+from medrecon.report.tiles import PLANES, Slicing, slice_tiles, view_of
 from medrecon.report.viewer import Viewer, make_viewer
 
 _PICTURES = (512, 256, 128)  # longest side of a slice, tried until the page fits
@@ -32,7 +32,7 @@ def write_page(
     volumes: AtlasVolumes,
     *,
     viewer: bool = True,
-    most_bytes: float = 25e6,
+    most_bytes: float = 40e6,
 ) -> Path:
     """Write what an atlas found on one scan as a page, its figures as PNG and SVG in `figures/` beside it.
 
@@ -43,8 +43,8 @@ def write_page(
         path: the .html file.
         scores: of the scan.
         volumes: what they were measured on, (X, Y, Z) each, source units.
-        viewer: put NiiVue and the volumes in; they are cut to the body and thinned out until the page fits,
-            and the page says by how much.
+        viewer: put the viewer and the volumes in; they are cut to the body and thinned out away from the
+            point it opens at until the page fits, and the page says by how much.
         most_bytes: the most that the page may take.
 
     Returns:
@@ -56,14 +56,15 @@ def write_page(
     """
     path = Path(path)
     _check(volumes)
-    slicing = slice_tiles(scores, volumes, most_pixels=_PICTURES[0])
+    view = view_of(scores, volumes)
+    slicing = slice_tiles(scores, volumes, view, most_pixels=_PICTURES[0])
     figures = _figures(scores, volumes)
     content = _content(scores, figures)
     text = _render(scores, slicing, content, None)
     for most_pixels in _PICTURES[1:]:
         if len(text.encode("utf-8")) <= most_bytes:
             break
-        slicing = slice_tiles(scores, volumes, most_pixels=most_pixels)
+        slicing = slice_tiles(scores, volumes, view, most_pixels=most_pixels)
         text = _render(scores, slicing, content, None)
     room = most_bytes - len(text.encode("utf-8"))
     if room < 0:
@@ -73,7 +74,7 @@ def write_page(
             remedy="allow it more",
         )
     if viewer:
-        full = _render(scores, slicing, content, make_viewer(scores, slicing, volumes, room))
+        full = _render(scores, slicing, content, make_viewer(scores, slicing, volumes, view, room))
         text = full if len(full.encode("utf-8")) <= most_bytes else text
     _write_figures(path.parent / "figures", scores, volumes, slicing, figures)
     return write_whole(path, text)
@@ -126,7 +127,8 @@ def _content(scores: ScanScores, figures: Mapping[str, Figure]) -> dict[str, Any
         "scores": scores,
         "unit": f"({words.clean(scores.units)})" if scores.units else "",
         "grid": _grid(scores),
-        "opening": words.opening(scores),
+        "answers": answers(scores),
+        "part": words.part_of_controls(scores),
         "sentences": [(la.layer, colours[la.layer], words.of_layer(la, scores)) for la in layers],
         "charts": {
             name: inline_svg(figures[name], name, title, words.clean(text), names) if name in figures else ""
@@ -166,10 +168,10 @@ def _render(scores: ScanScores, slicing: Slicing, content: Mapping[str, Any], vi
         for kind, limit in slicing.map_limits.items()
     ]
     sections = [
+        ("viewer", "Viewer", viewer),
         ("summary", "In short", True),
         ("fidelity", "Fidelity", content["charts"]["depth"]),
         ("slices", "Slices", slicing.slices[0].layers),
-        ("viewer", "Viewer", viewer),
         ("scores", "Scores and controls", content["table"]),
         ("errors", "Errors", content["charts"]["histogram"] or content["charts"]["spectrum"]),
         ("regions", "Regions", content["regions"]),
@@ -177,20 +179,23 @@ def _render(scores: ScanScores, slicing: Slicing, content: Mapping[str, Any], vi
         ("made", "How this was made", True),
     ]
     shapes = "".join(
-        f".{s.plane} .tile img {{ aspect-ratio: {s.size[0]:.6g} / {s.size[1]:.6g}; }}\n"
+        f"[data-plane={s.plane}] img {{ aspect-ratio: {s.size[0]:.6g} / {s.size[1]:.6g}; }}\n"
         for s in slicing.slices
     )
+    stops = 1 + (len(viewer.layers) if viewer else 0)
+    # the thumb, a rem wide, stands over the middle of each label beneath it
+    half = f"{50 / stops:.4g}%"
+    shapes += f"#depth {{ width: calc(100% - 2 * {half} + 1rem); margin-left: calc({half} - 0.5rem); }}\n"
     return render(
         "page.html.j2",
         style=style_sheet(len(scores.layers), shapes),
-        scripts=viewer.scripts if viewer else (),
+        scripts=[asset("enlarge.js"), *([viewer.script] if viewer and viewer.volumes else [])],
         contents=[(id, title) for id, title, there in sections if there],
         slices=slicing if slicing.slices[0].layers else None,
         limit=words.significant(slicing.limit, 3),
         maps=maps,
         random_weights=any(c.name == "random weights" for layer in scores.layers for c in layer.controls),
         viewer=viewer,
-        licence=Markup(asset("LICENSE-niivue.txt").replace("<", "&lt;")) if viewer and viewer.volumes else "",
         **content,
     )
 

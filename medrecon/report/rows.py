@@ -7,6 +7,7 @@ from typing import Any
 
 from medrecon.evaluation.measures import MEASURES, Measure
 from medrecon.evaluation.scores import LayerScore, RegionError, ScanScores
+from medrecon.report import words
 from medrecon.report.layers import rate_words
 from medrecon.report.words import decimals, number, shown, significant, times
 
@@ -19,6 +20,7 @@ def score_table(scores: ScanScores) -> dict[str, Any] | None:
     if not layers:
         return None
     needed = _digits([v for layer in layers for v in (layer.mae, layer.rmse)])
+    part = words.part_of_controls(scores)
     scored = [m for m in MEASURES if m.scored and any(m.of(layer) is not None for layer in layers)]
 
     def cell(measure: Measure, value: float | None) -> str:
@@ -27,9 +29,12 @@ def score_table(scores: ScanScores) -> dict[str, Any] | None:
     groups: list[Group] = []
     for layer in layers:
         group: Group = [("head", layer.layer, [cell(m, m.of(layer)) for m in scored])]
-        for each in layer.controls:
+        beside = [(each.name, each) for each in layer.controls]
+        if layer.there is not None and part:
+            beside.insert(0, (f"{layer.layer} on {part}", layer.there))
+        for name, each in beside:
             values = [(measure, measure.of(each)) for measure in scored]
-            group.append(("under", each.name, ["" if v is None else cell(m, v) for m, v in values]))
+            group.append(("under", name, ["" if v is None else cell(m, v) for m, v in values]))
         groups.append(group)
     titles = [measure.title() for measure in scored]
     return {"columns": ["Layer", *(title[0].upper() + title[1:] for title in titles)], "groups": groups}

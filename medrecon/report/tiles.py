@@ -64,20 +64,31 @@ def body_threshold(source: np.ndarray, units: str) -> float:
 
 
 def view_of(scores: ScanScores, volumes: AtlasVolumes) -> View:
-    """How the scan is cut, in all pictures of its page."""
+    """How the scan is cut, in all pictures of its page: through the middle of the mask, else of the body."""
     background = body_threshold(volumes.source, scores.units)
-    return make_view(volumes.source, scores.spacing, volumes.affine, None, background)
+    at = None if volumes.mask is None else middle_of(volumes.mask)
+    return make_view(volumes.source, scores.spacing, volumes.affine, at, background)
 
 
-def slice_tiles(scores: ScanScores, volumes: AtlasVolumes, *, most_pixels: int = 512) -> Slicing:
-    """Cut the three planes through the middle of the body.
+def middle_of(mask: np.ndarray) -> tuple[int, int, int] | None:
+    """The voxel of a mask that lies nearest to its centre of mass; None where it is empty."""
+    places = np.argwhere(mask)
+    if not len(places):
+        return None
+    nearest = np.square(places - places.mean(axis=0)).sum(axis=1).argmin()
+    x, y, z = (int(v) for v in places[nearest])
+    return x, y, z
+
+
+def slice_tiles(scores: ScanScores, volumes: AtlasVolumes, view: View, *, most_pixels: int = 512) -> Slicing:
+    """Cut the three planes of a view.
 
     Args:
         scores: which layers, and the window.
         volumes: the source and at least one layer's reconstruction.
+        view: of the scan.
         most_pixels: the longest side of a picture; longer slices are averaged down.
     """
-    view = view_of(scores, volumes)
     names = [layer.layer for layer in scores.layers if layer.layer in volumes.reconstructions]
     cuts = {p: [_cut(view, volumes.source, p, scores.units)] for p in PLANES}
     for plane, name in ((p, n) for p in PLANES for n in names):

@@ -86,24 +86,15 @@ def control(layer: LayerScore, name: str) -> Control | None:
     return next((c for c in layer.controls if c.name == name), None)
 
 
+def part_of_controls(scores: ScanScores) -> str:
+    """The slices that controls were measured on: "slices 41 to 56 of 100"; "" where it was the whole scan."""
+    where = scores.facts.get("controls_on", "")
+    return "" if where == "the whole scan" else where
+
+
 def psnr(layer: LayerScore) -> str:
     """The layer's PSNR: "37.1 dB", or "identical"."""
     return "identical" if math.isinf(layer.psnr) else f"{number(layer.psnr)} dB"
-
-
-def opening(scores: ScanScores) -> str:
-    """The one or two sentences that answer the reader's question first."""
-    layers = shown(scores)
-    if not layers:
-        return "No layer was measured beside controls, so no score is shown."
-    ranked = sorted(layers, key=lambda layer: layer.psnr, reverse=True)
-    best, worst = ranked[0], ranked[-1]
-    count = "One layer was" if len(layers) == 1 else f"{len(layers)} layers were"
-    text = f"{count} turned back into the scan. {best.layer}: {_kept(best, scores.units)}."
-    if worst is not best:
-        text = text.replace(f"{best.layer}: ", f"{best.layer} keeps most: ", 1)
-        text += f" {worst.layer} keeps least: {_kept(worst, scores.units)}."
-    return text
 
 
 def of_layer(layer: LayerScore, scores: ScanScores) -> list[str]:
@@ -121,16 +112,13 @@ def of_layer(layer: LayerScore, scores: ScanScores) -> list[str]:
     ]
 
 
-def _kept(layer: LayerScore, units: str) -> str:
-    if math.isinf(layer.psnr):
-        return "nothing is lost"
-    return f"voxels come back within {amount(layer.mae, units)} on average (PSNR {number(layer.psnr)} dB)"
-
-
 def _error(layer: LayerScore, units: str) -> str:
     if math.isinf(layer.psnr):
         return ""
-    return f"Mean error {amount(layer.mae, units)}, PSNR {number(layer.psnr)} dB."
+    where = ""
+    if layer.body:
+        where = f" in the body, {amount(layer.mae, units)} with the air around it"
+    return f"Mean error {amount((layer.body or layer).mae, units)}{where}; PSNR {number(layer.psnr)} dB."
 
 
 def _rate(layer: LayerScore) -> str:
@@ -168,16 +156,19 @@ def _detail(layer: LayerScore, scores: ScanScores) -> str:
 
 
 def _against(layer: LayerScore) -> str:
-    """Hold it against the linear code, and against each control that comes suspiciously close."""
-    found = []
+    """Hold it against the linear code, and against each control that comes suspiciously close.
+
+    Both figures of a difference are of the same voxels.
+    """
+    found, there = [], layer.there
     for name, words in _CONTROLS.items():
         other = control(layer, name)
-        if other is None or not math.isfinite(other.psnr) or not math.isfinite(layer.psnr):
+        if other is None or there is None or not math.isfinite(other.psnr - there.psnr):
             continue
         code = name in ("linear code", "transform code")
         if code and other.psnr > LOSSLESS:
             continue
-        gap = layer.psnr - other.psnr
+        gap = there.psnr - other.psnr
         if abs(gap) < 0.05:
             found.append(f"no better than {words}")
         elif code or gap < _CLOSE:

@@ -1,0 +1,83 @@
+"""What the first screen says, from figures that are known."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+from medrecon.report.answers import answers, layer_line, lost
+
+sys.path.insert(0, str(Path(__file__).parent))
+import made
+
+
+def region(mae: float, rmse: float | None = None) -> made.RegionError:
+    return made.RegionError(1000, mae, mae * 1.5 if rmse is None else rmse, 0.0)
+
+
+def test_the_headline_is_of_the_body_not_of_the_air() -> None:
+    scores = made.scan(made.layer("level4", mae=25.0, regions={"body": region(59.2)}))
+    said = dict(answers(scores))
+    assert said["How much is lost?"] == "level4: 59.2 HU on average in the body."
+    assert lost(scores, "level4") == "±59 HU"
+    assert "25" not in layer_line(scores, "level4")
+
+
+def test_where_names_tissues_and_the_mask_apart() -> None:
+    regions = {
+        "body": region(20),
+        "bone": region(90),
+        "fat": region(10),
+        "lung": region(40),
+        "nodule": region(5),
+    }
+    said = dict(answers(made.scan(made.layer("level4", regions=regions))))
+    assert said["Where?"] == (
+        "At level4 most in bone (90.0 HU), least in fat (10.0 HU); in the mask: nodule (5.00 HU)."
+    )
+
+
+def test_the_limit_of_use_is_the_noise_and_the_detail() -> None:
+    layers = [
+        made.layer("level1", regions={"body": region(8, 11.9)}, spectrum=made.Spectrum((), (), None)),
+        made.layer("level2", regions={"body": region(9, 12.1)}, spectrum=made.Spectrum((0.1,), (1.0,), 0.25)),
+        made.layer("level3", regions={"body": region(30)}, spectrum=made.Spectrum((0.1,), (1.0,), 0.1)),
+    ]
+    said = dict(answers(made.scan(*layers, noise=12.0)))["Down to which layer is it of use?"]
+    assert said.startswith("level1: errors stay within the scan's own noise (12.0 HU).")
+    assert "thinner than 2.0 mm at level2, 5.0 mm at level3" in said
+    assert "flat image" not in said
+
+
+def test_a_layer_that_knows_nothing_is_said_to() -> None:
+    flat = made.Control("mean image", 20.0, 0.1, 400.0)
+    layers = [
+        made.layer("deep", there=made.Control("deep", 20.5, 0.2, 390.0), controls=(flat,)),
+        made.layer("shallow", there=made.Control("shallow", 30.0, 0.2, 50.0), controls=(flat,)),
+    ]
+    said = dict(answers(made.scan(*layers)))["Down to which layer is it of use?"]
+    assert "From deep on it is hardly better than a flat image." in said
+
+
+def test_trust_is_the_control_and_the_intervals() -> None:
+    said = dict(answers(made.scan()))["Can I trust it?"]
+    assert "alone changes nothing" in said
+    assert "held 88 % of voxels" in said
+    lossy = (made.Control("identity", 55.0, 1.0, 1.0),)
+    said = dict(answers(made.scan(made.layer("a", controls=lossy))))["Can I trust it?"]
+    assert "costs something (PSNR 55.0 dB)" in said
+
+
+def test_without_units_an_error_is_a_share_of_the_range() -> None:
+    layer = made.layer("level4", regions={"body": region(50)}, data_range=1000.0)
+    scores = made.scan(layer, units="", noise=math.nan)
+    assert lost(scores, "level4") == "±5.0 %"
+    assert "50.0 (5.0 % of the scan's range)" in layer_line(scores, "level4")
+
+
+def test_nothing_is_said_of_a_layer_without_controls() -> None:
+    scores = made.scan(made.layer("bare", controls=()))
+    assert answers(scores) == []
+    assert "no score is shown" in layer_line(scores, "bare")
+    assert lost(scores, "bare") == ""
