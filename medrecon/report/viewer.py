@@ -136,7 +136,7 @@ def _entry(carried: Carried, kind: str, layer: str) -> dict[str, object]:
 
 def _windows(scores: ScanScores, source: np.ndarray) -> dict[str, tuple[float, float]]:
     """What the scan opens in, and what else can be chosen, by name."""
-    windows = {f"as it opens ({_whole(scores.window)})": tuple(scores.window)}
+    windows = {f"as it opens ({_whole(scores.window)})": scores.window}
     if scores.units == "HU":
         known = {name: w for name, w in CT_WINDOWS.items() if w != tuple(scores.window)}
         windows |= {f"{name} ({_whole(w)})": w for name, w in known.items()}
