@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.atlas.output import finite, read_scores, rows_of, write_csv, write_json
-from medrecon.atlas.summary import SUMMARY
+from medrecon.atlas.summary import SUMMARY, count_patients, interval_words, unit_groups
 from medrecon.errors import UsageError
-from medrecon.evaluation.measures import MEASURES, SOURCE
+from medrecon.evaluation.measures import MEASURES
 from medrecon.evaluation.scores import ScanScores
-from medrecon.evaluation.statistics import CONFIDENCE, RESAMPLES, summarise
+from medrecon.evaluation.statistics import summarise
 from medrecon.io.files.publish import publish
 
 COMPARISON = "comparison"
@@ -26,7 +26,7 @@ def compare_atlases(
     second: Sequence[ScanScores],
     *,
     names: tuple[str, str],
-    patients: Mapping[str, int] | None = None,
+    patients: Mapping[str, int | None] | None = None,
 ) -> dict[str, Any]:
     """Paired differences, second - first, on the scans that both measured.
 
@@ -37,7 +37,8 @@ def compare_atlases(
         first: one run's scores.
         second: the other's.
         names: what to call the two.
-        patients: scan key -> patient, so that scans of one patient count as one; else each scan is one.
+        patients: scan key -> patient, so that scans of one patient count as one; a scan of somebody unknown
+            counts alone.
 
     Returns:
         "pairs": a row for each scan and layer; "results": for each layer and measure the mean of either, the
@@ -61,13 +62,13 @@ def compare_atlases(
         for one, other in layers:
             if one in rows[0] and other in rows[1]:
                 a, b = rows[0][one], rows[1][other]
-                pairs.append(_pair(a, b, key, (patients or {}).get(key, key)))
+                pairs.append(_pair(a, b, key, (patients or {}).get(key)))
     return {
         "first": names[0],
         "second": names[1],
         "scans": len(keys),
-        "patients": len({pair["patient"] for pair in pairs}),
-        "interval": f"{CONFIDENCE:.0%} percentile bootstrap over patients, {RESAMPLES} resamples",
+        "patients": count_patients([pair["patient"] for pair in pairs]),
+        "interval": interval_words([pair["patient"] for pair in pairs]),
         "notes": notes,
         "results": _results(pairs),
         "pairs": [{name: finite(value) for name, value in pair.items()} for pair in pairs],
@@ -75,13 +76,13 @@ def compare_atlases(
 
 
 def write_comparison(folder: Path, content: Mapping[str, Any]) -> list[Path]:
-    """Write comparison.json and .csv and the figure, as PNG and SVG, into a folder that is there."""
-    from medrecon.report.paired import paired_figure
+    """Write comparison.json and .csv, and the page with its figure, into a folder that is there."""
+    from medrecon.report.paired import write_paired
 
     write_json(folder / f"{COMPARISON}.json", content)
     write_csv(folder / f"{COMPARISON}.csv", content["results"])
     write_csv(folder / "pairs.csv", content["pairs"])
-    paired_figure(content, folder / COMPARISON)
+    write_paired(folder / f"{COMPARISON}.html", content)
     return sorted(folder.glob(f"{COMPARISON}.*"))
 
 
@@ -102,7 +103,7 @@ def compare_folders(first: Path, second: Path, output: Path) -> dict[str, Any]:
     return content
 
 
-def _patients_of(folder: Path) -> dict[str, int] | None:
+def _patients_of(folder: Path) -> dict[str, int | None] | None:
     try:
         known = json.loads((folder / "summary" / SUMMARY).read_text(encoding="utf-8"))["patient_of"]
     except (OSError, ValueError, KeyError):
@@ -147,8 +148,7 @@ def _results(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for layer in dict.fromkeys(pair["layer"] for pair in pairs):
         for measure in _COMPARED:
             ours = [pair for pair in pairs if pair["layer"] == layer]
-            kinds = sorted({pair["units"] for pair in ours}) if measure.unit == SOURCE else [None]
-            for units in kinds:
+            for units in unit_groups(measure, [pair["units"] for pair in ours]):
                 some = [pair for pair in ours if units is None or pair["units"] == units]
                 some = [pair for pair in some if pair[f"{measure.key} difference"] is not None]
                 if some:
@@ -168,7 +168,7 @@ def _result(
     row = {
         "layer": layer,
         "measure": measure,
-        "units": "" if units is None else units or "source units",
+        "units": "" if units is None else units or "arbitrary units",
         "scans": apart.scans,
         "patients": apart.patients,
         "first": first.mean,

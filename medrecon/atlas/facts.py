@@ -99,9 +99,7 @@ def warnings_of(fixed: Baseline, layers: list[LayerScore], tied: dict[str, float
                 said += f" (values are whole numbers, and {tied[layer.layer]:.1%} lie exactly at its ends)"
             found.append(said)
         if BODY not in layer.regions:
-            found.append(
-                f"{layer.layer}: no body was found, so there is no figure without the air around it"
-            )
+            found.append(f"{layer.layer}: no body was found, so there is no figure without the air around it")
     return tuple(dict.fromkeys(found))
 
 

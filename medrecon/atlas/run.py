@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from medrecon.io import find_one, publish, read_scan
 from medrecon.io.choices import with_hu
 from medrecon.io.files.names import hiding, scan_label
 from medrecon.io.scan import Scan, ScanError
+
+_RANKS = ("Best", "Middle", "Worst")
 
 
 def measure_scan(
@@ -166,10 +169,35 @@ def write_overview(
             hidden / INDEX,
             [(each, f"../{outputs[each.key].name}/{PAGE}") for each in scores],
             summary["results"],
+            patients=summary["patients"],
+            pictures=_pictures(folder, scores, outputs),
             outliers=summary["outliers"],
             failed=[{"scan": fault["scan"], "error": fault["message"]} for fault in failed],
         )
     return summary
+
+
+def _pictures(
+    folder: Path, scores: Sequence[ScanScores], outputs: Mapping[str, Path]
+) -> list[tuple[str, str, str]]:
+    """The best, the middle and the worst scan by their deepest layer, among those in the commonest units."""
+    from medrecon.report.index import figure_uri
+
+    kinds = [each.units for each in scores]
+    units = max(kinds, key=kinds.count)
+    rated = [(each.layers[-1].psnr, each) for each in scores if each.units == units and each.layers]
+    ranked = sorted(rated, key=lambda pair: -pair[0])
+    if len(ranked) < len(_RANKS):
+        return []
+    found = []
+    for which, place in zip(_RANKS, (0, len(ranked) // 2, len(ranked) - 1), strict=True):
+        psnr, each = ranked[place]
+        picture = outputs[each.key] / "figures" / "slices_axial.png"
+        if picture.exists():
+            said = "identical" if math.isinf(psnr) else f"{psnr:.1f} dB"
+            title = f"{which}: {each.label}, {said} at {each.layers[-1].layer}"
+            found.append((title, f"../{outputs[each.key].name}/{PAGE}", figure_uri(picture)))
+    return found
 
 
 def _unnamed(fault: Mapping[str, Any], scans: Sequence[Scan]) -> dict[str, Any]:

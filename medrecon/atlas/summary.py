@@ -12,7 +12,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from medrecon.atlas.output import can_write_parquet, finite, rows_of, write_csv, write_json, write_parquet
-from medrecon.evaluation.measures import MEASURES, SOURCE
+from medrecon.evaluation.measures import MEASURES, SOURCE, Measure
 from medrecon.evaluation.scores import ScanScores
 from medrecon.evaluation.statistics import CONFIDENCE, RESAMPLES, outliers, summarise
 from medrecon.io.scan import Scan
@@ -20,21 +20,28 @@ from medrecon.io.scan import Scan
 SUMMARY, SUMMARY_TABLE, ALL_ROWS, PARQUET = "summary.json", "summary.csv", "metrics.csv", "metrics.parquet"
 
 
-def patient_numbers(scans: Sequence[Scan]) -> dict[str, int]:
-    """Scan key -> number of its patient, counted from 1 in the order met.
+def patient_numbers(scans: Sequence[Scan]) -> dict[str, int | None]:
+    """Scan key -> number of its patient, counted from 1 in the order met; None where the file does not say.
 
     DICOM series with the same PatientID belong together; it is compared as a hash with a salt that is thrown
-    away, and nothing of it is written. A series without one, and any other file, counts as a patient.
+    away, and nothing of it is written. A series without one, and any other file, is of somebody unknown.
     """
     salt = secrets.token_bytes(16)
     seen: dict[str, int] = {}
-    numbers = {}
+    numbers: dict[str, int | None] = {}
     for scan in scans:
         patient = _patient(scan)
-        group = scan.path.as_posix() if patient is None else patient
-        hashed = hashlib.sha256(salt + group.encode("utf-8", "surrogateescape")).hexdigest()
+        if patient is None:
+            numbers[scan.key] = None
+            continue
+        hashed = hashlib.sha256(salt + patient.encode("utf-8", "surrogateescape")).hexdigest()
         numbers[scan.key] = seen.setdefault(hashed, len(seen) + 1)
     return numbers
+
+
+def count_patients(patients: Sequence[Any]) -> int | None:
+    """How many there are; None where one is unknown."""
+    return None if None in patients else len(set(patients))
 
 
 def _patient(scan: Scan) -> str | None:
@@ -51,7 +58,7 @@ def _patient(scan: Scan) -> str | None:
 def write_summary(
     folder: Path,
     scores: Sequence[ScanScores],
-    patients: Mapping[str, int],
+    patients: Mapping[str, int | None],
     failed: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Write what many scans come to: summary.json and .csv, and each scan and layer in metrics.csv.
@@ -61,7 +68,7 @@ def write_summary(
     Args:
         folder: where the scans' own folders are.
         scores: of the scans that went well.
-        patients: scan key -> patient's number.
+        patients: scan key -> patient's number, None where it is not known.
         failed: what went wrong with the others.
 
     Returns:
@@ -77,8 +84,8 @@ def write_summary(
     write_csv(folder / SUMMARY_TABLE, table)
     content: dict[str, Any] = {
         "scans": len(scores),
-        "patients": len({patients.get(s.key) for s in scores}),
-        "interval": f"{CONFIDENCE:.0%} percentile bootstrap over patients, {RESAMPLES} resamples",
+        "patients": count_patients([patients.get(s.key) for s in scores]),
+        "interval": interval_words([patients.get(s.key) for s in scores]),
         "parquet": PARQUET if parquet else "not written: needs pyarrow",
         "patient_of": {s.key: patients.get(s.key) for s in scores},
         "outliers": [
@@ -93,18 +100,37 @@ def write_summary(
     return content
 
 
+def interval_words(patients: Sequence[Any]) -> str:
+    """What the intervals of means were drawn from."""
+    over = "scans" if set(patients) == {None} else "patients"
+    if over == "patients" and None in patients:
+        over = "patients, scans of somebody unknown counting as one each"
+    return f"{CONFIDENCE:.0%} percentile bootstrap over {over}, {RESAMPLES} resamples"
+
+
+def unit_groups(measure: Measure, units: Sequence[str]) -> list[str | None]:
+    """The units whose scans have a mean of their own; None stands for all scans together.
+
+    Errors in arbitrary units mean nothing across scans and have no mean; what refers to a range (PSNR, SSIM)
+    is averaged over scans whose range is of one kind.
+    """
+    kinds = sorted(set(units))
+    if measure.unit == SOURCE:
+        return [kind for kind in kinds if kind or list(units).count(kind) == 1]
+    return list(kinds) if len(kinds) > 1 else [None]
+
+
 def summary_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each layer, measure and, for errors in source units, unit."""
+    """One row for each layer and measure; scans in different units are kept apart, see `unit_groups`."""
     table = []
     for layer in dict.fromkeys(row["layer"] for row in rows):
         ours = [row for row in rows if row["layer"] == layer]
         for measure in (measure for measure in MEASURES if measure.summarised):
-            kinds = sorted({row["units"] for row in ours}) if measure.unit == SOURCE else [None]
-            for units in kinds:
+            for units in unit_groups(measure, [row["units"] for row in ours]):
                 some = [row for row in ours if units is None or row["units"] == units]
                 found = summarise([row[measure.key] for row in some], [row["patient"] for row in some])
                 if found.scans:
-                    named = "" if units is None else units or "source units"
+                    named = "" if units is None else units or "arbitrary units"
                     table.append({"layer": layer, "measure": measure.key, "units": named, **vars(found)})
     return table
 

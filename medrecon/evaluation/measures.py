@@ -23,6 +23,7 @@ class Measure:
     Attributes:
         key: field of `LayerScore`, and column of metrics.csv.
         label: what a table calls it.
+        meaning: one line that explains it to who reads the table.
         unit: "dB", "lp/mm", `SOURCE`, or "" for a share or a ratio.
         digits: decimals; None: as many as the values need.
         signed: whether a plus is written.
@@ -36,6 +37,7 @@ class Measure:
 
     key: str
     label: str
+    meaning: str
     unit: str = ""
     digits: int | None = 3
     signed: bool = False
@@ -61,22 +63,133 @@ class Measure:
 
 
 MEASURES = (
-    Measure("body_mae", "MAE in the body", SOURCE, None, path="regions.body.mae", scored=True, compared=True),
-    Measure("mae", "MAE", SOURCE, None, scored=True, compared=True),
-    Measure("rmse", "RMSE", SOURCE, None, scored=True, compared=True),
-    Measure("bias", "bias", SOURCE, None, signed=True, scored=True),
-    Measure("psnr", "PSNR", "dB", 1, scored=True, compared=True, charted=True, flagged=True),
-    Measure("ssim", "SSIM", scored=True, compared=True, charted=True, flagged=True),
-    Measure("ms_ssim", "MS-SSIM", scored=True, compared=True),
-    Measure("normalised_error", "normalised error", scored=True, compared=True, charted=True, flagged=True),
-    Measure("consistency", "re-encoded distance", scored=True, compared=True),
-    Measure("values_per_voxel", "values per voxel", summarised=False),
-    Measure("bits_per_voxel", "bits per voxel", compared=True),
-    Measure("coverage", "inside the 90 % interval", flagged=True),
-    Measure("interval", "half width of the interval", SOURCE, None),
-    Measure("limit_lp_per_mm", "detail gone beyond", "lp/mm", 2, path="spectrum.limit", compared=True),
-    Measure("labels_told", "labels told", path="told.accuracy", compared=True),
-    Measure("labels_told_dct", "labels told by DCT", path="told.dct"),
+    Measure(
+        "body_mae",
+        "MAE in the body",
+        "mean absolute error of the voxels in the body, without the air around it",
+        SOURCE,
+        None,
+        path="regions.body.mae",
+        scored=True,
+        compared=True,
+    ),
+    Measure(
+        "mae",
+        "MAE",
+        "mean absolute error of all voxels: how far off one is on average",
+        SOURCE,
+        None,
+        scored=True,
+        compared=True,
+    ),
+    Measure(
+        "rmse",
+        "RMSE",
+        "root of the mean squared error: as MAE, but large errors count more",
+        SOURCE,
+        None,
+        scored=True,
+        compared=True,
+    ),
+    Measure(
+        "bias",
+        "bias",
+        "mean of reconstruction minus source: above zero it is too bright on average",
+        SOURCE,
+        None,
+        signed=True,
+        scored=True,
+    ),
+    Measure(
+        "psnr",
+        "PSNR",
+        "peak signal-to-noise ratio: the range over the RMSE, on a log scale. 6 dB more is half the error",
+        "dB",
+        1,
+        scored=True,
+        compared=True,
+        charted=True,
+        flagged=True,
+    ),
+    Measure(
+        "ssim",
+        "SSIM",
+        "structural similarity: how alike small neighbourhoods are; 1 is the same",
+        scored=True,
+        compared=True,
+        charted=True,
+        flagged=True,
+    ),
+    Measure(
+        "ms_ssim",
+        "MS-SSIM",
+        "multi-scale structural similarity: SSIM from fine to coarse; 1 is the same",
+        scored=True,
+        compared=True,
+    ),
+    Measure(
+        "normalised_error",
+        "normalised error",
+        "length of the error over that of the scan about its mean: 0 nothing lost, 1 as bad as flat grey",
+        scored=True,
+        compared=True,
+        charted=True,
+        flagged=True,
+    ),
+    Measure(
+        "consistency",
+        "re-encoded distance",
+        "how far the features move when the reconstruction is encoded again: 0 not at all, 1 as far as zeros",
+        scored=True,
+        compared=True,
+    ),
+    Measure(
+        "values_per_voxel",
+        "values per voxel",
+        "numbers that the layer keeps for each voxel of the scan",
+        summarised=False,
+    ),
+    Measure(
+        "bits_per_voxel",
+        "bits per voxel",
+        "size of the layer's features when coded without loss of rounding to 8 bits or so",
+        compared=True,
+    ),
+    Measure(
+        "coverage",
+        "inside the 90 % interval",
+        "share of held-out voxels that lie inside the stated 90 % interval; 90 % would be right",
+        flagged=True,
+    ),
+    Measure(
+        "interval",
+        "half width of the interval",
+        "mean half width of that interval: the error to be expected of a voxel",
+        SOURCE,
+        None,
+    ),
+    Measure(
+        "limit_lp_per_mm",
+        "detail gone beyond",
+        "spatial frequency from which on the error passes half of the scan's power: finer detail is gone",
+        "lp/mm",
+        2,
+        path="spectrum.limit",
+        compared=True,
+    ),
+    Measure(
+        "labels_told",
+        "labels told",
+        "how well a linear read-out of single positions tells the mask's labels apart: balanced accuracy",
+        path="told.accuracy",
+        compared=True,
+    ),
+    Measure(
+        "labels_told_dct",
+        "labels told by DCT",
+        "the same read-out of a DCT with as many values, which has learned nothing",
+        path="told.dct",
+    ),
 )
 
 BY_KEY = {measure.key: measure for measure in MEASURES}

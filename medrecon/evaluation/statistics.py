@@ -22,8 +22,8 @@ class Summary:
 
     Attributes:
         scans: finite values.
-        patients: groups that they come from.
-        mean: over patients, of each patient's mean.
+        patients: how many they come from; None where the files of some do not say.
+        mean: over patients, of each patient's mean; a scan of somebody unknown counts as a patient.
         low: lower end of the 95 % bootstrap interval; NaN with fewer than two patients.
         high: its upper end.
         median: over scans.
@@ -32,7 +32,7 @@ class Summary:
     """
 
     scans: int
-    patients: int
+    patients: int | None
     mean: float
     low: float
     high: float
@@ -41,7 +41,7 @@ class Summary:
     largest: float
 
 
-def summarise(values: Sequence[float | None], patients: Sequence[Hashable]) -> Summary:
+def summarise(values: Sequence[float | None], patients: Sequence[Hashable | None]) -> Summary:
     """Mean and 95 % percentile bootstrap interval over patients (Efron & Tibshirani 1993, chapter 13).
 
     A patient's scans are averaged first, then patients are drawn with replacement 2,000 times: scans of one
@@ -50,18 +50,19 @@ def summarise(values: Sequence[float | None], patients: Sequence[Hashable]) -> S
 
     Args:
         values: one for each scan.
-        patients: the group of each.
+        patients: the group of each; None where it is not known, which is a group of its own.
 
     Raises:
         ValueError: the two differ in length.
     """
-    groups: dict[Hashable, list[float]] = {}
-    for value, patient in zip(values, patients, strict=True):
+    groups: dict[tuple[str, Hashable], list[float]] = {}
+    for place, (value, patient) in enumerate(zip(values, patients, strict=True)):
         if value is not None and math.isfinite(value):
-            groups.setdefault(patient, []).append(float(value))
+            group = ("scan", place) if patient is None else ("patient", patient)
+            groups.setdefault(group, []).append(float(value))
     each = [value for group in groups.values() for value in group]
     if not each:
-        return Summary(0, 0, *[math.nan] * 6)
+        return Summary(0, None, *[math.nan] * 6)
     means = np.array([np.mean(group) for group in groups.values()])
     low = high = math.nan
     if len(means) > 1:
@@ -76,7 +77,7 @@ def summarise(values: Sequence[float | None], patients: Sequence[Hashable]) -> S
         low, high = map(float, drawn.confidence_interval)
     return Summary(
         scans=len(each),
-        patients=len(means),
+        patients=len(means) if all(kind == "patient" for kind, _ in groups) else None,
         mean=float(means.mean()),
         low=low,
         high=high,

@@ -178,7 +178,11 @@ def spectrum_chart(scores: ScanScores) -> Figure:
 
 
 def cohort_chart(scans: Sequence[ScanScores], layers: Sequence[str]) -> Figure:
-    """PSNR of many scans by layer: each a dot, their mean a line, and the mean of the linear code dashed."""
+    """PSNR of many scans by layer: each a dot, their mean a line, and the mean of the linear code dashed.
+
+    Scans in different units refer to different ranges: then there is no mean.
+    """
+    alike = len({scores.units for scores in scans}) == 1
     with chart_axes("PSNR (dB)", "layer") as (figure, axes):
         own: list[float] = []
         code: list[float] = []
@@ -195,8 +199,9 @@ def cohort_chart(scans: Sequence[ScanScores], layers: Sequence[str]) -> Figure:
             axes.plot(place + spread, values, "o", ms=4, color=LIGHT["faint"], alpha=0.7, mew=0)
             own.append(float(np.mean(values)) if values else math.nan)
             code.append(float(np.mean(linear)) if linear else math.nan)
-        axes.plot(finite(own), color=LIGHT["accent"], lw=2, marker="D", ms=6, label="mean", zorder=3)
-        if np.isfinite(code).any():
+        if alike:
+            axes.plot(finite(own), color=LIGHT["accent"], lw=2, marker="D", ms=6, label="mean", zorder=3)
+        if alike and np.isfinite(code).any():
             axes.plot(finite(code), color=LIGHT["faint"], lw=1, ls=_DASHES[0], label="linear code, mean")
         axes.set_xticks(range(len(layers)), [brief(name) for name in layers])
         axes.set_xlim(-0.4, max(1, len(layers)) - 0.6)

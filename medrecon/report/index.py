@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import Markup
+from PIL import Image
+
 from medrecon import __version__
-from medrecon.evaluation.measures import BY_KEY
+from medrecon.evaluation.measures import BY_KEY, SOURCE
 from medrecon.evaluation.scores import LayerScore, ScanScores
 from medrecon.io.files.atomic import write_whole
 from medrecon.report import charts
@@ -28,6 +33,8 @@ def write_index(
     scans: Sequence[tuple[ScanScores, str]],
     aggregate: Sequence[Mapping[str, Any]],
     *,
+    patients: int | None = None,
+    pictures: Sequence[tuple[str, str, str]] = (),
     outliers: Sequence[Mapping[str, Any]] = (),
     failed: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
@@ -38,6 +45,8 @@ def write_index(
         scans: scores of each scan, and the path of its page, relative to this one.
         aggregate: one row for each layer and measure: "layer", "measure", "units", "scans", "patients",
             "mean", "low", "high", "median", "smallest", "largest" (`medrecon.atlas.summary.summary_rows`).
+        patients: how many the scans are of; None where a file does not say.
+        pictures: of the best, the middle and the worst scan: which it is, link, picture as a data URI.
         outliers: "scan", "layer" and "measures" of what stands out.
         failed: "scan" (or "path") and "error" of what could not be measured.
 
@@ -66,7 +75,8 @@ def write_index(
             style=style_sheet(1),
             version=__version__,
             count=len(scans),
-            patients=max((int(row.get("patients") or 0) for row in aggregate), default=0),
+            patients=patients,
+            pictures=pictures,
             chart=chart,
             means=_means([row for row in aggregate if row["layer"] in layers]),
             scans=_scans(scans),
@@ -80,10 +90,12 @@ def write_index(
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     groups: list[Group] = []
+    terms = {}
     for layer in dict.fromkeys(row["layer"] for row in rows):
         group: Group = [("head", str(layer), [])]
         for row in (r for r in rows if r["layer"] == layer):
-            name = BY_KEY[row["measure"]].title(row.get("units") or "")
+            name = _named(row)
+            terms[name] = BY_KEY[row["measure"]].meaning
             interval = "–"
             if row.get("low") is not None and math.isfinite(row["low"]):
                 interval = f"{_cell(row, 'low')} to {_cell(row, 'high')}"
@@ -92,7 +104,14 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
             group.append(("under", name, cells))
         groups.append(group)
     columns = ["Layer and measure", "Scans", "Mean", "95 % interval", "Median", "Range"]
-    return {"columns": columns, "groups": groups} if groups else None
+    return {"columns": columns, "groups": groups, "terms": terms} if groups else None
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    """A measure with its unit; where scans in other units have a mean of their own, with theirs."""
+    measure, units = BY_KEY[row["measure"]], row.get("units") or ""
+    title = measure.title(units)
+    return title if measure.unit == SOURCE or not units else f"{title}, scans in {units}"
 
 
 def _cell(row: Mapping[str, Any], part: str) -> str:
@@ -121,3 +140,14 @@ def _scan_cells(layer: LayerScore, units: str) -> list[str]:
 
 def _fault(row: Mapping[str, Any]) -> tuple[str, str]:
     return str(row.get("scan") or row.get("path") or ""), str(row.get("error") or row.get("message") or "")
+
+
+def figure_uri(path: Path, width: int = 1100) -> Markup:
+    """A figure, made no wider than so many pixels, as a data URI."""
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+    if small.width > width:
+        small = small.resize((width, round(small.height * width / small.width)), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=88)
+    return Markup("data:image/jpeg;base64,") + base64.b64encode(stream.getvalue()).decode()

@@ -7,16 +7,93 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from medrecon import __version__
 from medrecon.errors import UsageError
-from medrecon.evaluation.measures import MEASURES
-from medrecon.report.palette import LIGHT
+from medrecon.evaluation.measures import BY_KEY, MEASURES
+from medrecon.io.files.atomic import write_whole
+from medrecon.report.html import render, style_sheet
+from medrecon.report.palette import LIGHT, themed
+from medrecon.report.rows import Group
 from medrecon.report.style import new_figure, save
+from medrecon.report.svg import inline_svg
+from medrecon.report.words import clean, decimals, number
 
 _PANELS = {measure.key: measure.title() for measure in MEASURES if measure.charted}
 
 
-def paired_figure(content: Mapping[str, Any], path: str | Path) -> list[Path]:
+def write_paired(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the page of a comparison, and its figure beside it as PNG and SVG.
+
+    Args:
+        path: the .html file.
+        content: what `medrecon.atlas.compare.compare_atlases` returns.
+
+    Raises:
+        UsageError: no difference to draw.
+        OutputError: a file cannot be written.
+    """
+    figure = paired_figure(content)
+    save(figure, path.with_suffix(""))
+    said = "; ".join(
+        f"{clean(row['layer'])} {_difference(row)}" for row in content["results"] if row["measure"] == "psnr"
+    )
+    table = _table(content)
+    names = themed(1)
+    write_whole(
+        path,
+        render(
+            "compare.html.j2",
+            style=style_sheet(1),
+            version=__version__,
+            content=content,
+            chart=inline_svg(figure, "paired", "Differences by layer", f"PSNR (dB): {said}", names),
+            table=table,
+        ),
+    )
+
+
+def _table(content: Mapping[str, Any]) -> dict[str, Any]:
+    groups: list[Group] = []
+    terms = {}
+    for layer in dict.fromkeys(row["layer"] for row in content["results"]):
+        group: Group = [("head", str(layer), [])]
+        for row in (row for row in content["results"] if row["layer"] == layer):
+            measure = BY_KEY[row["measure"]]
+            title = measure.title(row["units"])
+            terms[title] = measure.meaning
+            digits = measure.digits
+            if digits is None:
+                digits = min(4, decimals([row["first"] or 0.0, row["second"] or 0.0]))
+            cells = [number(row[key], digits) for key in ("first", "second")]
+            cells += [_difference(row), _sure(row), str(row["scans"])]
+            group.append(("under", title, cells))
+        groups.append(group)
+    columns = ["Layer and measure", content["first"], content["second"]]
+    columns += ["Difference", "95 % interval", "Scans"]
+    return {"columns": columns, "groups": groups, "terms": terms}
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    return number(row["difference"], _digits(row), signed=True)
+
+
+def _sure(row: Mapping[str, Any]) -> str:
+    if row["low"] is None:
+        return "–"
+    ends = (
+        f"{number(row['low'], _digits(row), signed=True)} to {number(row['high'], _digits(row), signed=True)}"
+    )
+    return ends if row["excludes_zero"] else f"{ends} (may be none)"
+
+
+def _digits(row: Mapping[str, Any]) -> int:
+    known = [row[key] for key in ("difference", "low", "high") if row[key]]
+    return min(4, decimals(known)) if known else 1
+
+
+def paired_figure(content: Mapping[str, Any]) -> Figure:
     """Draw the paired differences that `medrecon.atlas.compare.compare_atlases` found, on white.
 
     One panel a measure, one row a layer: a dot for each scan, the mean and its interval on top. Right of zero
@@ -24,19 +101,14 @@ def paired_figure(content: Mapping[str, Any], path: str | Path) -> list[Path]:
 
     Args:
         content: what `compare_atlases` returns.
-        path: a .png or .svg file; both are written for a path without suffix.
-
-    Returns:
-        The files written.
 
     Raises:
         UsageError: no difference to draw.
-        OutputError: the file cannot be written.
     """
     layers = list(dict.fromkeys(row["layer"] for row in content["results"]))
     panels = [m for m in _PANELS if any(row["measure"] == m for row in content["results"])]
     if not panels:
-        raise UsageError("no difference to draw", path=path, remedy="compare layers that lose something")
+        raise UsageError("no difference to draw", remedy="compare layers that lose something")
     width, height = 3.1 * len(panels) + 1.2, 0.42 * len(layers) + 1.35
     figure = new_figure(width, height, LIGHT["paper"])
     for place, measure in enumerate(panels):
@@ -67,4 +139,4 @@ def paired_figure(content: Mapping[str, Any], path: str | Path) -> list[Path]:
             spine.set_visible(False)
     title = f"{content['second']} minus {content['first']}, {content['scans']} scans"
     figure.text(0.02, 1 - 0.3 / height, title, color=LIGHT["ink"], fontsize=10, weight="bold")
-    return save(figure, path)
+    return figure

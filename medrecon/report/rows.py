@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from medrecon.evaluation.measures import MEASURES, Measure
+from medrecon.evaluation.measures import BY_KEY, MEASURES, Measure
 from medrecon.evaluation.scores import LayerScore, RegionError, ScanScores
 from medrecon.report import words
 from medrecon.report.layers import rate_words
 from medrecon.report.words import decimals, number, shown, significant, times
 
 Group = list[tuple[str, str, list[str]]]
+
+_LAYER_TERMS = {
+    "Channels": "feature maps of the layer",
+    "Stride": "voxels of the scan for each position of a feature map, along each axis",
+    "Values/voxel": BY_KEY["values_per_voxel"].meaning,
+    "Bits/voxel": BY_KEY["bits_per_voxel"].meaning,
+    "Time (s)": "of reconstructing and measuring this layer, on the machine named below",
+}
+_CODEC = "bits per voxel at which this codec gives the same PSNR on this scan"
 
 
 def score_table(scores: ScanScores) -> dict[str, Any] | None:
@@ -36,8 +45,9 @@ def score_table(scores: ScanScores) -> dict[str, Any] | None:
             values = [(measure, measure.of(each)) for measure in scored]
             group.append(("under", name, ["" if v is None else cell(m, v) for m, v in values]))
         groups.append(group)
-    titles = [measure.title() for measure in scored]
-    return {"columns": ["Layer", *(title[0].upper() + title[1:] for title in titles)], "groups": groups}
+    titles = [title[0].upper() + title[1:] for title in (measure.title() for measure in scored)]
+    terms = dict(zip(titles, (measure.meaning for measure in scored), strict=True)) | words.CONTROL_MEANINGS
+    return {"columns": ["Layer", *titles], "groups": groups, "terms": terms}
 
 
 def layer_table(scores: ScanScores) -> dict[str, Any]:
@@ -56,7 +66,7 @@ def layer_table(scores: ScanScores) -> dict[str, Any]:
         ]
         rows.append((layer.layer, cells))
     columns = ["Layer", "Channels", "Stride", "Values/voxel", "Bits/voxel", *codecs, "Time (s)"]
-    return {"columns": columns, "rows": rows}
+    return {"columns": columns, "rows": rows, "terms": _LAYER_TERMS | dict.fromkeys(codecs, _CODEC)}
 
 
 def interval_table(scores: ScanScores) -> dict[str, Any] | None:
@@ -70,7 +80,9 @@ def interval_table(scores: ScanScores) -> dict[str, Any] | None:
         (layer.layer, [number(100 * (layer.coverage or 0.0), 1), number(layer.interval, digits)])
         for layer in layers
     ]
-    return {"columns": ["Layer", "Inside (%)", f"Half width{unit}"], "rows": rows}
+    width = f"Half width{unit}"
+    terms = {"Inside (%)": BY_KEY["coverage"].meaning, width: BY_KEY["interval"].meaning}
+    return {"columns": ["Layer", "Inside (%)", width], "rows": rows, "terms": terms}
 
 
 def region_table(scores: ScanScores) -> dict[str, Any] | None:
@@ -84,7 +96,9 @@ def region_table(scores: ScanScores) -> dict[str, Any] | None:
         group: Group = [("head", f"{name} ({rows[0][1].voxels:,} voxels)", [])]
         group += [("under", layer.layer, _errors(region, digits)) for layer, region in rows]
         groups.append(group)
-    return {"columns": ["Region", "MAE", "RMSE", "Bias"], "groups": groups} if groups else None
+    terms = {label: BY_KEY[label.lower()].meaning for label in ("MAE", "RMSE", "Bias")}
+    columns = ["Region", *terms]
+    return {"columns": columns, "groups": groups, "terms": terms} if groups else None
 
 
 def _errors(region: RegionError, digits: int) -> list[str]:

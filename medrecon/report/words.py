@@ -21,6 +21,16 @@ _CONTROLS = {
     "shuffled features": "features of shuffled places",
     "mean image": "the mean image",
 }
+CONTROL_MEANINGS = {
+    "linear code": "keeps as many values, the lowest frequencies of each block: has learned nothing",
+    "transform code": "keeps as many values and spends them where the scan is busy: has learned nothing",
+    "random weights": "the same encoder before any training",
+    "shuffled features": "the right features at wrong places: what the decoder draws without the scan",
+    "mean image": "the scan's mean value everywhere: what costs nothing",
+    "identity": "the scan through all steps but the network: what reading and writing alone cost",
+}
+"""One line for each control of an atlas."""
+
 _CODECS = ("JPEG 2000", "HTJ2K", "JPEG-LS")
 
 

@@ -41,6 +41,7 @@ def index(
     """The page as text and as a parser sees it, from the summary that a run makes of the scans."""
     folder.mkdir(parents=True)
     summary = write_summary(folder, found, {s.key: k for k, s in enumerate(found)})
+    more.setdefault("patients", summary["patients"])
     pairs = list(zip(found, links or [f"../{s.key}/report.html" for s in found], strict=True))
     page = write_index(folder / "index.html", pairs, summary["results"], **more)
     text = page.read_text(encoding="utf-8")
@@ -126,3 +127,45 @@ def test_where_it_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
         write_index(tmp_path / "file" / "index.html", [], [])
+
+
+def test_patients_are_counted_only_where_the_files_say_who_is_whom(tmp_path: Path) -> None:
+    found = scans()
+    for patients, words in (
+        ({"0" * 8: 1, "1" * 8: 1, "2" * 8: 2}, "3 scans of 2 patients"),
+        ({"0" * 8: 1, "1" * 8: None, "2" * 8: 2}, "3 scans"),
+        ({}, "3 scans"),
+    ):
+        folder = tmp_path / words / str(len(patients))
+        folder.mkdir(parents=True)
+        summary = write_summary(folder, found, patients)
+        page = write_index(
+            folder / "i.html", [(s, "x") for s in found], summary["results"], patients=summary["patients"]
+        )
+        assert "".join(parse(page).text["h1"]) == words
+    assert "over scans" in summary["interval"]
+
+
+def test_errors_of_unlike_units_have_no_mean(tmp_path: Path) -> None:
+    found = [
+        made.scan(made.layer("level2", 30.0, mae=10.0), key="a" * 8),
+        made.scan(made.layer("level2", 34.0, mae=20.0), key="b" * 8),
+        made.scan(made.layer("level2", 20.0, mae=900.0), key="c" * 8, units=""),
+        made.scan(made.layer("level2", 24.0, mae=0.1), key="d" * 8, units=""),
+    ]
+    rows = write_summary(tmp_path, found, {})["results"]
+    means = {(row["measure"], row["units"]): row["mean"] for row in rows}
+    assert means["mae", "HU"] == 15.0
+    assert not [units for measure, units in means if measure == "mae" and units != "HU"]
+    assert means["psnr", "HU"] == 32.0
+    assert means["psnr", "arbitrary units"] == 22.0
+    page = write_index(tmp_path / "i.html", [(s, "x") for s in found], rows)
+    assert "PSNR (dB), scans in arbitrary units" in parse(page).words
+
+
+def test_every_measure_is_explained_where_it_stands(tmp_path: Path) -> None:
+    _, seen = index(tmp_path / "summary", scans())
+    ids = {attrs.get("id") for attrs in seen.all("div") if "popover" in attrs}
+    terms = [attrs for attrs in seen.all("button") if attrs.get("class") == "term"]
+    assert len(terms) >= 10
+    assert all(attrs["popovertarget"] == attrs["aria-describedby"] in ids for attrs in terms)

@@ -111,6 +111,9 @@ def test_it_can_be_walked_without_eyes(seen: Seen) -> None:
     assert len(drawn) == 4
     assert all(set(svg["aria-labelledby"].split()) <= ids and svg["role"] == "img" for svg in drawn)
     assert names.count("caption") == names.count("table") == 4
+    terms = [attrs for attrs in seen.all("button") if attrs.get("class") == "term"]
+    assert len(terms) > 20
+    assert {attrs["popovertarget"] for attrs in terms} <= ids, "each is explained"
     assert all(cell.get("scope") in ("col", "row", "rowgroup") for cell in seen.all("th"))
     assert seen.all("a")[0]["href"] == "#summary"
     levels = [int(name[1]) for name in names if re.fullmatch("h[1-6]", name)]
