@@ -51,7 +51,7 @@ def test_the_difference_is_found_with_its_interval(tmp_path):
     assert not found(content, "ssim")["excludes_zero"]
     assert (content["scans"], content["patients"], content["notes"]) == (6, None, [])
     files = write_comparison(tmp_path, content)
-    assert {f.suffix for f in files} == {".json", ".csv", ".png", ".svg"}
+    assert {f.suffix for f in files} == {".json", ".csv", ".html", ".png", ".svg"}
 
 
 def test_scans_of_one_patient_count_as_one():
@@ -92,3 +92,15 @@ def test_errors_in_other_units_are_not_averaged_together():
     assert table["mae", "HU"] == 3
     assert table["mae", "arbitrary units"] == 1
     assert (table["psnr", "HU"], table["psnr", "arbitrary units"]) == (3, 1)
+
+
+def test_the_page_names_both_and_escapes_them(tmp_path):
+    hostile = "<script>alert(1)</script>"
+    content = compare_atlases(run(0), run(0.5), names=(hostile, "b"))
+    write_comparison(tmp_path, content)
+    page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert "b against &lt;script&gt;" in page
+    assert "<script" not in page
+    assert "script-src 'none'" in page
+    assert "MAE (HU)" in page
+    assert 'popovertarget="results-t0"' in page
