@@ -189,7 +189,7 @@ def _pictures(
     ranked = sorted(rated, key=lambda pair: -pair[0])
     if len(ranked) < len(_RANKS):
         return []
-    found = []
+    found: list[tuple[str, str, str]] = []
     for which, place in zip(_RANKS, (0, len(ranked) // 2, len(ranked) - 1), strict=True):
         psnr, each = ranked[place]
         picture = outputs[each.key] / "figures" / "slices_axial.png"
