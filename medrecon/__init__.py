@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from medrecon.io import Found, Scan, ScanError, find_one, find_scans, read_scan
     from medrecon.io.choices import with_hu
     from medrecon.reconstructor import Reconstructor
+    from medrecon.training.linear import linear_inverse
 
 __all__ = [
     "FeatureFile",
@@ -51,6 +52,7 @@ __all__ = [
     "find_one",
     "find_scans",
     "layers",
+    "linear_inverse",
     "make_atlas",
     "read_scan",
     "reconstruct",
@@ -70,6 +72,7 @@ _ROOMS = {
     "io": ("Found", "Scan", "ScanError", "find_one", "find_scans", "read_scan"),
     "io.choices": ("with_hu",),
     "reconstructor": ("Reconstructor",),
+    "training.linear": ("linear_inverse",),
 }
 
 if not TYPE_CHECKING:

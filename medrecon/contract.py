@@ -204,11 +204,12 @@ class Decoder(ABC, nn.Module):
             ModelError: no layer, an unknown one, or features of another form.
         """
 
-    def fit(self, batches: Sequence[tuple[Features, torch.Tensor]]) -> None:
+    def fit(self, batches: Iterable[tuple[Features, torch.Tensor]]) -> None:
         """Fit what is not trained by gradients to typical images; most have no such thing.
 
         Args:
-            batches: features of all layers, as the encoder gives them, and their images (B, 1, *spatial).
+            batches: features of all layers, as the encoder gives them, and their images (B, 1, *spatial); may
+                be gone through several times.
         """
         return
 

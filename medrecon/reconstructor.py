@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
+from medrecon.blocks.weights import fingerprint
 from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
 from medrecon.errors import ModelError
 
@@ -118,6 +119,21 @@ class Reconstructor(nn.Module):
             with self.precision(image.device):
                 yield self.inversion({name: features[name] for name in group}, image.shape[2:], progress)
 
+    def fit(
+        self, images: Sequence[torch.Tensor], device: torch.device, progress: Progress | None = None
+    ) -> None:
+        """Fit what of the inversion is not trained by gradients; it remembers for which encoder.
+
+        Args:
+            images: typical ones, (B, 1, *spatial) in [0, 1]; encoded anew in each pass, so that one of them is
+                held as features at a time.
+            device: where the network is.
+            progress: told (images done, images in all) of each pass.
+        """
+        with torch.inference_mode():
+            self.inversion.fit(_Encoded(self, images, device, progress))
+            self.inversion.remember(fingerprint(self.encoder))
+
     def conditioned_on(self, image: torch.Tensor) -> contextlib.AbstractContextManager[None]:
         """Within: the encoder takes images as parts of this one (`Encoder.conditioned_on`).
 
@@ -172,3 +188,26 @@ class Reconstructor(nn.Module):
     def window(self) -> tuple[int, ...] | None:
         """The spatial size that the encoder must be given; None where any size will do."""
         return self.encoder.window
+
+
+class _Encoded:
+    """Images with the features of the layers that an inversion is for, as often as they are asked for."""
+
+    def __init__(
+        self,
+        network: Reconstructor,
+        images: Sequence[torch.Tensor],
+        device: torch.device,
+        progress: Progress | None,
+    ) -> None:
+        self.network, self.images, self.device, self.progress = network, images, device, progress
+
+    def __iter__(self) -> Iterator[tuple[Features, torch.Tensor]]:
+        names = self.network.inversion.names
+        for number, image in enumerate(self.images):
+            if self.progress is not None:
+                self.progress(number, len(self.images))
+            there = image.to(self.device)
+            with self.network.precision(there.device):
+                features = self.network.encoder(there, names)
+            yield features, there

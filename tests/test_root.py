@@ -38,6 +38,7 @@ PUBLIC = {
     "find_one",
     "find_scans",
     "layers",
+    "linear_inverse",
     "make_atlas",
     "read_scan",
     "reconstruct",

@@ -178,7 +178,7 @@ class AtlasNetwork:
             "controls": time.perf_counter() - between,
         }
         voxels = image["image"][0, 0].numel()
-        said = tuple(dict.fromkeys(notes))
+        said = tuple(dict.fromkeys([*self.bundle.caveats, *notes]))
         return ScanResults(source, results, identity, box, voxels, seconds, said, told)
 
     def _told(self, image: MetaTensor, mask: np.ndarray, scan: Scan) -> tuple[dict[str, Told], list[str]]:

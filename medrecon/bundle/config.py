@@ -19,6 +19,12 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACES = (_PACKAGE / "bundles", _PACKAGE.parent / "bundles")
 """Where bundles that come with medrecon lie: in the installed package, or beside it in a checkout."""
 
+TEMPLATES = _PACKAGE / "bundle" / "templates"
+"""Where bundles lie that are no use until a network is named; they are found by name, and listed nowhere."""
+
+ANY_NETWORK = "any_network"
+"""The one of them that inverts layers of any network."""
+
 _META = "configs/metadata.json"
 _INFERENCE = ("configs/inference.yaml", "configs/inference.yml", "configs/inference.json")
 _MOST_NODES = 100_000
@@ -39,7 +45,7 @@ def find_bundle(bundle: str | Path) -> Path:
     Raises:
         ModelError: there is no such bundle; the message names the near ones.
     """
-    for place in _PLACES:
+    for place in (*_PLACES, TEMPLATES):
         if Path(bundle).name == str(bundle) and (place / bundle / _META).is_file():
             return place / bundle
     folder = Path(bundle).expanduser()
@@ -130,6 +136,12 @@ class Bundle:
     def version(self) -> str:
         """The model's version, as its metadata says."""
         return str(self.meta.get("version", ""))
+
+    @property
+    def caveats(self) -> list[str]:
+        """What must be said of all that comes of it, as its metadata says."""
+        said = str(self.meta.get("caveat", ""))
+        return [said] if said else []
 
     def require(self, *keys: str) -> None:
         """Refuse a configuration that lacks one of these ids; nothing of it is run.

@@ -6,10 +6,10 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ from torch import nn
 from medrecon import __version__
 from medrecon.blocks.weights import digest, fingerprint, fit_weights, read_weights
 from medrecon.bundle.config import find_bundle
+from medrecon.contract import Encoder
+from medrecon.encoders import build_encoder
 from medrecon.errors import ModelError, UsageError
 from medrecon.io import Derivation, Scan, find_scans
 from medrecon.io.choices import refuse_mixed, with_hu
@@ -136,6 +138,51 @@ def require_encoder(network: Reconstructor, encoder_weights: str | Path | None) 
             "these are other weights than those that the bundle's decoders were trained for",
             path=encoder_weights,
             remedy="get the file that the bundle's docs/README.md names, or train decoders for this one",
+        )
+    return network
+
+
+def encoder_of(recipe: Mapping[str, Any] | None, weights: str | Path = "") -> Encoder:
+    """The network that a configuration names, frozen.
+
+    Built twice it is the same: where it draws its weights, it draws the same ones.
+
+    Args:
+        recipe: what `medrecon.encoders.build_encoder` takes, such as {"what": "vgg16", "layers": [...]}.
+        weights: the file of its weights; "" for those that it is built with.
+
+    Raises:
+        ModelError: none is named, or it cannot be built.
+    """
+    if not recipe:
+        raise ModelError(
+            "no network is named", remedy="medrecon train SCANS RUN --encoder NAME --layers a,b names one"
+        )
+    given = dict(recipe)
+    if isinstance(given.get("arguments"), str):
+        given["arguments"] = given["arguments"].replace("::", "#")  # MONAI rewrites each # in a text
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_encoder(**given, weights=str(weights) or None)
+
+
+def check_encoder(network: Reconstructor) -> Reconstructor:
+    """Refuse an encoder of other weights than those that the inversion was made for.
+
+    Args:
+        network: over a frozen encoder; its inversion, where it is trained or fitted, knows for which weights.
+
+    Returns:
+        What was given.
+
+    Raises:
+        ModelError: other weights.
+    """
+    made_for = network.inversion.encoder_fingerprint
+    if made_for and fingerprint(network.encoder) != made_for:
+        raise ModelError(
+            "the network has other weights than those that the decoder was made for",
+            remedy="name the same weights (--encoder-weights), or make decoders for these",
         )
     return network
 

@@ -241,7 +241,7 @@ class Pipeline:
             config={"bundle": self.bundle.name, "version": self.bundle.version},
             device=str(self.device),
             layers=self.results,
-            warnings=self._notes,
+            warnings=[*self.bundle.caveats, *self._notes],
         )
 
 

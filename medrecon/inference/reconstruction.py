@@ -118,4 +118,5 @@ def reconstruct(
         overrides={} if encoder_weights is None else {"encoder_weights": Path(encoder_weights)},
     )
     images, record = pipeline.run_in_memory(scan, progress)
-    return Reconstruction(scan, images, pipeline.derivations, record.seconds, (*scan.notes, *record.notes))
+    notes = (*pipeline.bundle.caveats, *scan.notes, *record.notes)
+    return Reconstruction(scan, images, pipeline.derivations, record.seconds, notes)

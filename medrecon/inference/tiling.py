@@ -258,6 +258,11 @@ class SliceInferer(ResultsInferer):
             notice(f"out of memory: {at_once} slices at once from here on", TilingWarning)
 
 
+def inferer_for(network: Reconstructor, results: Sequence[str]) -> ResultsInferer:
+    """The inferer of a network: slice by slice where it is 2D, else volumes."""
+    return SliceInferer(results) if network.encoder.spatial_dims == 2 else VolumeInferer(results)
+
+
 def _slide(work: _Work, window: tuple[int, ...]) -> None:
     """Windows of one size over slice after slice."""
     places = list(itertools.product(range(work.image.shape[0]), range(work.image.shape[4])))

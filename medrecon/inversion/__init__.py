@@ -1,6 +1,7 @@
 """Networks that turn features back into an image: `forward(features, shape)`."""
 
 from medrecon.inversion.adaptive import AdaptiveDecoder
+from medrecon.inversion.closed_form import LinearDecoder
 from medrecon.inversion.fusion import FusionDecoder
 from medrecon.inversion.hierarchical import HierarchicalDecoder
 from medrecon.inversion.optimise import ImageOptimiser
@@ -13,6 +14,7 @@ __all__ = [
     "FusionDecoder",
     "HierarchicalDecoder",
     "ImageOptimiser",
+    "LinearDecoder",
     "PlainDecoder",
     "SingleLayerDecoder",
     "TransposedDecoder",

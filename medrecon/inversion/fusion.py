@@ -14,7 +14,7 @@ from torch.nn import functional
 from medrecon.blocks.convolutions import ACTIVATIONS, ResidualBlock
 from medrecon.contract import Decoder, Features, LayerInfo, Progress
 from medrecon.errors import ModelError
-from medrecon.inversion.linear import LinearInverse
+from medrecon.inversion.linear import Batches, LinearInverse, Standardised, fit_inverses, measure_scales
 from medrecon.inversion.single import stages
 from medrecon.inversion.upsample import Shuffle, fit_size, unshuffle, upsampler
 
@@ -163,25 +163,24 @@ class FusionDecoder(Decoder):
         """Keep, with the weights, which encoder's features they are for."""
         self.made_for.copy_(torch.tensor(list(bytes.fromhex(encoder_fingerprint)), dtype=torch.uint8))
 
-    def fit(self, batches: Sequence[tuple[Features, torch.Tensor]]) -> None:
+    def fit(self, batches: Batches) -> None:
         """Fit what is not trained, the scale of each channel and the linear inverses, to typical images.
 
         Args:
             batches: features of all layers, as the encoder gives them, and their images (B, 1, *spatial).
+                Gone through several times; what is held does not depend on their number.
 
         Raises:
             ModelError: no batch, or features that are not finite.
         """
-        for name, key in self._keys.items():
-            entrance: Any = self.inputs[key]
-            linear: Any = self.linear[key]
-            entrance.measure([features[name] for features, _ in batches])
-            linear.fit([(self._normalised(name, features[name]), image) for features, image in batches])
+        scales: dict[str, Any] = {name: self.inputs[key] for name, key in self._keys.items()}
+        inverses: dict[str, Any] = {name: self.linear[key] for name, key in self._keys.items()}
+        measure_scales(scales, batches)
+        fit_inverses(inverses, batches, self._normalised)
 
     def _normalised(self, name: str, value: torch.Tensor) -> torch.Tensor:
         entrance: Any = self.inputs[self._keys[name]]
-        with torch.autocast(value.device.type, enabled=False):
-            scaled: torch.Tensor = (value.float() - entrance.mean) * entrance.scale
+        scaled: torch.Tensor = entrance.standardise(value)
         return scaled
 
     def _given(self, features: Mapping[str, torch.Tensor]) -> Features:
@@ -206,26 +205,12 @@ class FusionDecoder(Decoder):
         return given
 
 
-class FeatureInput(nn.Module):
+class FeatureInput(Standardised):
     """Features of one layer, brought to a common scale and to the width of their stage."""
 
-    mean: torch.Tensor
-    scale: torch.Tensor
-
     def __init__(self, info: LayerInfo, width: int) -> None:
-        super().__init__()
-        dims = len(info.stride)
-        self.register_buffer("mean", torch.zeros(1, info.channels, *(1,) * dims))
-        self.register_buffer("scale", torch.ones(1, info.channels, *(1,) * dims))
-        self.conv = Conv[Conv.CONV, dims](info.channels, width, 3)
-
-    def measure(self, batches: Sequence[torch.Tensor]) -> None:
-        """Set mean and scale from features (B, C, *positions); one that hardly varies is not blown up."""
-        values = torch.cat([batch.float().transpose(0, 1).flatten(1) for batch in batches], dim=1)
-        deviation = values.std(1)
-        floor = 0.1 * deviation.square().mean().sqrt() + 1e-6
-        self.mean.copy_(values.mean(1).view_as(self.mean))
-        self.scale.copy_((1 / deviation.clamp(min=float(floor))).view_as(self.scale))
+        super().__init__(info)
+        self.conv = Conv[Conv.CONV, len(info.stride)](info.channels, width, 3)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Normalised, (B, C, *positions) -> (B, width, *positions)."""

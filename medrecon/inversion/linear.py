@@ -1,32 +1,68 @@
-"""The linear inverse of a layer, fitted in closed form: where a learned decoder starts from."""
+"""The linear inverse of a layer, fitted in closed form: what is had without training, and where it starts."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from medrecon.contract import LayerInfo
+from medrecon.contract import Features, LayerInfo
 from medrecon.errors import ModelError
+from medrecon.inversion.moments import Moments, best_ridge
 from medrecon.inversion.upsample import fit_size, shuffle, unshuffle
 
 MOST_INPUTS = 2500
-"""Above this many numbers for each position only the position itself is seen, not its neighbours."""
+"""Above this many numbers for each position only the position itself is seen, not its neighbours; and where
+it holds more channels, random mixtures of them."""
 
 MOST_OUTPUTS = 512
 """At most so many voxels are made of a position; a larger block is made coarser, and interpolated."""
 
-RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+ROWS = 512
+"""Positions of a batch that are looked at, or half as many as there are unknowns."""
+
+ASIDE = 5
+"""Each fifth batch is kept aside, and the strength of the ridge chosen on it."""
+
+MOST_BYTES = 1 << 29
+"""Of the sums that are gathered in one pass over the images; more layers take more passes."""
+
+Batches = Iterable[tuple[Features, torch.Tensor]]
+
+
+class Standardised(nn.Module):
+    """Channels brought to mean 0 and variance 1 by fixed numbers.
+
+    Args:
+        info: the layer.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, info: LayerInfo) -> None:
+        super().__init__()
+        shape = (1, info.channels, *(1,) * len(info.stride))
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("scale", torch.ones(shape))
+
+    def standardise(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, *positions), in float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            return (x.float() - self.mean) * self.scale
 
 
 class LinearInverse(nn.Module):
     """Each position of a layer, with its neighbours, makes its own block of voxels; nothing is trained.
 
-    Ridge regression, its strength chosen on rows kept aside. Until `fit` it gives 0.
+    Ridge regression. Until `fit_inverses` it gives 0. A position is seen with its neighbours (3 along each
+    axis) where that makes at most `MOST_INPUTS` numbers, alone where it makes more; of a layer of more
+    channels than that, so many random mixtures are seen (Johnson & Lindenstrauss 1984).
 
     Args:
         info: the layer.
@@ -34,6 +70,7 @@ class LinearInverse(nn.Module):
 
     weight: torch.Tensor
     bias: torch.Tensor
+    mixtures: torch.Tensor | None
 
     def __init__(self, info: LayerInfo) -> None:
         super().__init__()
@@ -41,15 +78,28 @@ class LinearInverse(nn.Module):
         self.stride = info.stride
         self.kernel = 3 if info.channels * 3**dims <= MOST_INPUTS else 1
         self.cells = cells_of(info.stride)
-        outputs = math.prod(self.cells)
-        self.register_buffer("weight", torch.zeros(outputs, info.channels, *(self.kernel,) * dims))
-        self.register_buffer("bias", torch.zeros(outputs))
+        self.channels = min(info.channels, MOST_INPUTS)
+        self.outputs = math.prod(self.cells)
+        self.register_buffer("weight", torch.zeros(self.outputs, self.channels, *(self.kernel,) * dims))
+        self.register_buffer("bias", torch.zeros(self.outputs))
+        mixtures = None
+        if info.channels > self.channels:
+            generator = torch.Generator().manual_seed(0)
+            mixtures = torch.randn(self.channels, info.channels, generator=generator) / info.channels**0.5
+            mixtures = mixtures.view(*mixtures.shape, *(1,) * dims)
+        self.register_buffer("mixtures", mixtures)
+
+    @property
+    def reach(self) -> int:
+        """Voxels beyond a position's block that are made with it."""
+        finer = max(s // c for s, c in zip(self.stride, self.cells, strict=True))
+        return self.kernel // 2 * max(self.stride) + (finer if finer > 1 else 0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalised features (B, C, *positions) -> (B, 1, *(positions * stride)), float32."""
-        conv = functional.conv2d if x.ndim == 4 else functional.conv3d
+        conv = _convolution(x)
         with torch.autocast(x.device.type, enabled=False):
-            blocks = conv(self._padded(x.float()), self.weight, self.bias)
+            blocks = conv(self._seen(x.float()), self.weight, self.bias)
             image = shuffle(blocks, self.cells)
             size = [n * s for n, s in zip(x.shape[2:], self.stride, strict=True)]
             if list(image.shape[2:]) == size:
@@ -57,25 +107,27 @@ class LinearInverse(nn.Module):
             mode = "bilinear" if x.ndim == 4 else "trilinear"
             return functional.interpolate(image, size=size, mode=mode, align_corners=False)
 
-    def fit(self, pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Fit to normalised features (B, C, *positions) and their images (B, 1, *spatial).
+    def moments(self, device: torch.device) -> Moments:
+        """Sums to gather, still empty."""
+        return Moments(self.weight[0].numel(), self.outputs, device)
+
+    def gather(self, moments: Moments, x: torch.Tensor, image: torch.Tensor) -> None:
+        """Add what some positions see, and their blocks: of normalised features and of their images."""
+        moments.add(*self._rows(x.float(), image.float(), max(ROWS, moments.inputs // 2)))
+
+    def solve(self, seen: Moments, aside: Moments) -> None:
+        """Take the ridge regression of what was seen that is best on what was kept aside.
 
         Raises:
-            ModelError: nothing was given, or the features are not finite.
+            ModelError: the features are not finite.
         """
-        unknowns = self.weight[0].numel() + 1
-        each = math.ceil(max(20_000, 10 * unknowns) / max(1, len(pairs)))
-        rows = [self._rows(x.float(), image.float(), each) for x, image in pairs]
-        if not rows:
-            raise ModelError("there are no features to fit an inverse to", remedy="give training images")
-        inputs, outputs = torch.cat([a for a, _ in rows]), torch.cat([b for _, b in rows])
-        if not bool(torch.isfinite(inputs).all()):
-            raise ModelError("these features are not finite", remedy="check the encoder and its weights")
-        solution = ridge(inputs, outputs)
-        self.weight.copy_(solution[:-1].T.reshape(self.weight.shape))
-        self.bias.copy_(solution[-1])
+        weight, bias = best_ridge(seen, aside)
+        self.weight.copy_(weight.T.reshape(self.weight.shape))
+        self.bias.copy_(bias)
 
-    def _padded(self, x: torch.Tensor) -> torch.Tensor:
+    def _seen(self, x: torch.Tensor) -> torch.Tensor:
+        """The numbers of each position, its neighbours beyond the border repeated."""
+        x = x if self.mixtures is None else _convolution(x)(x, self.mixtures)
         margin = self.kernel // 2
         return functional.pad(x, (margin,) * (2 * (x.ndim - 2)), mode="replicate") if margin else x
 
@@ -88,7 +140,7 @@ class LinearInverse(nn.Module):
             pool = functional.avg_pool2d if x.ndim == 4 else functional.avg_pool3d
             target = pool(target, rest)
         blocks = unshuffle(target, self.cells)
-        windows: Any = self._padded(x)
+        windows: Any = self._seen(x)
         for axis in range(2, x.ndim):
             windows = windows.unfold(axis, self.kernel, 1)
         total = x.shape[0] * math.prod(x.shape[2:])
@@ -98,32 +150,92 @@ class LinearInverse(nn.Module):
         return windows[index].flatten(1), blocks[index]
 
 
-def ridge(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-    """Linear regression with a constant, (inputs + 1, outputs), by the ridge that is best on rows kept aside.
-
-    Those are the last fifth: other images, not neighbours of what is fitted.
+def measure_scales(scales: Mapping[str, Standardised], batches: Batches, most: int | None = None) -> None:
+    """Set mean and scale of each channel; one that hardly varies is not blown up.
 
     Args:
-        inputs: (N, inputs).
-        outputs: (N, outputs).
+        scales: layer -> what is set.
+        batches: features of all layers (B, C, *positions), and their images.
+        most: batches to look at; all when None.
+
+    Raises:
+        ModelError: nothing was given, or the features are not finite.
     """
-    rows = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
-    aside = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-    aside[-max(1, len(rows) // 5) :] = True
-    seen, wanted = rows[~aside], outputs[~aside]
-    gram, cross = (seen.T @ seen).double(), (seen.T @ wanted).double()
-    strength = float(gram.diagonal().mean())
-    best, least = cross.new_zeros(cross.shape), math.inf
-    for relative in RIDGES:
-        damped = gram + relative * strength * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        factor, failed = torch.linalg.cholesky_ex(damped)
-        if bool(failed):
-            continue
-        solution = torch.cholesky_solve(cross, factor)
-        error = float((rows[aside] @ solution.float() - outputs[aside]).square().mean())
-        if error < least:
-            best, least = solution, error
-    return best.to(inputs.dtype)
+    centres: dict[str, torch.Tensor] = {}
+    sums: dict[str, torch.Tensor] = {}
+    for features, _ in itertools.islice(batches, most):
+        for name in scales:
+            values = features[name].float().transpose(0, 1).flatten(1)
+            if name not in sums:  # what lies far from 0 has few digits left for its square
+                centres[name] = values.mean(1, keepdim=True)
+                sums[name] = torch.zeros(3, len(values), dtype=torch.float64, device=values.device)
+            values = values - centres[name]
+            of_batch = (torch.full_like(values[:, 0], values.shape[1]), values.sum(1), values.square().sum(1))
+            sums[name] += torch.stack(of_batch)
+    if not sums:
+        raise ModelError("there are no features to fit an inverse to", remedy="give training images")
+    for name, scale in scales.items():
+        count, total, square = sums[name]
+        mean = total / count
+        deviation = ((square - total * mean) / (count - 1).clamp(min=1)).clamp(min=0).sqrt()
+        if not bool(torch.isfinite(deviation).all()):
+            raise ModelError(f"features of {name} are not finite", remedy="check the encoder and its weights")
+        floor = 0.1 * deviation.square().mean().sqrt() + 1e-6
+        scale.mean.copy_((mean + centres[name][:, 0]).view_as(scale.mean))
+        scale.scale.copy_((1 / deviation.clamp(min=float(floor))).view_as(scale.scale))
+
+
+def fit_inverses(
+    inverses: Mapping[str, LinearInverse],
+    batches: Batches,
+    normalise: Callable[[str, torch.Tensor], torch.Tensor],
+) -> None:
+    """Fit the linear inverses of layers to typical images.
+
+    What is held meanwhile depends on the layers' channels, not on the number of images.
+
+    Args:
+        inverses: layer -> its inverse.
+        batches: features of all layers, as the encoder gives them, and their images (B, 1, *spatial); gone
+            through more than once where there are many layers. Each fifth is kept aside.
+        normalise: (layer, features) -> the same, standardised.
+
+    Raises:
+        ModelError: nothing was given, or the features are not finite.
+    """
+    for group in _groups(inverses):
+        sums: dict[str, tuple[Moments, Moments]] = {}
+        for number, (features, image) in enumerate(batches):
+            for name in group:
+                if name not in sums:
+                    device = features[name].device
+                    sums[name] = inverses[name].moments(device), inverses[name].moments(device)
+                kept = sums[name][is_aside(number)]
+                inverses[name].gather(kept, normalise(name, features[name]), image)
+        if not sums:
+            raise ModelError("there are no features to fit an inverse to", remedy="give training images")
+        for name, (seen, aside) in sums.items():
+            inverses[name].solve(seen, aside)
+
+
+def is_aside(number: int) -> bool:
+    """Whether a batch is kept aside, to choose on it."""
+    return number % ASIDE == ASIDE - 1
+
+
+def _groups(inverses: Mapping[str, LinearInverse]) -> Iterator[list[str]]:
+    """Layers whose sums fit into memory together."""
+    group: list[str] = []
+    held = 0
+    for name, inverse in inverses.items():
+        inputs = inverse.weight[0].numel() + 1
+        size = 2 * 8 * inputs * (inputs + inverse.outputs)
+        if group and held + size > MOST_BYTES:
+            yield group
+            group, held = [], 0
+        group.append(name)
+        held += size
+    yield group
 
 
 def cells_of(stride: Sequence[int]) -> tuple[int, ...]:
@@ -134,3 +246,7 @@ def cells_of(stride: Sequence[int]) -> tuple[int, ...]:
         divisor = next(d for d in range(2, cells[axis] + 1) if cells[axis] % d == 0)
         cells[axis] //= divisor
     return tuple(cells)
+
+
+def _convolution(x: torch.Tensor) -> Callable[..., torch.Tensor]:
+    return functional.conv2d if x.ndim == 4 else functional.conv3d

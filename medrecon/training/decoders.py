@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from medrecon.blocks.weights import fingerprint
 from medrecon.reconstructor import Reconstructor
 
 
@@ -48,14 +47,6 @@ def fit_decoder(
         device: where the network is.
         count: batches to look at.
     """
-    inversion = network.inversion
-    seen = []
-    with torch.inference_mode():
-        # again from the start where there are fewer: an epoch of a short training has too few to fit to
-        passes = itertools.chain.from_iterable(itertools.repeat(batches, count))
-        for batch in itertools.islice(passes, count):
-            image = batch["image"].to(device)
-            with network.precision(image.device):
-                seen.append((network.encoder(image, inversion.names), image))
-        inversion.fit(seen)
-        inversion.remember(fingerprint(network.encoder))
+    # again from the start where there are fewer: an epoch of a short training has too few to fit to
+    passes = itertools.chain.from_iterable(itertools.repeat(batches, count))
+    network.fit([batch["image"] for batch in itertools.islice(passes, count)], device)

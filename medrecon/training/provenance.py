@@ -157,6 +157,8 @@ def _without_names(recipe: Mapping[str, Any]) -> dict[str, Any]:
     patterns = {pattern for key in _PATTERNS for pattern in _texts(told.get(key))}
     told |= {key: f"{len(told[key] or ())} pattern(s)" for key in _PATTERNS if key in told}
     told |= {key: Path(told[key]).name for key in _FILES if told.get(key) is not None}
+    if isinstance(told.get("encoder"), Mapping):  # of any network: a name, or a folder
+        told["encoder"] = {**told["encoder"], "what": Path(str(told["encoder"].get("what", ""))).name}
     return {key: _hidden(value, patterns) for key, value in told.items()}
 
 

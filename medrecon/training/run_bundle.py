@@ -150,7 +150,8 @@ def usable_results(
     kept = [result for result in offered if known.union(complete, {INPUT}).issuperset(parse_layers(result))]
     if any(known.intersection(parse_layers(result)) for result in kept):
         return kept
-    return [*kept, *trained]
+    alone = [result for result in trained if len(parse_layers(result)) == 1]
+    return [*kept, *(alone or trained)]
 
 
 def _running_parser() -> ConfigParser:

@@ -14,6 +14,7 @@ from medrecon.inversion import (
     AdaptiveDecoder,
     FusionDecoder,
     HierarchicalDecoder,
+    LinearDecoder,
     PlainDecoder,
     TransposedDecoder,
 )
@@ -79,6 +80,9 @@ INVERSIONS: dict[str, tuple[list[LayerInfo], Build, str | list[str]]] = {
         lambda layers: FusionDecoder(layers, widths=(4, 6), depth=1, upsampling="resize"),
         "any",
     ),
+    "linear2d": (pyramid(2), lambda layers: LinearDecoder(layers), "any"),
+    "linear_odd": (ODD, lambda layers: LinearDecoder(layers), "any"),
+    "linear_anisotropic": (ANISOTROPIC, lambda layers: LinearDecoder(layers, ["thick"]), ["thick"]),
     "plain_odd": (ODD, lambda layers: PlainDecoder(layers, **SMALL), ["odder"]),
 }
 
@@ -91,7 +95,7 @@ def build(name: str) -> Decoder:
         for parameter in decoder.parameters():  # what starts at zero would hide what it does
             parameter.normal_(std=0.1)
         for key, buffer in decoder.named_buffers():
-            if key.startswith("linear"):  # fitted, not trained
+            if key.startswith("linear") and buffer.is_floating_point():  # fitted, not trained
                 buffer.normal_(std=0.1)
     return decoder.eval()
 

@@ -1,0 +1,78 @@
+"""The settings of a training of decoders for any network: what the bundle `any_network` is filled in with."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medrecon.bundle.workflow import encoder_of
+from medrecon.errors import UsageError
+from medrecon.reconstructor import INPUT, parse_layers
+from medrecon.training.patches import patch_of
+
+PAIR = 0.2
+"""How often two layers are inverted together, where each alone counts 1."""
+
+_ALL_PAIRS = 6
+"""Of at most so many layers each pair is trained; of more, those that follow one another."""
+
+_VOXELS = 6 * 128**2
+"""Of a batch of slices; a volume is a batch of its own."""
+
+_WIDTHS = {2: [32, 64, 96, 160, 256], 3: [16, 32, 96, 128, 192]}
+
+
+def network_settings(
+    recipe: Mapping[str, Any], layers: str | Sequence[str], weights: str | Path | None = None
+) -> dict[str, Any]:
+    """Ids of the train.yaml of `any_network`, and their values, for layers of a network.
+
+    Args:
+        recipe: what `medrecon.encoders.build_encoder` takes, "weights" apart, as plain values.
+        layers: "relu2_2,relu3_3", or a list; a plus asks for a pair to be trained together as often as one.
+        weights: the file of its weights.
+
+    Raises:
+        ModelError: the network cannot be built, or a layer cannot be tapped.
+        UsageError: no layer is named, or a value that a configuration takes for code.
+    """
+    results = layers.split(",") if isinstance(layers, str) else list(layers)
+    asked = ["+".join(parse_layers(result)) for result in results]
+    wanted = list(dict.fromkeys(name for result in asked for name in parse_layers(result)))
+    if not wanted or INPUT in wanted:
+        raise UsageError("no layer to train a decoder for", remedy="name layers of the network with --layers")
+    named = {**recipe, "layers": wanted}
+    file = "" if weights is None else str(Path(weights).absolute())
+    _refuse_code([file, *map(str, named.values()), *wanted])
+    encoder = encoder_of(named, file)
+    names = [info.name for info in encoder.layers()]
+    size, dims = patch_of(encoder), encoder.spatial_dims
+    axes = ["*"] * dims
+    return {
+        "encoder": named,
+        "encoder_weights": file,
+        "patch_size": size,
+        "batch_size": max(1, _VOXELS // math.prod(size)) if dims == 2 else 1,
+        "training_results": training_results(names) | {result: 1.0 for result in asked if "+" in result},
+        "_meta_#network_def#inversion#widths": _WIDTHS[dims],
+        "_meta_#network_data_format#inputs#image#spatial_shape": axes,
+        "_meta_#network_data_format#outputs#pred#spatial_shape": axes,
+    }
+
+
+def training_results(names: Sequence[str]) -> dict[str, float]:
+    """How often a training inverts which layers: each alone, and pairs, so that they can be joined."""
+    every = len(names) <= _ALL_PAIRS
+    pairs = itertools.combinations(names, 2) if every else itertools.pairwise(names)
+    return {**dict.fromkeys(names, 1.0), **{f"{a}+{b}": PAIR for a, b in pairs}}
+
+
+def _refuse_code(texts: Sequence[str]) -> None:
+    for text in texts:
+        if text[:1] in ("$", "@", "%") or "#" in text.removeprefix("{"):
+            if text.startswith("{"):
+                continue  # JSON, in which each # is put back
+            raise UsageError(f"'{text}' means something else in a configuration", remedy="rename it")
