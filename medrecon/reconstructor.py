@@ -125,7 +125,7 @@ class Reconstructor(nn.Module):
         """Fit what of the inversion is not trained by gradients; it remembers for which encoder.
 
         Args:
-            images: typical ones, (B, 1, *spatial) in [0, 1]; encoded anew in each pass, so that one of them is
+            images: typical ones, (B, 1, *spatial) in [0, 1]; encoded anew in each pass, so that one is
                 held as features at a time.
             device: where the network is.
             progress: told (images done, images in all) of each pass.
