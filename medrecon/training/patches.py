@@ -79,11 +79,11 @@ def augmentation(size: Sequence[int]) -> list[Any]:
     if dims == 2:
         zoom = RandZoomd(KEY, prob=0.3, min_zoom=0.8, max_zoom=1.5, mode="bilinear", padding_mode="edge")
         turned.append(zoom)
-    smooth = {f"sigma_{axis}": (0.3, 0.8) for axis in "xyz"}
+    blur = (0.3, 0.8)
     return [
         *turned,
         RandScaleIntensityd(KEY, prob=0.3, factors=0.3),
         RandShiftIntensityd(KEY, prob=0.3, offsets=0.1),
         RandGaussianNoised(KEY, prob=0.1, std=0.03),
-        RandGaussianSmoothd(KEY, prob=0.1, **smooth),
+        RandGaussianSmoothd(KEY, prob=0.1, sigma_x=blur, sigma_y=blur, sigma_z=blur),
     ]

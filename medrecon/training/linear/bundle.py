@@ -77,7 +77,7 @@ def linear_inverse(
         OutputError: the cache cannot be written.
         UsageError: no layer is named.
     """
-    recipe = dict(encoder) if isinstance(encoder, Mapping) else {"what": str(encoder)}
+    recipe: dict[str, Any] = dict(encoder) if isinstance(encoder, Mapping) else {"what": str(encoder)}
     file = weights or recipe.pop("weights", None)
     recipe.pop("weights", None)
     asked = layers.split(",") if isinstance(layers, str) else list(layers)

@@ -52,13 +52,12 @@ def typical_images(encoder: Encoder, scans: Sequence[Scan] = ()) -> list[torch.T
 
 def _modality(encoder: Encoder) -> Any:
     """CT for a network that takes nothing else, else either."""
-    return "CT" if getattr(encoder, "units", "") == "HU" else None
+    return "CT" if encoder.units == "HU" else None
 
 
 def _patches(encoder: Encoder, scans: Sequence[Scan], size: Sequence[int], count: int) -> list[torch.Tensor]:
-    load = LoadImaged(
-        keys="image", reader=ScanReader(), dtype=None, ensure_channel_first=True, expanduser=False
-    )
+    reader: Any = ScanReader()  # MONAI takes one, and its annotation knows classes only
+    load = LoadImaged(keys="image", reader=reader, dtype=None, ensure_channel_first=True, expanduser=False)
     float32 = EnsureTyped(keys="image", dtype=torch.float32, track_meta=False)
     whole = Compose([load, *encoder.geometry, ScanIntensityd(keys="image"), float32])
     cut = Compose(random_patch(size))
