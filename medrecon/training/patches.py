@@ -73,7 +73,7 @@ def phantom_shape(size: Sequence[int]) -> list[int]:
 def augmentation(size: Sequence[int]) -> list[Any]:
     """What a patch of that size may go through: no direction of a scan, exposure or sharpness is special."""
     dims = len(size)
-    turned = [RandFlipd(KEY, prob=0.5, spatial_axis=axis) for axis in range(2)]
+    turned: list[Any] = [RandFlipd(KEY, prob=0.5, spatial_axis=axis) for axis in range(2)]
     if size[0] == size[1]:
         turned.append(RandRotate90d(KEY, prob=0.5, max_k=1, spatial_axes=(0, 1)))
     if dims == 2:
