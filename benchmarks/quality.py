@@ -16,6 +16,7 @@ the networks were trained, fit the KLT. --weights measures other weights than th
   what the encoder kept through the plain inverse transform. `measured` counts the values spent there:
   coefficients that are not zero, and two for each block.
 - the transform code of as many values (--codes), which spends them where a scan is busy.
+- error by spatial frequency: its power over the source's, in bands of cycles per voxel.
 - perceptual distance by a 3D network that is in no loss (--judge, deepbet's brain network): its first four
   layers, vectors scaled to unit length, mean squared difference.
 - AutoencoderKL as train_autoencoderkl.py leaves it (1/16 value per voxel), in blended windows.
@@ -55,6 +56,7 @@ from quality_tables import ADAPTIVE, CODE, DCT, KLT_NAME, OURS, PEER, START, TWI
 from scoring import (
     Judge,
     Volume,
+    error_by_frequency,
     load,
     low_frequencies,
     open_network,
@@ -115,6 +117,7 @@ def row_of(
         "values_per_voxel": rate,
         **score_fully(volume, recon),
         **perceptual,
+        "by_frequency": error_by_frequency(volume, recon, dims),
     }
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from common import decibels, is_exact, markdown
+from scoring import BANDS
 from throughput import PEER
 from throughput import table as throughput_table
+
+from medrecon.reconstructor import INPUT
 
 OURS, TWIN, START = "medrecon", "pixels alone", "linear start"
 DCT, KLT_NAME, ADAPTIVE, CODE = "DCT", "KLT", "adaptive linear code", "transform code"
@@ -110,6 +114,19 @@ def ratios(rows: Sequence[Row], level: str, dims: int) -> list[float]:
     return found
 
 
+def frequency_table(rows: Sequence[Row]) -> str:
+    """Share of the source's power that is lost in each band of spatial frequency, means over the scans."""
+    bands = [f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(BANDS)]
+    lines = []
+    for dims in sorted({row["dims"] for row in rows}, reverse=True):
+        for code in (OURS, START, DCT, CODE):
+            some = [row for row in find(rows, dims=dims, code=code) if row["result"] != INPUT]
+            for result in dict.fromkeys(row["result"] for row in some):
+                lost = zip(*(row["by_frequency"] for row in find(some, result=result)), strict=True)
+                lines.append([code, f"{dims}D", result, *(f"{statistics.mean(band):.3f}" for band in lost)])
+    return markdown(["code", "dims", "level", *bands], lines)
+
+
 def bits_table(bits: Sequence[Row]) -> str:
     """Each level at 8 bits, and the codecs at its rate."""
     codecs = list(bits[0]["codecs"]) if bits else []
@@ -205,6 +222,8 @@ def document(content: dict[str, Any]) -> str:
     parts += ["## Aims", aims(content), "## Means over the scans", means(rows)]
     for level in [name for name, rate in content["rates"].items() if rate < 1]:
         parts += [f"## {level}, scan by scan: PSNR in dB", scan_by_scan(rows, noise, level)]
+    parts += ["## Error by spatial frequency, cycles per voxel", frequency_table(rows)]
+    parts.append("Power of the error over that of the source: 0 kept, 1 as bad as leaving the band out.")
     if content["bits"]:
         slices = max(row["slices"] for row in content["bits"])
         parts += ["## At the same bits per voxel", bits_table(content["bits"])]

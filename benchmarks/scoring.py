@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.fft
 import torch
 from common import short_name
 from monai.data import MetaTensor
@@ -147,6 +148,36 @@ class Judge:
         images = [((x - low) / (high - low))[None, None].to(self.device) for x in both]
         with torch.inference_mode():
             return float(self.distance(*images))
+
+
+BANDS = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Ends of the bands of spatial frequency, in cycles per voxel."""
+
+
+def error_by_frequency(volume: Volume, recon: np.ndarray, dims: int) -> list[float]:
+    """Power of the error over power of the source in each of `BANDS`: 0 kept, 1 as bad as leaving it out.
+
+    Radial over the axes that the network sees (in the plane where it is 2D), under a Hann window; the mean is
+    left out.
+    """
+    axes = (0, 1, 2)[:dims]
+    source = np.asarray(floored(volume), np.float32)
+    source = source - source.mean()
+    error = np.asarray(recon, np.float32) - floored(volume)
+    window = np.ones((1, 1, 1), np.float32)
+    squared: Any = 0.0
+    for axis in axes:
+        shape = [-1 if other == axis else 1 for other in range(3)]
+        n = volume.values.shape[axis]
+        window = window * np.hanning(n + 2)[1:-1].astype(np.float32).reshape(shape)
+        squared = squared + (np.fft.fftfreq(n).astype(np.float32).reshape(shape)) ** 2
+    band = np.digitize(np.sqrt(squared), BANDS[1:])
+    band = np.broadcast_to(band, volume.values.shape).ravel()
+    power = []
+    for values in (error, source):
+        spectrum = np.abs(scipy.fft.fftn(values * window, axes=axes)) ** 2
+        power.append(np.bincount(band, spectrum.ravel(), minlength=len(BANDS))[: len(BANDS) - 1])
+    return [float(e / s) if s else 0.0 for e, s in zip(*power, strict=True)]
 
 
 def score_fully(volume: Volume, recon: np.ndarray) -> dict[str, Any]:

@@ -128,6 +128,19 @@ def test_flags_what_needs_an_explanation(benchmark: Script) -> None:
     ]
 
 
+def test_error_by_frequency_is_where_it_was_put(benchmark: Script) -> None:
+    scoring = benchmark("scoring")
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(64, 64, 32)).astype(np.float32)
+    volume = scoring.Volume("noise", "MR", "", values, (1.0, 1.0, 1.0))
+    wave = np.cos(2 * np.pi * 12 / 64 * np.arange(64))[:, None, None]  # 0.19 cycles per voxel
+    lost = scoring.error_by_frequency(volume, values + 3 * wave, 3)
+    assert lost[3] > 100 * max(lost[:3] + lost[4:])
+    assert scoring.error_by_frequency(volume, values, 3) == [0.0] * 5
+    nothing = scoring.error_by_frequency(volume, np.zeros_like(values), 2)
+    assert nothing[1:] == pytest.approx([1.0] * 4, abs=0.01)
+
+
 def test_noise_is_found_under_structure_and_beside_a_flat_background(benchmark: Script) -> None:
     chance = np.random.default_rng(0)
     x, y, z = np.meshgrid(*[np.linspace(0, 6, n) for n in (60, 50, 41)], indexing="ij")
