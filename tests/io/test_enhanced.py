@@ -177,3 +177,17 @@ def test_a_legacy_multi_frame_without_groups_is_refused(tmp_path: Path) -> None:
     assert pydicom.dcmread(tmp_path / "a.dcm").NumberOfFrames == 6
     with pytest.raises(ScanError, match="without functional groups"):
         find_one(tmp_path)
+
+
+def test_compressed_frames_that_swell_are_refused(tmp_path: Path) -> None:
+    """A few hundred kilobytes that announce 192 MiB."""
+
+    def swell(ds: Dataset) -> None:
+        ds.Rows = ds.Columns = 4096
+        ds.file_meta.TransferSyntaxUID = JPEGLSLossless
+        ds.PixelData = encapsulate([bytes(50_000)] * 6)
+        ds["PixelData"].VR = "OB"
+
+    write_enhanced(tmp_path / "a.dcm", change=swell)
+    with pytest.raises(ScanError, match=r"compressed data for \d+ bytes of pixels"):
+        find_one(tmp_path)

@@ -31,7 +31,7 @@ from .volume_mutants import mutant, whole
 COUNT = int(os.environ.get("MEDRECON_FUZZ", "15"))
 NAMES = (
     "a.nii", "a2.nii", "a.nii.gz", "a.hdr", "a.nrrd", "a.packed.nrrd", "a.nhdr", "a.mha", "a.packed.mha",
-    "a.mhd",
+    "a.mhd", "a.text.nrrd",
 )  # fmt: skip
 OUTPUTS = [ending for endings in ENDINGS.values() for ending in endings]
 

@@ -267,7 +267,7 @@ def test_other_booleans_in_every_spelling(word: str, tmp_path: Path) -> None:
     if word in TRUE:
         assert read_scan(find_one(path))[3, 2, 1] == 23
     else:
-        with pytest.raises(ScanError, match="BinaryData"):
+        with pytest.raises(ScanError, match="cut short: 47 bytes"):  # they would be text
             find_one(path)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from medrecon.io import ScanError, find_one, read_scan
+from medrecon.io.files import inflate
 
 from .nifti_edits import AFFINE, field, flip, patch, save, volume
 
@@ -116,6 +117,22 @@ def test_damaged_gzip(damage: str, tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").write_bytes(DAMAGE[damage]((tmp_path / "a.nii.gz").read_bytes()))
     with pytest.raises(ScanError, match=r"a\.nii\.gz: broken or cut short"):
         read_scan(find_one(tmp_path / "a.nii.gz"))
+
+
+def test_what_scaled_values_take_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte of the file becomes four in memory."""
+    monkeypatch.setattr(inflate, "FREE_BYTES", 1 << 16)
+    data = np.zeros((64, 64, 64), np.uint8)
+    data.ravel()[:4096] = np.random.default_rng(0).integers(0, 255, 4096)
+    save(tmp_path / "a.nii", data)
+    for slope, accepted in ((1.0, True), (0.5, False)):
+        patch(tmp_path / "a.nii", 112, struct.pack("<2f", slope, 0))
+        (tmp_path / "b.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
+        if accepted:
+            assert read_scan(find_one(tmp_path / "b.nii.gz")).shape == (64, 64, 64)
+        else:
+            with pytest.raises(ScanError, match="bomb"):
+                find_one(tmp_path / "b.nii.gz")
 
 
 def test_gzip_bombs(tmp_path: Path) -> None:

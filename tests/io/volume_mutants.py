@@ -89,7 +89,11 @@ def whole(name: str, folder: Path) -> bytes:
         nib.save(made, folder / name)
     else:
         sitk.WriteImage(image, str(folder / name), "packed" in name)
-    return (folder / name).read_bytes()
+    data = (folder / name).read_bytes()
+    if "text" in name:
+        data = data.replace(b"encoding: raw", b"encoding: ascii")[: -values.nbytes]
+        data += " ".join(map(str, values.ravel())).encode()
+    return data
 
 
 def mutate_nifti(data: bytes, rng: np.random.Generator) -> bytes:

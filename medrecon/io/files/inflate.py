@@ -8,7 +8,7 @@ from types import TracebackType
 
 from medrecon.io.scan import ScanError
 
-MAX_RATIO = 100
+MAX_RATIO = 100  # of memory to disk: what 10 MiB of file make stays below 1 GiB
 FREE_BYTES = 64 << 20
 MAX_REST = 1 << 16
 """Bytes that may follow the end of the deflated data: padding."""
@@ -20,7 +20,7 @@ def check_affordable(path: Path, need: int, blamed: Path, packed: bool) -> None:
 
     Args:
         path: the file that holds the values.
-        need: bytes that its header announces.
+        need: bytes that its values take in memory, with what is made of them.
         blamed: the file to name.
         packed: whether it is compressed.
 
@@ -32,7 +32,7 @@ def check_affordable(path: Path, need: int, blamed: Path, packed: bool) -> None:
         return
     if packed and need > MAX_RATIO * status.st_size:
         raise ScanError(
-            f"the header announces {need} bytes, {status.st_size} compressed ones are there: "
+            f"the header announces {need} bytes in memory, {status.st_size} compressed ones are there: "
             "a decompression bomb or broken",
             path=blamed,
             remedy="save it uncompressed if it is real",

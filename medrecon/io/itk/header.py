@@ -45,6 +45,7 @@ class TextHeader:
         packed: whether they are compressed (gzip or zlib).
         skip: bytes to leave out after unpacking; None where the values are the last bytes.
         packed_size: bytes of the compressed stream; None where it goes to the end of the file.
+        digits: "ascii" or "hex" where the values are text; else "".
         placed: whether the header says where the volume lies; else its corner is at nought.
         scale: what the affine was multiplied with to be in mm, along R, A and S.
         notes: what must be said.
@@ -59,6 +60,7 @@ class TextHeader:
     packed: bool = False
     skip: int | None = 0
     packed_size: int | None = None
+    digits: str = ""
     placed: bool = True
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     notes: tuple[str, ...] = ()

@@ -73,6 +73,9 @@ def parse_meta(path: Path) -> TextHeader:
         raise ScanError("the values are in several files", path=path, remedy="save them in one file")
     packed = _boolean(fields, "CompressedData", False, path)
     packed_size = integers(fields["CompressedDataSize"], path)[0] if "CompressedDataSize" in fields else None
+    digits = "" if _boolean(fields, "BinaryData", True, path) else "ascii"
+    if packed and digits:
+        raise ScanError("CompressedData and no BinaryData contradict each other", path=path, remedy=AGAIN)
     header = TextHeader(
         shape=tuple(sizes),
         dtype=_dtype(fields, path),
@@ -82,6 +85,7 @@ def parse_meta(path: Path) -> TextHeader:
         offset=_offset(fields, match.end() if local else 0, packed, path),
         packed=packed,
         packed_size=packed_size if packed else None,
+        digits=digits,
         notes=() if "TransformMatrix" in fields else ("no TransformMatrix: the orientation is unknown",),
     )
     if header.offset is not None and local and header.offset < match.end():
@@ -125,14 +129,13 @@ def _dtype(fields: dict[str, str], path: Path) -> np.dtype:
     """The stored type with its byte order.
 
     Raises:
-        ScanError: no single binary numbers, or numbers that stand for others.
+        ScanError: no single numbers, or numbers that stand for others.
     """
     kind = TYPES.get(fields.get("ElementType", ""), "")
     channels = fields.get("ElementNumberOfChannels", "1")
-    if not kind or channels != "1" or not _boolean(fields, "BinaryData", True, path):
+    if not kind or channels != "1":
         raise ScanError(
-            f"type {fields.get('ElementType')}, channels {channels}, BinaryData {fields.get('BinaryData')}: "
-            "unsupported",
+            f"type {fields.get('ElementType')}, channels {channels}: unsupported",
             path=path,
             remedy=AGAIN,
         )

@@ -58,6 +58,9 @@ FIELDS = frozenset(
     )
 )
 """All fields of the format, without their blanks: `byte skip` and `byteskip` are one."""
+ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "hex": "hex"} | dict.fromkeys(
+    ("ascii", "text", "txt"), "ascii"
+)
 SPATIAL_KINDS = ("domain", "space", "???", "none")
 LIST_KINDS = ("list", "time", "???", "none", "stub", "scalar")
 _VECTORS = re.compile(r"\s*(none|\([^()]*\))", re.IGNORECASE)
@@ -78,7 +81,8 @@ def parse_nrrd(path: Path) -> TextHeader:
     sizes = integers(fields.get("sizes", ""), path, low=1)
     if integers(fields.get("dimension", ""), path, "a dimension") != [len(sizes)] or not 2 <= len(sizes) <= 4:
         raise ScanError(f"dimension {fields.get('dimension')} and sizes {sizes}", path=path, remedy=AGAIN)
-    dtype, packed = _encoding(fields, path)
+    dtype, encoding = _encoding(fields, path)
+    packed, digits = encoding == "gzip", encoding if encoding in ("ascii", "hex") else ""
     affine, list_axis, notes = _affine(fields, len(sizes), path)
     detached = fields.get("datafile", "")
     if end is None and (not detached or len(head) == MAX_HEADER):
@@ -87,6 +91,8 @@ def parse_nrrd(path: Path) -> TextHeader:
     start = 0 if detached or end is None else end.end()
     start += _lines(data_path, start, integers(fields.get("lineskip", "0"), path, "a line skip")[0], path)
     (skip,) = integers(fields.get("byteskip", "0"), path, "a byte skip", low=-1)[:1]
+    if skip < 0 and digits:
+        raise ScanError(f"byte skip -1 of {digits} values", path=path, remedy=AGAIN)
     header = TextHeader(
         shape=tuple(sizes),
         dtype=dtype,
@@ -96,6 +102,7 @@ def parse_nrrd(path: Path) -> TextHeader:
         offset=start if packed else None if skip < 0 else start + skip,
         packed=packed,
         skip=(None if skip < 0 else skip) if packed else 0,
+        digits=digits,
         placed="spacedirections" in fields,
         notes=tuple(notes),
     )
@@ -125,21 +132,21 @@ def _fields(text: bytes, path: Path) -> dict[str, str]:
     return fields
 
 
-def _encoding(fields: dict[str, str], path: Path) -> tuple[np.dtype, bool]:
-    """The stored type with its byte order, and whether the values are compressed."""
+def _encoding(fields: dict[str, str], path: Path) -> tuple[np.dtype, str]:
+    """The stored type with its byte order, and how the values are encoded (`ENCODINGS`)."""
     named = " ".join(fields.get("type", "").lower().split())
     kind = next((kind for kind, names in TYPES.items() if named in names.split(",")), "")
-    order = {"little": "<", "big": ">"}.get(
-        fields.get("endian", "little" if kind[1:] == "1" else "").lower(), ""
-    )
-    encoding = fields.get("encoding", "").lower()
-    if not kind or not order or encoding not in ("raw", "gzip", "gz"):
+    encoding = ENCODINGS.get(fields.get("encoding", "").lower(), "")
+    unordered = kind[1:] == "1" or encoding == "ascii"
+    order = {"little": "<", "big": ">"}.get(fields.get("endian", "little" if unordered else "").lower(), "")
+    if not kind or not order or not encoding:
         raise ScanError(
-            f"unsupported: type {fields.get('type')!r}, endian {fields.get('endian')!r}, {encoding!r}",
+            f"unsupported: type {fields.get('type')!r}, endian {fields.get('endian')!r}, "
+            f"encoding {fields.get('encoding')!r}",
             path=path,
             remedy="save it with raw or gzip encoding",
         )
-    return np.dtype(order + kind), encoding != "raw"
+    return np.dtype(order + kind), encoding
 
 
 def _affine(fields: dict[str, str], count: int, path: Path) -> tuple[np.ndarray, int | None, list[str]]:

@@ -7,6 +7,7 @@ MetaIO hands out memory that nobody wrote to.
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from medrecon.io.scan import ReadOptions, Scan, ScanError, scan_key
 from medrecon.io.value_form import ValueForm
 from medrecon.io.voxels import check_finite, is_constant, narrow, pick_volume
 
-_WINDOWS = (1 << 9, 1 << 20)
+_WINDOWS = (1 << 9, 1 << 16)  # of which deflate makes 64 MiB at most
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def _check_size(header: TextHeader, path: Path, options: ReadOptions) -> None:
             remedy="raise the limit (max_bytes) if the file is real",
         )
     least = (header.packed_size or 0) if header.packed else need
+    if header.digits:
+        least = 2 * need if header.digits == "hex" else 2 * math.prod(header.shape) - 1
     if least > there:
         raise ScanError(f"cut short: {least} bytes are needed, {there} are there", path=path, remedy=AGAIN)
     check_affordable(header.data_path, need, path, packed=header.packed)
@@ -89,7 +92,10 @@ def read_text(scan: Scan) -> tuple[np.ndarray, list[str]]:
     header = recipe.header
     check_unchanged(header.data_path, recipe.stamp)
     try:
-        values = _unpacked(header, scan.path) if header.packed else _plain(header, recipe.volume)
+        if header.digits:
+            values = _from_digits(header, scan.path)
+        else:
+            values = _unpacked(header, scan.path) if header.packed else _plain(header, recipe.volume)
     except (OSError, zlib.error, EOFError) as error:
         raise ScanError(
             f"broken or cut short ({error})", path=scan.path, remedy="fetch the file again"
@@ -118,6 +124,35 @@ def _plain(header: TextHeader, volume: int) -> np.ndarray:
     return values
 
 
+def _from_digits(header: TextHeader, path: Path) -> np.ndarray:
+    """All values of a file that holds them as text: numbers between blanks, or hexadecimal bytes.
+
+    Raises:
+        ScanError: something else stands there, or numbers that the data type does not hold.
+    """
+    with header.data_path.open("rb") as stream:
+        stream.seek(header.offset or 0)
+        text = stream.read().decode("latin-1")
+    kind, count = header.dtype, math.prod(header.shape)
+    try:
+        if header.digits == "hex":
+            found = np.frombuffer(bytes.fromhex(text), kind)
+        else:
+            wide = np.float64 if kind.kind == "f" else np.uint64 if kind.str[1:] == "u8" else np.int64
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # at something that is no number
+                found = np.fromstring(text, wide, sep=" ")
+    except (ValueError, DeprecationWarning):
+        raise ScanError("holds something else than numbers", path=path, remedy=AGAIN) from None
+    if len(found) != count:
+        raise ScanError(f"holds {len(found)} numbers instead of {count}", path=path, remedy=AGAIN)
+    with np.errstate(over="ignore"):
+        values = found.astype(kind)
+    if kind.kind in "iu" and not np.array_equal(values, found):
+        raise ScanError(f"holds numbers that {kind.name} does not", path=path, remedy=AGAIN)
+    return values
+
+
 def _unpacked(header: TextHeader, path: Path) -> np.ndarray:
     """All values of a compressed file, check sums verified."""
     need = header.nbytes + (header.skip or 0)
@@ -132,7 +167,7 @@ def _unpacked(header: TextHeader, path: Path) -> np.ndarray:
     return np.frombuffer(raw, header.dtype, offset=start)
 
 
-def unpack(data: bytes, need: int) -> bytes:
+def unpack(data: bytes, need: int) -> memoryview:
     """Unpack gzip members or a zlib stream, check sums verified, at most one byte more than needed.
 
     Args:
@@ -143,21 +178,22 @@ def unpack(data: bytes, need: int) -> bytes:
         EOFError: cut short.
         zlib.error: broken.
     """
-    parts: list[bytes] = []
-    view, place, total = memoryview(data), 0, 0
-    while place < len(view) and total <= need:
+    made, size = memoryview(bytearray(need + 1)), 0  # pages that are not filled take no memory
+    view, place = memoryview(data), 0
+    while place < len(view) and size <= need:
         unpacker, window = zlib.decompressobj(zlib.MAX_WBITS | 32), _WINDOWS[0]
-        while not unpacker.eof and total <= need:
+        while not unpacker.eof and size <= need:
             if place >= len(view):
                 raise EOFError("the compressed data are cut short")
             # small steps at first: what a member leaves of its window is copied
-            parts.append(unpacker.decompress(view[place : place + window], need - total + 1))
-            total += len(parts[-1])
+            part = unpacker.decompress(view[place : place + window], need - size + 1)
+            made[size : size + len(part)] = part
+            size += len(part)
             taken = min(window, len(view) - place)
             place += taken - len(unpacker.unused_data) - len(unpacker.unconsumed_tail)
             window = min(2 * window, _WINDOWS[1])
-        if total > need and not unpacker.eof:
+        if size > need and not unpacker.eof:
             break
         while place < len(view) and view[place] in b"\0\n":
             place += 1
-    return b"".join(parts)
+    return made[:size]

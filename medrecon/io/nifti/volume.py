@@ -71,7 +71,7 @@ def nifti_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
         )
     if not packed and need > size:
         raise ScanError(f"cut short: {need} bytes are needed, {size} are there", path=path, remedy=EXPORT)
-    check_affordable(data_path, need, path, packed)
+    check_affordable(data_path, need + _made(header) if packed else need, path, packed)
     tail = [f"{size - need} bytes follow the voxels"] if not packed and size > need else []
     chosen = pick_volume(header.shape, volume, path)
     return Scan(
@@ -89,6 +89,13 @@ def nifti_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
         stored=ValueForm(header.dtype.newbyteorder("="), header.slope, header.inter),
         kept=header.kept,
     )
+
+
+def _made(header: NiftiHeader) -> int:
+    """Bytes that the scaled values of one volume take beside the stored ones."""
+    if (header.slope, header.inter) == (1, 0):
+        return 0
+    return int(np.prod(header.shape[:3], dtype=object)) * (4 if header.dtype.itemsize <= 2 else 8)
 
 
 def read_nifti(scan: Scan) -> tuple[np.ndarray, list[str]]:
@@ -118,10 +125,10 @@ def read_nifti(scan: Scan) -> tuple[np.ndarray, list[str]]:
         ) from None
     stored = values.astype(header.dtype.newbyteorder("="), copy=False)
     stored, notes = check_finite(stored, scan)
-    volume = rescale(stored, header.slope, header.inter, scan.path)
+    volume = rescale(stored.reshape(scan.shape[::-1]), header.slope, header.inter, scan.path)
     if is_constant(volume):
         notes.append("all voxels have the same value")
-    return volume.reshape(scan.shape, order="F"), notes
+    return volume.transpose(2, 1, 0), notes
 
 
 def _header(path: Path, options: ReadOptions) -> NiftiHeader:

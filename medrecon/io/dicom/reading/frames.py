@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medrecon.io.dicom.reading.header import MODALITY_LUT, NATIVE, REPAIR, UNDEFINED, Header
+from medrecon.io.files.inflate import FREE_BYTES, MAX_RATIO
 from medrecon.io.scan import ReadOptions, ScanError, or_accept
 
 MAX_SIDE = 1 << 15
@@ -177,7 +178,12 @@ def _check_size(header: Header, rows: int, columns: int, allocated: int, count: 
     if header.syntax not in NATIVE:
         if header.pixel_length != UNDEFINED:
             raise _refuse(header, "compressed pixel data without fragments")
-        if header.available < 16 or need > max(1 << 22, 2000 * header.available):
+        most = (
+            max(1 << 22, 2000 * header.available)
+            if count == 1
+            else max(FREE_BYTES, MAX_RATIO * header.available)
+        )
+        if header.available < 16 or need > most:
             raise _refuse(header, f"{header.available} bytes of compressed data for {need} bytes of pixels")
         return 0
     if header.pixel_length == UNDEFINED:
