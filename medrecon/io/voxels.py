@@ -120,7 +120,7 @@ def rescale(values: np.ndarray, slope: float, inter: float, path: Path, bits: in
 
 def _scaled(values: np.ndarray, slope: float, inter: float, kind: type) -> np.ndarray:
     """The rescale in double precision, a slice at a time: the whole would take up to eight times as much."""
-    result = np.empty(values.shape, kind)
+    result: np.ndarray = np.empty(values.shape, kind)
     for k in range(len(values)):
         result[k] = values[k] * np.float64(slope) + np.float64(inter)
     return result
