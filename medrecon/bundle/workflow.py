@@ -113,6 +113,21 @@ def load_network(network: Network, weights: str | Path, device: str | torch.devi
     return channels_last(network.to(device)).eval()
 
 
+def begin_at(network: Network, weights: str | Path | None) -> Network:
+    """Put weights into a network that is to be trained on; without a file it stays as it is.
+
+    Args:
+        network: as `network_def` builds it.
+        weights: a state_dict, a torch checkpoint or safetensors.
+
+    Raises:
+        ModelError: the file is missing or unsafe, or a tensor does not fit.
+    """
+    if weights is not None:
+        fit_weights(network, read_weights(weights), weights)
+    return network
+
+
 def require_encoder(network: Reconstructor, encoder_weights: str | Path | None) -> Reconstructor:
     """Refuse to look into an encoder that was not given its weights, or was given others than expected.
 

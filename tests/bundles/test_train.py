@@ -19,6 +19,7 @@ from .names import NAMES, NETWORKS
 from .trainings import ADVERSARIAL
 
 bundles = pytest.mark.parametrize("name", [*NETWORKS, "slice_transform_code"])
+networks = pytest.mark.parametrize("name", NETWORKS)
 
 
 class Killed(Exception):
@@ -52,8 +53,13 @@ def differences(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
     return [key for key in one if not torch.equal(one[key], other[key])]
 
 
-@bundles
-@pytest.mark.parametrize("overlays", [(), ("adversarial.yaml",)], ids=["plain", "adversarial"])
+@pytest.mark.parametrize(
+    ("name", "overlays"),
+    [
+        *((name, ()) for name in (*NETWORKS, "slice_transform_code")),
+        *((name, ("adversarial.yaml",)) for name in NETWORKS),
+    ],
+)
 def test_a_resumed_run_ends_with_the_same_weights_to_the_last_bit(
     name: str,
     overlays: tuple[str, ...],
@@ -149,7 +155,7 @@ def test_held_out_scans_do_not_take_part(
     assert [item["image"].path.name for item in items] == ["series"]
 
 
-@bundles
+@networks
 def test_the_discriminator_counts_as_much_as_its_weight_says(
     name: str,
     tmp_path: Path,
@@ -187,7 +193,7 @@ def test_the_discriminator_counts_as_much_as_its_weight_says(
     assert differences(ended[5.0], plain)
 
 
-@bundles
+@networks
 def test_gradients_are_clipped_in_both(
     name: str,
     tmp_path: Path,
@@ -211,6 +217,26 @@ def test_gradients_are_clipped_in_both(
         assert max(norms) <= 1e-3 * 1.001
 
 
+def test_a_training_begins_at_weights_that_fit(
+    tmp_path: Path,
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+    short_training: Callable[..., dict[str, Any]],
+) -> None:
+    bundle, weights = small_bundle("slice_autoencoder"), tmp_path / "weights.pt"
+    known = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    torch.save({key: values + 1 for key, values in known.items()}, weights)
+    options = short_training("slice_autoencoder", tmp_path / "run", start_from=str(weights))
+    made = workflow(bundle, "train.yaml", **options).parser
+    for part in (made.get_parsed_content("network"), made.get_parsed_content("average").network):
+        state = part.state_dict()
+        assert all(torch.equal(state[key], (values + 1).float()) for key, values in known.items())
+    torch.save({"other": torch.zeros(1)}, weights)
+    with pytest.raises(RuntimeError) as error:
+        workflow(bundle, "train.yaml", **options).parser.get_parsed_content("network")
+    assert "do not fit" in cause_of(error.value)
+
+
 def test_overlays_change_the_handlers_they_mean(repo: Path) -> None:
     """Overlays name handlers by their place in train.yaml's list."""
     from monai.bundle import ConfigParser
@@ -221,7 +247,7 @@ def test_overlays_change_the_handlers_they_mean(repo: Path) -> None:
         kinds = [handler["_target_"].rsplit(".", 1)[-1] for handler in handlers]
         assert kinds[0] == "SeedEachEpoch"
         assert kinds[4:] == ["StatsHandler", "TensorBoardStatsHandler"]
-        for overlay in ("adversarial.yaml", "multi_gpu.yaml"):
+        for overlay in ("adversarial.yaml", "multi_gpu.yaml") if name in NETWORKS else ("multi_gpu.yaml",):
             keys = [key for key in ConfigParser.load_config_file(configs / overlay) if "#handlers#" in key]
             places = {int(key.split("#")[2]) for key in keys if key.startswith("train#")}
             assert places <= {0, 4, 5}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 ADVERSARIAL = {
+    "start_from": None,
     "generator_loss#start": 1,
     "generator_loss#ramp": 2,
     "discriminator_loss#start": 0,
     "discriminator_def#channels": 4,
     "discriminator_def#num_layers_d": 1,
 }
-"""What makes adversarial.yaml begin at once, with a small discriminator."""
+"""What makes adversarial.yaml begin at once and untrained, with a small discriminator."""
 
 TRAININGS = pytest.mark.parametrize(
     ("name", "overlays"),
