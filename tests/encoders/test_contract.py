@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from medrecon import encoders
+from medrecon.contract import Encoder
 from medrecon.encoders import (
     AdaptiveEncoder,
     DeepbetEncoder,
@@ -37,8 +39,7 @@ ENCODERS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "medicalnet10": (MedicalNetEncoder, []),
     "medicalnet18_plain": (lambda: MedicalNetEncoder(18, normalisation="none"), ["stem", "layer1.0"]),
 }
-OWN = ["plain2d", "plain3d", "conv2d", "conv3d", "adaptive2d", "adaptive3d", "frozen3d"]
-OWN += ["hierarchical2d", "hierarchical3d"]
+OWN = ["plain2d", "plain3d", "hierarchical2d", "hierarchical3d", "adaptive2d", "adaptive3d", "frozen3d"]
 
 
 def build(name: str) -> nn.Module:
@@ -58,6 +59,17 @@ def picture(encoder: nn.Module, side: int, batch: int = 1) -> torch.Tensor:
 
 
 every = pytest.mark.parametrize("name", ENCODERS)
+WRAPPERS = {"Frozen", "CachedEncoder", "TappedEncoder"}
+"""They have the layers of the network that they are given, and tests of their own."""
+
+
+def test_each_encoder_is_here() -> None:
+    offered = {name for name in encoders.__all__ if is_a(getattr(encoders, name), Encoder)}
+    assert offered - WRAPPERS == {type(make()).__name__ for make, _ in ENCODERS.values()}
+
+
+def is_a(value: object, kind: type) -> bool:
+    return isinstance(value, type) and issubclass(value, kind)
 
 
 @every

@@ -8,6 +8,7 @@ from itertools import combinations
 import pytest
 import torch
 
+from medrecon import inversion
 from medrecon.contract import Decoder, Encoder, Features, LayerInfo
 from medrecon.errors import ModelError
 from medrecon.inversion import (
@@ -85,6 +86,14 @@ INVERSIONS: dict[str, tuple[list[LayerInfo], Build, str | list[str]]] = {
     "linear_anisotropic": (ANISOTROPIC, lambda layers: LinearDecoder(layers, ["thick"]), ["thick"]),
     "plain_odd": (ODD, lambda layers: PlainDecoder(layers, **SMALL), ["odder"]),
 }
+
+OTHERS = {"ImageOptimiser", "SingleLayerDecoder"}
+"""Which needs an encoder, and which is what others derive from; their tests are their own."""
+
+
+def test_each_inversion_is_here() -> None:
+    offered = {name for name in inversion.__all__ if issubclass(getattr(inversion, name), Decoder)}
+    assert offered - OTHERS == {type(make(layers)).__name__ for layers, make, _ in INVERSIONS.values()}
 
 
 def build(name: str) -> Decoder:

@@ -9,6 +9,7 @@ import torch
 from monai.networks.nets import PatchDiscriminator
 from torch import nn
 
+from medrecon import losses
 from medrecon.encoders import FrozenEncoder, PlainEncoder
 from medrecon.losses import (
     CharbonnierLoss,
@@ -79,6 +80,12 @@ with_adversarial = pytest.mark.parametrize(
 
 def build(name: str, dims: int) -> nn.Module:
     return (ADVERSARIAL[name] if name in ADVERSARIAL else LOSSES[name][0])(dims).eval()
+
+
+def test_each_loss_is_here() -> None:
+    built = {type(part).__name__ for name in [*LOSSES, *ADVERSARIAL] for part in build(name, 2).modules()}
+    offered = {name for name in losses.__all__ if issubclass(getattr(losses, name), nn.Module)}
+    assert offered - {"FeatureLoss"} <= built, "from FeatureLoss the others derive"
 
 
 def noise(dims: int, seed: int = 0, side: int = 20) -> torch.Tensor:
