@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from medrecon.atlas.network import MiddleSlices, ScanResults
 from medrecon.evaluation.codecs import CodecMeter
 from medrecon.evaluation.fidelity import Fidelity, fidelity
+from medrecon.evaluation.findings import FindingMeter
+from medrecon.evaluation.marked import Marked
 from medrecon.evaluation.regions import Regions, body_mask
 from medrecon.evaluation.scores import Control
 from medrecon.evaluation.spectrum import SpectrumMeter
@@ -27,6 +30,7 @@ class Baseline:
     range: tuple[float, float]
     body: np.ndarray
     regions: Regions
+    findings: tuple[FindingMeter, ...]
     spectrum: SpectrumMeter
     codecs: CodecMeter
     calibrate: np.ndarray
@@ -36,16 +40,13 @@ class Baseline:
     share: float
 
 
-def baseline_of(scan: Scan, raw: ScanResults, mask: np.ndarray | None) -> Baseline:
+def baseline_of(scan: Scan, raw: ScanResults, marked: Sequence[Marked] = ()) -> Baseline:
     """Measure what all layers of a scan share.
 
     Args:
         scan: the source.
         raw: what the network made of it.
-        mask: labels on its grid.
-
-    Raises:
-        UsageError: the mask does not fit.
+        marked: parts of it that are looked at for themselves.
     """
     low, high = intensity_range(raw.source, scan.units)
     body = body_mask(raw.source, scan.units)
@@ -62,7 +63,8 @@ def baseline_of(scan: Scan, raw: ScanResults, mask: np.ndarray | None) -> Baseli
         raw=raw,
         range=(low, high),
         body=body,
-        regions=Regions(raw.source, scan.units, body, mask),
+        regions=Regions(raw.source, scan.units, body, marked),
+        findings=tuple(FindingMeter(each, raw.source, np.asarray(scan.affine), body) for each in marked),
         spectrum=SpectrumMeter(raw.source, scan.spacing, body),
         codecs=CodecMeter(raw.source, scan.units, (low, high)),
         calibrate=calibration_blocks(scan.shape),

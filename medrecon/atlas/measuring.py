@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from medrecon.atlas.network import AtlasNetwork
 from medrecon.atlas.probe import CODE, PLAIN, RANDOM, SHUFFLED
 from medrecon.evaluation.controls import dct_code
 from medrecon.evaluation.fidelity import Fidelity, fidelity
+from medrecon.evaluation.marked import Marked, overlay
 from medrecon.evaluation.msssim import MultiScaleSSIM
 from medrecon.evaluation.noise import noise_level
 from medrecon.evaluation.relative_error import normalised_error
@@ -38,7 +39,9 @@ _SEEN = 0.05  # share of the body that a file's own window must show as neither 
 def measure(
     engine: AtlasNetwork,
     scan: Scan,
-    mask: np.ndarray | None = None,
+    masks: Sequence[Marked] = (),
+    spheres: Sequence[Marked] = (),
+    *,
     step: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ScanScores, AtlasVolumes]:
@@ -47,7 +50,8 @@ def measure(
     Args:
         engine: made for this scan.
         scan: the source.
-        mask: labels on the source's grid, (X, Y, Z) whole numbers.
+        masks: parts of it that are looked at for themselves.
+        spheres: the same, around points: a read-out of the features is not asked for them.
         step: called with the name of each stage as it begins.
         progress: called with (tiles done, tiles in all) while the network runs.
 
@@ -58,11 +62,13 @@ def measure(
     """
     say = step or (lambda _: None)
     say("network")
-    raw = engine.run(scan, progress, mask)
+    marked = (*masks, *spheres)
+    raw = engine.run(scan, progress, overlay(masks, scan.shape) if masks else None)
     start = time.perf_counter()
     say("codecs")
-    fixed = baseline_of(scan, raw, mask)
-    volumes = AtlasVolumes(raw.source, np.asarray(scan.affine, dtype=np.float64), mask=mask)
+    fixed = baseline_of(scan, raw, marked)
+    drawn = overlay(marked, scan.shape) if marked else None
+    volumes = AtlasVolumes(raw.source, np.asarray(scan.affine, dtype=np.float64), mask=drawn)
     layers: list[LayerScore] = []
     tied: dict[str, float] = {}
     for result in engine.results:
@@ -83,6 +89,7 @@ def measure(
         codec_curves=fixed.codecs.curves,
         facts=facts_of(engine, fixed, seconds),
         warnings=warnings_of(fixed, layers, tied),
+        findings=tuple(meter.source for meter in fixed.findings),
     )
     return scores, volumes
 
@@ -133,6 +140,7 @@ def _layer(
         interval=None if math.isnan(interval.mean) else interval.mean,
         seconds=raw.seconds["volumes"] / len(engine.results) + time.perf_counter() - start,
         told=raw.told.get(result),
+        findings={meter.marked.name: meter.of(recon) for meter in fixed.findings},
     )
     return score, interval.tied
 

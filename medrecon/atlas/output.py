@@ -11,7 +11,8 @@ from typing import Any
 
 from medrecon.errors import UsageError
 from medrecon.evaluation.measures import MEASURES
-from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores, from_json, to_json
+from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores
+from medrecon.evaluation.scores_json import from_json, to_json
 from medrecon.io.files.publish import check_free, publish
 from medrecon.io.files.table import csv_text, finite
 from medrecon.io.scan import ScanError
@@ -71,6 +72,8 @@ def rows_of(scores: ScanScores) -> list[dict[str, Any]]:
                 f"{control.name} {part}": value for part, value in vars(control).items() if part != "name"
             }
         row |= {f"{name} bits per voxel": rate for name, rate in layer.codecs.items()}
+        for name, kept in layer.findings.items():
+            row |= {f"{name} finding {part}": value for part, value in vars(kept).items()}
         rows.append(row)
     return rows
 

@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from medrecon.atlas.marks import RADIUS, Marks
 from medrecon.atlas.measuring import measure
 from medrecon.atlas.network import AtlasNetwork
 from medrecon.atlas.output import INDEX, PAGE, refuse_taken, write_atlas
 from medrecon.atlas.summary import patient_numbers, write_summary
-from medrecon.evaluation.geometry import compare_geometry
 from medrecon.evaluation.scores import ScanScores
-from medrecon.io import find_one, publish, read_scan
+from medrecon.io import find_one, publish
 from medrecon.io.choices import with_hu
 from medrecon.io.files.names import hiding, scan_label
-from medrecon.io.scan import Scan, ScanError
+from medrecon.io.scan import Scan
+
+NOTHING = Marks()
 
 _RANKS = ("Best", "Middle", "Worst")
 
@@ -28,7 +28,7 @@ def measure_scan(
     scan: Scan,
     place: Path,
     *,
-    roi: Path | None = None,
+    marks: Marks = NOTHING,
     viewer: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> ScanScores:
@@ -38,7 +38,7 @@ def measure_scan(
         engine: made for this scan.
         scan: the source.
         place: the folder that is written.
-        roi: a mask, or a folder of masks named like the scans; see `read_mask`.
+        marks: masks and points that are looked at for themselves.
         viewer: put the interactive viewer into the page.
         progress: called with (hundredths of stages done, of all).
 
@@ -47,7 +47,7 @@ def measure_scan(
         ModelError: the network cannot take this scan.
         OutputError: the folder is taken, or cannot be written.
     """
-    mask = None if roi is None else read_mask(scan, roi)
+    masks, spheres = marks.on(scan)
     stages = ["network", "codecs", *engine.results, "writing"]
     stage = -1
 
@@ -60,7 +60,10 @@ def measure_scan(
         stage += 1
         tell(100 * stage)
 
-    scores, volumes = measure(engine, scan, mask, step, lambda done, of: tell(int(100 * done / max(1, of))))
+    def tick(done: int, of: int) -> None:
+        tell(int(100 * done / max(1, of)))
+
+    scores, volumes = measure(engine, scan, masks, spheres, step=step, progress=tick)
     step("writing")
     write_atlas(place, scores, volumes, viewer=viewer)
     return scores
@@ -73,7 +76,10 @@ def make_atlas(
     *,
     bundle: str | Path = "volume_autoencoder",
     encoder_weights: str | Path | None = None,
-    roi: str | Path | None = None,
+    roi: str | Path | Sequence[str] = (),
+    at: str | Sequence[str] = (),
+    labels: str | Path | None = None,
+    radius: float = RADIUS,
     viewer: bool = True,
     device: str = "auto",
     hu: bool = False,
@@ -88,7 +94,10 @@ def make_atlas(
         layers: results: "level4", "level2,level3+level4" or a list; None for each layer.
         bundle: name of a bundle that comes with medrecon, or a bundle's folder.
         encoder_weights: for a bundle over somebody else's network: the file of its weights.
-        roi: a mask on the scan's grid; errors are measured over its labels, too.
+        roi: masks on the scan's grid, "PATH" or "NAME=PATH": errors, contrast, edge and size of each label.
+        at: points, "R,A,S" or "NAME=R,A,S" in mm: the same of what lies around each.
+        labels: a JSON file with names of labels.
+        radius: mm around a point.
         viewer: put the interactive viewer into the page.
         device: "auto", "cpu", "cuda" or "cuda:N".
         hu: the values are HU, which NIfTI, NRRD and MHA cannot say.
@@ -111,30 +120,10 @@ def make_atlas(
     engine = AtlasNetwork(
         bundle, [scan], output=output, layers=layers, device=device, encoder_weights=weights
     )
-    mask = None if roi is None else Path(roi)
-    return measure_scan(engine, scan, output, roi=mask, viewer=viewer, progress=progress)
-
-
-def read_mask(scan: Scan, roi: Path) -> np.ndarray:
-    """The labels on the scan's grid.
-
-    Args:
-        scan: what it lies on.
-        roi: the mask, or a folder with one that is named like the scan.
-
-    Raises:
-        ScanError: it cannot be read, or lies on another grid.
-    """
-    path = roi / scan.path.name if roi.is_dir() and (roi / scan.path.name).exists() else roi
-    found = find_one(path)
-    differences = compare_geometry(scan.affine, scan.shape, found.affine, found.shape)
-    if differences:
-        raise ScanError(
-            f"its grid is not that of {scan.path}: {'; '.join(differences)}",
-            path=path,
-            remedy="draw the mask on the scan's own grid, or resample it there (nearest neighbour)",
-        )
-    return read_scan(found)
+    rois, points = ([str(each)] if isinstance(each, (str, Path)) else list(each) for each in (roi, at))
+    names = None if labels is None else Path(labels)
+    marks = Marks(tuple(rois), tuple(points), names, radius)
+    return measure_scan(engine, scan, output, marks=marks, viewer=viewer, progress=progress)
 
 
 def write_overview(

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medrecon.cli.atlas_tables import show_pair, show_run
 from medrecon.cli.batch import as_told, exit_code, find_asked, one_by_one, say_note, say_notes, tell_sources
 from medrecon.cli.command import verb
 from medrecon.cli.faults import Fault
 from medrecon.cli.options import Bundle, Device, EncoderWeights, ManyScans
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
-from medrecon.cli.tables import print_table
 from medrecon.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from medrecon.atlas.marks import Marks
     from medrecon.evaluation.scores import ScanScores
     from medrecon.io.scan import Found, Scan
 
+_FINDINGS = "Is this finding still there?"
 _PAIR = "name two bundles with INPUT and OUTPUT, or the outputs of two atlas runs with OUTPUT"
 
 
@@ -33,7 +33,7 @@ class _Asked:
     """What is asked of each scan."""
 
     layers: str | None
-    roi: Path | None
+    marks: Marks
     viewer: bool
     encoder_weights: Path | None
     device: str
@@ -58,7 +58,8 @@ class _Run:
 
 @verb(
     "medrecon atlas CT_SERIES/ CT_atlas/",
-    "medrecon atlas t1.nii.gz out/ --layers level3,level4 --roi lesion.nii.gz",
+    "medrecon atlas t1.nii.gz out/ -l level3,level4 --roi lesion=mask.nii.gz",
+    "medrecon atlas chest/ out/ --at nodule=-42.5,10,118 --radius 6",
     "medrecon atlas study/ out/ --compare volume_autoencoder slice_autoencoder",
     "medrecon atlas out/ --compare atlas_a/ atlas_b/",
     takes="15 s of a CPU core for a CT of 128x112x64 and five layers; larger scans in proportion.",
@@ -91,12 +92,37 @@ def atlas(
         ),
     ] = None,
     roi: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
             "--roi",
-            metavar="MASK",
-            help="Measure over the labels of this mask, too; it must lie on the scan's grid. For several "
-            "scans: a folder of masks named like the scans.",
+            metavar="[NAME=]MASK",
+            rich_help_panel=_FINDINGS,
+            help="Look at the labels of this mask for themselves: errors, contrast to the surroundings, edge "
+            "and size, by layer. On the scan's grid or a part of it; also a segmentation of 3D Slicer "
+            "(.seg.nrrd). For several scans: a folder of masks named like the scans. May be repeated.",
+        ),
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--at",
+            metavar="[NAME=]R,A,S",
+            rich_help_panel=_FINDINGS,
+            help="The same around this point, in mm to the patient's right, front and head, as the viewer "
+            "shows it. May be repeated.",
+        ),
+    ] = None,
+    radius: Annotated[
+        float,
+        typer.Option("--radius", metavar="MM", min=0.1, rich_help_panel=_FINDINGS, help="Around a point."),
+    ] = 5.0,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="JSON",
+            rich_help_panel=_FINDINGS,
+            help='Names of labels: {"1": "liver"}, {"liver": 1}, or a dataset.json of nnU-Net.',
         ),
     ] = None,
     compare: Annotated[
@@ -121,18 +147,20 @@ def atlas(
     beside JPEG 2000, HTJ2K and JPEG-LS; each score beside its controls; a calibrated interval for each voxel.
     """
     from medrecon.atlas.compare import compare_folders
+    from medrecon.atlas.marks import Marks
     from medrecon.atlas.output import is_atlas
 
     if compare is not None and source is not None and all(is_atlas(name) for name in compare):
         if output is not None:
             raise UsageError("the outputs of two runs need no INPUT", remedy="give OUTPUT alone")
         content = compare_folders(Path(compare[0]), Path(compare[1]), source)
-        return Outcome({"output": str(source), **content}, lambda console: _show_pair(console, content))
+        return Outcome({"output": str(source), **content}, lambda console: show_pair(console, content))
     if source is None or output is None:
         remedy = "medrecon atlas INPUT OUTPUT; see --help" if compare is None else _PAIR
         raise UsageError("INPUT or OUTPUT is missing", remedy=remedy)
     start = time.perf_counter()
-    asked = _Asked(layers, roi, viewer, encoder_weights, device)
+    marks = Marks(tuple(roi or ()), tuple(at or ()), labels, radius)
+    asked = _Asked(layers, marks, viewer, encoder_weights, device)
     found = find_asked(session, source, reading)
     found = replace(found, scans=as_told(session, found.scans, output, source))
     say_notes(session, found)
@@ -140,7 +168,7 @@ def atlas(
         return _compare_bundles(session, found, output, compare, asked)
     run = _run(session, found, output, bundle, asked)
     data = {**_run_data(run, output), "seconds": round(time.perf_counter() - start, 1)}
-    return Outcome(data, lambda console: _show_run(console, data, run.scores), _code([run]))
+    return Outcome(data, lambda console: show_run(console, data, run.scores), _code([run]))
 
 
 def _compare_bundles(
@@ -175,7 +203,7 @@ def _compare_bundles(
         write_comparison(folder, content)
     failed = [fault for run in runs for fault in run.failed]
     data = {"output": str(output / "comparison"), "failed": failed, **content}
-    return Outcome(data, lambda console: _show_pair(console, content), _code(runs))
+    return Outcome(data, lambda console: show_pair(console, content), _code(runs))
 
 
 def _run(
@@ -208,7 +236,7 @@ def _run(
     def one(scan: Scan, label: str) -> ScanScores:
         with progress_bar(session, label) as tick:
             scores = measure_scan(
-                engine, scan, places[scan.key], roi=asked.roi, viewer=asked.viewer, progress=tick
+                engine, scan, places[scan.key], marks=asked.marks, viewer=asked.viewer, progress=tick
             )
         for note in scores.warnings:
             say_note(session, scan, note)
@@ -229,7 +257,7 @@ def _code(runs: Sequence[_Run]) -> int:
 
 
 def _run_data(run: _Run, output: Path) -> dict[str, Any]:
-    from medrecon.evaluation.scores import to_json
+    from medrecon.evaluation.scores_json import to_json
 
     return {
         "bundle": run.bundle,
@@ -239,62 +267,3 @@ def _run_data(run: _Run, output: Path) -> dict[str, Any]:
         "summary": run.summary,
         "failed": run.failed,
     }
-
-
-def _show_run(console: Console, data: Mapping[str, Any], scans: Sequence[ScanScores]) -> None:
-    """One line for each scan and layer; then what stands out, and what failed."""
-    from medrecon.atlas.output import INDEX, METRICS, PAGE, SCENE
-
-    columns = ("scan", "layer", "bits/voxel", "PSNR (dB)", "SSIM", "MAE", "as JPEG 2000", "90 % held")
-    rows = [
-        (
-            scores.label if number == 0 else "",
-            layer.layer,
-            _number(layer.bits_per_voxel, ".3f"),
-            _number(layer.psnr, ".2f"),
-            f"{layer.ssim:.4f}",
-            f"{layer.mae:.3g} {scores.units}".strip(),
-            _number(layer.codecs.get("JPEG 2000"), ".3f"),
-            _number(layer.coverage, ".1%"),
-        )
-        for scores in scans
-        for number, layer in enumerate(scores.layers)
-    ]
-    if rows:
-        print_table(console, columns, rows, right=columns[2:], spare=("90 % held", "as JPEG 2000"))
-        console.print(f"controls, regions, spectrum and maps: {data['output']} ({METRICS}, {PAGE}, {SCENE})")
-    if data["summary"]:
-        console.print(f"all scans: {data['output']}/summary/{INDEX}")
-    for item in (data["summary"] or {}).get("outliers", []):
-        console.print(f"stands out: {item['scan']} {item['layer']}: {item['measures']}")
-    if data["failed"]:
-        print_table(
-            console, ("failed", "why"), [(fault["path"], fault["message"]) for fault in data["failed"]]
-        )
-
-
-def _show_pair(console: Console, content: Mapping[str, Any]) -> None:
-    """One line for each layer and measure of a comparison."""
-    columns = ("layer", "measure", "first", "second", "difference", "95 % interval", "scans")
-    rows = [
-        (
-            row["layer"],
-            f"{row['measure']} {row['units']}".strip(),
-            *(_number(row[name], ".4g") for name in ("first", "second", "difference")),
-            f"{_number(row['low'], '.3g')} to {_number(row['high'], '.3g')}",
-            row["scans"],
-        )
-        for row in content["results"]
-    ]
-    console.print(f"first: {content['first']}; second: {content['second']}")
-    print_table(console, columns, rows, right=columns[2:])
-    for note in content["notes"]:
-        console.print(note)
-
-
-def _number(value: float | None, form: str) -> str:
-    if value is None:
-        return "-"
-    from medrecon.atlas.output import finite
-
-    return "identical" if finite(value) is None else format(value, form)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medrecon.evaluation.scores import Control, LayerScore
+from medrecon.evaluation.scores import Control, Finding, FindingKept, LayerScore
 
 SOURCE = "source"
 """The unit of what is measured in the scan's own units: it means something only beside the same unit."""
@@ -48,7 +48,7 @@ class Measure:
     charted: bool = False
     flagged: bool = False
 
-    def of(self, score: LayerScore | Control) -> float | None:
+    def of(self, score: LayerScore | Control | Finding | FindingKept) -> float | None:
         """Its value; None where it was not measured."""
         value: Any = score
         for part in (self.path or self.key).split("."):
@@ -193,3 +193,20 @@ MEASURES = (
 )
 
 BY_KEY = {measure.key: measure for measure in MEASURES}
+
+FINDING_MEASURES = (
+    Measure(
+        "contrast",
+        "contrast",
+        "mean inside minus mean of the surroundings, a shell of 5 mm",
+        SOURCE,
+        None,
+        signed=True,
+    ),
+    Measure("kept", "contrast kept", "its contrast over that of the source, with a 95 % interval"),
+    Measure("edge", "edge", "distance over which its edge rises: the smaller the sharper", "mm", 1),
+    Measure(
+        "diameter", "size", "diameter of a ball as large as what lies beyond half of its contrast", "mm", 1
+    ),
+)
+"""What is measured of a finding, in the source and in each reconstruction."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 
-from medrecon.errors import UsageError
+from medrecon.evaluation.marked import Marked
 from medrecon.evaluation.scores import BODY, RegionError
 from medrecon.intensity_range import intensity_range
 
@@ -24,7 +24,6 @@ body alone, so that dense vessels count as bone and spongy bone as contrast."""
 
 _BODY_HU = -500.0
 _BODY_SHARE = 0.08  # of the robust range, for units other than HU
-_MOST_LABELS = 32
 _PLANES = 1 << 20
 
 
@@ -65,15 +64,11 @@ class Regions:
         source: (X, Y, Z) in `units`, any dtype.
         units: "HU": the tissues are regions, too.
         body: as `body_mask` gives it.
-        mask: whole numbers on the source's grid; each label but 0 is a region ("roi", or "roi 1", "roi 2"
-            where there are several).
-
-    Raises:
-        UsageError: the mask has another shape, holds no label, or too many, or anything but whole numbers.
+        marked: parts of it that are regions, too, by name; they may overlap.
     """
 
     def __init__(
-        self, source: np.ndarray, units: str, body: np.ndarray, mask: np.ndarray | None = None
+        self, source: np.ndarray, units: str, body: np.ndarray, marked: Sequence[Marked] = ()
     ) -> None:
         self.names = ["", BODY]
         self._tissue = body.astype(np.uint8)
@@ -81,25 +76,23 @@ class Regions:
             for name, (low, high) in TISSUES.items():
                 self._tissue[body & (source >= low) & (source < high)] = len(self.names)
                 self.names.append(name)
-        self._labels: np.ndarray | None = None
-        self.labels: list[str] = []
-        if mask is not None:
-            self._labels, self.labels = _labels_of(mask, source.shape)
+        self._marked = tuple(marked)
 
     def errors(self, source: np.ndarray, recon: np.ndarray) -> dict[str, RegionError]:
         """Errors of a reconstruction over each region that holds a voxel; "body" is all of the body."""
-        tissue, roi = _Sums(len(self.names)), _Sums(len(self.labels) + 1)
+        tissue = _Sums(len(self.names))
         step = max(1, _PLANES // (source.shape[1] * source.shape[2]))
         for start in range(0, len(source), step):
             part = slice(start, start + step)
-            error = np.subtract(recon[part], source[part], dtype=np.float32).ravel().astype(np.float64)
-            kinds = error, np.abs(error), np.square(error)
-            tissue.add(self._tissue[part].ravel(), kinds)
-            if self._labels is not None:
-                roi.add(self._labels[part].ravel(), kinds)
+            error = np.subtract(recon[part], source[part], dtype=np.float32)
+            tissue.add(self._tissue[part].ravel(), error.ravel())
         found = {BODY: tissue.over(list(range(1, len(self.names))))}
         found |= {name: tissue.over([k]) for k, name in enumerate(self.names) if k > 1}
-        found |= {name: roi.over([k]) for k, name in enumerate(self.labels, start=1)}
+        for each in self._marked:
+            inside = _Sums(1)
+            error = np.subtract(recon[each.box], source[each.box], dtype=np.float32)[each.inside]
+            inside.add(np.zeros(error.shape, np.uint8), error)
+            found[each.name] = inside.over([0])
         return {name: error for name, error in found.items() if error.voxels}
 
 
@@ -107,12 +100,13 @@ class _Sums:
     def __init__(self, count: int) -> None:
         self._sums = np.zeros((4, count))
 
-    def add(self, labels: np.ndarray, kinds: Sequence[np.ndarray]) -> None:
-        """Take in the labels of voxels, and their errors: signed, absolute and squared."""
+    def add(self, labels: np.ndarray, error: np.ndarray) -> None:
+        """Take in the labels of voxels, and their errors."""
+        error = error.astype(np.float64)
         count = self._sums.shape[1]
         labels = labels.astype(np.intp)  # once: each of the counts below would do it again
         self._sums[0] += np.bincount(labels, minlength=count)
-        for row, weights in enumerate(kinds, start=1):
+        for row, weights in enumerate((error, np.abs(error), np.square(error)), start=1):
             self._sums[row] += np.bincount(labels, weights=weights, minlength=count)
 
     def over(self, which: Sequence[int]) -> RegionError:
@@ -122,26 +116,6 @@ class _Sums:
         return RegionError(
             int(voxels), float(absolute / voxels), math.sqrt(squares / voxels), float(signed / voxels)
         )
-
-
-def _labels_of(mask: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, list[str]]:
-    if mask.shape != tuple(shape):
-        raise UsageError(
-            f"the mask has shape {mask.shape}, the scan {tuple(shape)}", remedy="draw it on the scan's grid"
-        )
-    found = np.unique(mask)
-    if not np.array_equal(found, np.rint(found)):
-        raise UsageError("the mask holds values between whole numbers", remedy="give a mask of labels")
-    found = found[found != 0]
-    if not 0 < len(found) <= _MOST_LABELS:
-        raise UsageError(
-            f"the mask holds {len(found)} labels", remedy=f"give 1 to {_MOST_LABELS} labels other than 0"
-        )
-    labels = np.zeros(mask.shape, dtype=np.uint8)
-    for place, value in enumerate(found, start=1):
-        labels[mask == value] = place
-    names = ["roi"] if len(found) == 1 else [f"roi {int(value)}" for value in found]
-    return labels, names
 
 
 def region_words(units: str) -> Mapping[str, str]:

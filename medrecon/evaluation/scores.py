@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
-
-FORMAT = "medrecon-atlas-2"
-"""Name of the JSON that `to_json` writes."""
 
 BODY = "body"
 """Name of the region that is all of the body."""
@@ -93,6 +87,51 @@ class Told:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """A marked part of a scan, as the source shows it.
+
+    Attributes:
+        name: what it is called.
+        voxels: how many it holds.
+        at: its centre, mm to the patient's right, front and head.
+        contrast: its mean minus that of its surroundings, source units; None without enough surroundings.
+        sure: half width of the 95 % interval of that contrast, by the texture of both: a finding whose
+            contrast is smaller does not stand out, and nothing of it can be kept.
+        diameter: mm of a ball as large as what lies beyond half of the contrast.
+        edge: mm over which its edge rises.
+    """
+
+    name: str
+    voxels: int
+    at: tuple[float, float, float]
+    contrast: float | None
+    sure: float | None
+    diameter: float | None
+    edge: float | None
+
+
+@dataclass(frozen=True)
+class FindingKept:
+    """What a reconstruction keeps of a finding; None where it cannot be told.
+
+    Attributes:
+        contrast: to its surroundings, source units.
+        kept: that contrast over the source's.
+        low: lower end of the 95 % interval of `kept`.
+        high: its upper end.
+        edge: mm over which its edge rises.
+        diameter: mm, at half of its own contrast.
+    """
+
+    contrast: float | None
+    kept: float | None
+    low: float | None
+    high: float | None
+    edge: float | None
+    diameter: float | None
+
+
+@dataclass(frozen=True)
 class LayerScore:
     """What one layer, or one set of layers, kept of a scan.
 
@@ -121,6 +160,7 @@ class LayerScore:
         interval: mean half width of that interval, source units.
         seconds: wall time of the reconstruction and its evaluation.
         told: how well the labels of the mask are told from its features; None without a mask.
+        findings: name -> what it keeps of each marked part.
     """
 
     layer: str
@@ -146,6 +186,7 @@ class LayerScore:
     interval: float | None
     seconds: float
     told: Told | None = None
+    findings: dict[str, FindingKept] = field(default_factory=dict)
 
     @property
     def body(self) -> RegionError | None:
@@ -171,6 +212,7 @@ class ScanScores:
         codec_curves: codec -> (bits per voxel, PSNR) points, by rising rate.
         facts: model, version, weights_sha256, device and how figures were made.
         warnings: what must be said.
+        findings: what was marked, in the order given.
     """
 
     key: str
@@ -185,6 +227,7 @@ class ScanScores:
     codec_curves: dict[str, tuple[tuple[float, float], ...]]
     facts: dict[str, str]
     warnings: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass
@@ -207,74 +250,3 @@ class AtlasVolumes:
     uncertainty: dict[str, np.ndarray | None] = field(default_factory=dict)
     invented: dict[str, np.ndarray | None] = field(default_factory=dict)
     mask: np.ndarray | None = None
-
-
-def to_json(scores: ScanScores) -> dict[str, Any]:
-    """Plain values for `json.dump(..., allow_nan=False)`.
-
-    JSON has neither infinity nor NaN: both become null. `from_json` reads a null PSNR as infinite (nothing
-    was lost) and any other null that is not optional as NaN.
-    """
-    content: dict[str, Any] = _plain(asdict(scores))
-    return {"format": FORMAT, **content}
-
-
-def from_json(data: Mapping[str, Any]) -> ScanScores:
-    """Undo `to_json`.
-
-    Raises:
-        ValueError: not what `to_json` writes; the message names the field.
-    """
-    if data.get("format") != FORMAT:
-        raise ValueError(f"format is {data.get('format')!r}, not {FORMAT!r}")
-    try:
-        values = {**data, "layers": tuple(_layer(layer) for layer in data["layers"])}
-        values["codec_curves"] = {
-            name: tuple((rate, _psnr(psnr)) for rate, psnr in curve)
-            for name, curve in data["codec_curves"].items()
-        }
-        return _make(ScanScores, values)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not the scores of a scan: {error}") from error
-
-
-def _layer(data: Mapping[str, Any]) -> LayerScore:
-    controls = tuple(_make(Control, c) for c in data["controls"])
-    regions = {name: _make(RegionError, region) for name, region in data["regions"].items()}
-    spectrum = _make(Spectrum, {**data["spectrum"], "error": [_nan(v) for v in data["spectrum"]["error"]]})
-    told = None if data.get("told") is None else _make(Told, data["told"])
-    there = None if data["there"] is None else _make(Control, data["there"])
-    parts = {"regions": regions, "spectrum": spectrum, "there": there, "controls": controls, "told": told}
-    return _make(LayerScore, {**data, **parts})
-
-
-def _make(kind: Any, data: Mapping[str, Any]) -> Any:
-    values = {}
-    for item in fields(kind):
-        value = data[item.name]
-        if item.name == "psnr":
-            value = _psnr(value)
-        elif item.type == "float":
-            value = _nan(value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        values[item.name] = value
-    return kind(**values)
-
-
-def _psnr(value: float | None) -> float:
-    return math.inf if value is None else value
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value

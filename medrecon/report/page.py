@@ -15,6 +15,7 @@ from medrecon.evaluation.scores import AtlasVolumes, ScanScores
 from medrecon.io.files.atomic import write_whole
 from medrecon.report import charts, rows, words
 from medrecon.report.answers import answers
+from medrecon.report.finding_words import finding_answers, finding_table
 from medrecon.report.html import asset, render, style_sheet
 from medrecon.report.layers import layers_figure
 from medrecon.report.palette import themed
@@ -127,7 +128,8 @@ def _content(scores: ScanScores, figures: Mapping[str, Figure]) -> dict[str, Any
         "scores": scores,
         "unit": f"({words.clean(scores.units)})" if scores.units else "",
         "grid": _grid(scores),
-        "answers": answers(scores),
+        "answers": answers(scores) + finding_answers(scores),
+        "findings": finding_table(scores),
         "part": words.part_of_controls(scores),
         "sentences": [(la.layer, colours[la.layer], words.of_layer(la, scores)) for la in layers],
         "charts": {
@@ -172,6 +174,7 @@ def _render(scores: ScanScores, slicing: Slicing, content: Mapping[str, Any], vi
         ("summary", "In short", True),
         ("fidelity", "Fidelity", content["charts"]["depth"]),
         ("slices", "Slices", slicing.slices[0].layers),
+        ("findings", "Findings", content["findings"]),
         ("scores", "Scores and controls", content["table"]),
         ("errors", "Errors", content["charts"]["histogram"] or content["charts"]["spectrum"]),
         ("regions", "Regions", content["regions"]),

@@ -30,7 +30,7 @@ CT_WINDOWS = {
 ERROR = "signed error"
 
 _SLACK = 24_000  # bytes of the section around the volumes
-_SCRIPTS = ("volumes", "colours", "model", "panes", "gestures", "gif", "viewer")
+_SCRIPTS = ("volumes", "colours", "model", "panes", "gestures", "finding", "gif", "viewer")
 
 
 @dataclass(frozen=True)

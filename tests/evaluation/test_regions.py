@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medrecon.errors import UsageError
+from medrecon.evaluation.marked import from_labels
 from medrecon.evaluation.regions import BODY, TISSUES, Regions, body_mask
 
 
@@ -60,10 +61,12 @@ def test_labels_of_a_mask_are_regions(chest):
     mask = np.zeros(chest.shape, dtype=np.uint8)
     mask[0:2, 0:2], mask[10:12, 10:12] = 1, 7
     recon = chest + np.where(mask == 7, 12, 3)
-    found = Regions(chest, "HU", body_mask(chest, "HU"), mask).errors(chest, recon)
+    found = Regions(chest, "HU", body_mask(chest, "HU"), from_labels(mask, mask.shape)).errors(chest, recon)
     assert (found["roi 7"].voxels, found["roi 7"].bias) == (24, 12.0)
     assert found["roi 1"].bias == 3.0
-    one = Regions(chest, "HU", body_mask(chest, "HU"), mask == 7).errors(chest, recon)
+    one = Regions(chest, "HU", body_mask(chest, "HU"), from_labels(mask == 7, mask.shape)).errors(
+        chest, recon
+    )
     assert one["roi"] == found["roi 7"]
 
 
@@ -78,4 +81,4 @@ def test_labels_of_a_mask_are_regions(chest):
 )
 def test_what_is_no_mask_is_refused(chest, mask, said):
     with pytest.raises(UsageError, match=said):
-        Regions(chest, "HU", body_mask(chest, "HU"), mask)
+        from_labels(mask, chest.shape)

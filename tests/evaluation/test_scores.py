@@ -10,14 +10,15 @@ import pytest
 
 from medrecon.evaluation.scores import (
     Control,
+    Finding,
+    FindingKept,
     LayerScore,
     RegionError,
     ScanScores,
     Spectrum,
     Told,
-    from_json,
-    to_json,
 )
+from medrecon.evaluation.scores_json import from_json, to_json
 
 LAYER = LayerScore(
     layer="level3",
@@ -42,6 +43,7 @@ LAYER = LayerScore(
     coverage=0.9,
     interval=20.0,
     seconds=1.0,
+    findings={"nodule": FindingKept(40.0, 0.8, 0.7, 0.9, None, 8.0)},
     told=Told(0.8, 0.7, None, 0.5, 0.5, 2, 900),
 )
 SCAN = ScanScores(
@@ -57,6 +59,7 @@ SCAN = ScanScores(
     codec_curves={"JPEG 2000": ((0.1, 30.0), (1.0, 45.0))},
     facts={"model": "m 1"},
     warnings=("one",),
+    findings=(Finding("nodule", 12, (1.0, 2.0, 3.0), 50.0, 4.0, 9.0, 3.0),),
 )
 
 

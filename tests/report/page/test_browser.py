@@ -233,6 +233,10 @@ def test_the_scrubber_is_driven_by_mouse_wheel_and_keys(browse: Callable[..., An
     assert clicked[1] > here[1]
     assert clicked[2] == here[2]
 
+    finding = until(chromium, "return document.getElementById('viewer').dataset.finding ?? ''", bool)
+    assert len(json.loads(finding)["kept"]) == 2
+    assert "its surroundings; kept: level1" in chromium.find_element("id", "here").text
+
     zoomed = after(chromium, lambda: wheel(chromium, error, -250, control=True), "zoom")
     assert zoomed == [pytest.approx(2, abs=0.01)]
     assert after(chromium, lambda: big.send_keys("+"), "zoom")[0] > zoomed[0]

@@ -16,6 +16,7 @@ function listen(pane, model) {
   const point = ([x, y]) => {
     model.state.crosshair = true;
     model.moveTo(pane.voxel(x, y, canvas.clientWidth, canvas.clientHeight));
+    model.clicked();
   };
   const shift = (dx, dy) => {
     const { axes: [u, v], up } = pane.geometry;

@@ -11,6 +11,7 @@ const amount = (value, digits = facts.digits) =>
 
 const model = new Model(facts, () => requestAnimationFrame(show));
 model.section = section;
+model.clicked = () => tellFinding();
 const plane = () => body.querySelector('[name="plane"]:checked').value;
 const others = () => Object.keys(PLANES).filter((name) => name !== plane());
 const panes = [
@@ -75,6 +76,24 @@ function tell() {
     part("read-overlay").querySelector("dt").textContent = state.map;
     put("overlay", amount(map.value(state.at), 2));
   }
+}
+
+/* The sentence about what was clicked. Numbers without an interval: --at on the command line gives one. */
+async function tellFinding() {
+  const at = [...model.state.at];
+  const radius = Number(field("radius").value);
+  const found = await findingAt(model, at, radius);
+  if (at.some((v, a) => v !== model.state.at[a])) return; /* clicked elsewhere meanwhile */
+  if (!found || Math.abs(found.contrast) < model.facts.source.coding[1]) {
+    part("here").textContent = "Here nothing stands out from its surroundings.";
+    return;
+  }
+  const shares = facts.layers.map(({ name }, n) => `${name} ${fixed(100 * found.kept[n], 0)}\u00a0%`);
+  const sign = found.contrast > 0 ? "above" : "below";
+  const place = model.place(at).map((v) => v.toFixed(1)).join(",");
+  part("here").textContent =
+    `Here: ${amount(Math.abs(found.contrast))} ${sign} its surroundings; kept: ${shares.join(", ")} (--at ${place}).`;
+  section.dataset.finding = JSON.stringify(found);
 }
 
 function resized() {
@@ -143,6 +162,7 @@ function connect() {
   body.addEventListener("change", ({ target }) => {
     if (target.name === "plane") show();
     else if (target.name === "window" && target.value) model.setWindow(...facts.windows[Number(target.value)].range);
+    else if (target.name === "radius") tellFinding();
     else if (target.name === "map") { field("limit").value = 0; model.chooseMap(target.value); }
     else if (target.name === "crosshair" || target.name === "outline") model.toggle(target.name);
     else if (target.name === "three") {
