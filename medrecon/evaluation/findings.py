@@ -123,11 +123,11 @@ class FindingMeter:
         lags = np.sqrt(sum((np.minimum(k, n - k) * mm) ** 2 for k, n, mm in steps))
         bins = np.rint(lags / float(self.spacing.min())).astype(int).ravel()
         known = (pairs > 0.5).ravel()
-        covariance = np.bincount(bins[known], products.ravel()[known])
-        covariance /= np.maximum(1.0, np.bincount(bins[known], pairs.ravel()[known]))
+        sums = np.bincount(bins[known], weights=products.ravel()[known])
+        covariance = sums / np.maximum(1.0, np.bincount(bins[known], weights=pairs.ravel()[known]))
         gone = np.flatnonzero(covariance <= 0)
         end = int(gone[0]) if len(gone) else len(covariance)
-        variance = float(covariance[:end] @ np.bincount(bins, weighted.ravel())[:end])
+        variance = float(covariance[:end] @ np.bincount(bins, weights=weighted.ravel())[:end])
         return float(student.ppf(0.5 + CONFIDENCE / 2, _DEGREES)) * math.sqrt(max(0.0, variance))
 
     def _diameter(self, part: np.ndarray) -> float | None:
