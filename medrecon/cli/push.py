@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrecon.cli.command import verb
+from medrecon.cli.deidentify import Identity
 from medrecon.cli.faults import PARTIAL
 from medrecon.cli.pacs import Pacs, push_files, pushed_data
 from medrecon.cli.session import Outcome, Session
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @verb(
     "medrecon push CT_level3/ research",
     "medrecon push out/ research --via dimse",
+    "medrecon push out/ research --deidentify project.key",
     loads=False,
 )
 def push(
@@ -31,6 +33,7 @@ def push(
     ],
     node: Annotated[str, typer.Argument(metavar="NODE", help="A PACS of the file of nodes, by its name.")],
     pacs: Pacs,
+    identity: Identity,
 ) -> Outcome:
     """Send DICOM series to a PACS.
 
@@ -42,8 +45,9 @@ def push(
     address = Address.parse(node)
     if address.study:
         raise UsageError(f"'{node}' names a study", remedy="name the PACS alone: each file says its study")
+    files = identity.without(session, source)
     with pacs.connect(session, address.node) as archive:
-        done = push_files(session, archive, [source])
+        done = push_files(session, archive, [files])
     refused = sum(len(each.refused) for each in done)
 
     def show(console: Console) -> None:

@@ -22,6 +22,7 @@ from medrecon.cli.batch import (
     tell_sources,
 )
 from medrecon.cli.command import verb
+from medrecon.cli.deidentify import Identity
 from medrecon.cli.faults import fault_of, one_line
 from medrecon.cli.options import (
     Bundle,
@@ -71,6 +72,7 @@ def reconstruct(
     ],
     reading: ManyScans,
     pacs: Pacs,
+    identity: Identity,
     layers: Layers = None,
     output_format: Format = OutputFormat.same,
     overwrite: Overwrite = False,
@@ -108,7 +110,7 @@ def reconstruct(
     from medrecon.inference.pipeline import Pipeline, Record
 
     remote = session.until_the_end(Remote(session, source, output, pacs, output_format))
-    source, output = remote.source, remote.output
+    source, output = identity.without(session, remote.source), remote.output
     found = find_asked(session, source, reading)
     pipeline = Pipeline.from_bundle(
         bundle,

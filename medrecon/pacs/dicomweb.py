@@ -78,6 +78,7 @@ class DicomWebArchive(Archive):
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _PlainWildcards())
         self._session.max_redirects = 0
+        self._session.headers["Accept-Encoding"] = "identity"  # pixels are slow to compress, and gain little
         self._session.verify = node.ca or True
         if node.certificate:
             self._session.cert = (node.certificate, node.key) if node.key else node.certificate

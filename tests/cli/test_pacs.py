@@ -239,3 +239,23 @@ def test_the_environments_proxy_and_netrc_are_not_asked(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setitem(os.environ, "NETRC", str(tmp_path / "netrc"))
     assert run("pull", "a", "--modality", "CT", "--list")[0] == 0
+
+
+def test_push_without_identity(pacs: SmallPacs, run: Run, reconstruct: Run, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"k" * 32)
+    key.chmod(0o600)
+    pacs.held.clear()
+    assert run("push", tmp_path / "ct", "a", "--deidentify", key, "--keep", "dates")[0] == 0
+    assert run("deidentify", tmp_path / "ct", tmp_path / "copy", key, "--keep", "dates")[0] == 0
+    headers = [dcmread(path, stop_before_pixels=True) for path in (tmp_path / "copy").rglob("*.dcm")]
+    assert set(pacs.held) == {str(header.SOPInstanceUID) for header in headers}
+    assert not [data for data in pacs.held.values() if b"Doe" in data or b"4711" in data]
+    code, _, err = reconstruct(tmp_path / "ct", tmp_path / "out", "--layers", "coarse2", "--deidentify", key)
+    assert code == 0, err
+    derived = [path.read_bytes() for path in (tmp_path / "out").rglob("*.dcm")]
+    assert len(derived) == 6
+    assert not [data for data in derived if b"Doe" in data or b"4711" in data or b"1950" in data]
+    code, _, err = run("push", tmp_path / "ct", "a", "--keep", "dates")
+    assert code == 2
+    assert "--keep is for --deidentify" in err

@@ -53,11 +53,11 @@ class Orthanc:
 
     @property
     def web(self) -> Node:
-        return Node("web", url=f"{self.url}/dicom-web", timeout=10)
+        return Node("web", url=f"{self.url}/dicom-web", timeout=60)
 
     @property
     def dimse(self) -> Node:
-        return Node("dimse", host="127.0.0.1", port=DICOM_PORT, aet="ORTHANC", timeout=10)
+        return Node("dimse", host="127.0.0.1", port=DICOM_PORT, aet="ORTHANC", timeout=60)
 
     @property
     def move(self) -> Node:
@@ -68,16 +68,16 @@ class Orthanc:
             port=DICOM_PORT,
             aet="ORTHANC",
             retrieve="move",
-            timeout=10,
+            timeout=60,
             **where,  # type: ignore[arg-type]
         )
 
     def add(self, folder: Path) -> None:
         for path in sorted(folder.rglob("*.dcm")):
-            requests.post(f"{self.url}/instances", data=path.read_bytes(), timeout=10).raise_for_status()
+            requests.post(f"{self.url}/instances", data=path.read_bytes(), timeout=60).raise_for_status()
 
     def ids(self, level: str) -> list[str]:
-        found: list[str] = requests.get(f"{self.url}/{level}", timeout=10).json()
+        found: list[str] = requests.get(f"{self.url}/{level}", timeout=60).json()
         return found
 
     def count(self, level: str) -> int:
@@ -85,14 +85,14 @@ class Orthanc:
 
     def instances(self) -> dict[str, str]:
         """SOPInstanceUID -> Orthanc's own id."""
-        listed = requests.get(f"{self.url}/instances?expand", timeout=10).json()
+        listed = requests.get(f"{self.url}/instances?expand", timeout=60).json()
         return {each["MainDicomTags"]["SOPInstanceUID"]: each["ID"] for each in listed}
 
     def file(self, identifier: str) -> bytes:
-        return requests.get(f"{self.url}/instances/{identifier}/file", timeout=10).content
+        return requests.get(f"{self.url}/instances/{identifier}/file", timeout=60).content
 
     def delete(self, level: str, identifier: str) -> None:
-        requests.delete(f"{self.url}/{level}/{identifier}", timeout=10).raise_for_status()
+        requests.delete(f"{self.url}/{level}/{identifier}", timeout=60).raise_for_status()
 
     def empty(self) -> None:
         for patient in self.ids("patients"):
