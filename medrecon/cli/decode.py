@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrecon.cli.command import verb
-from medrecon.cli.options import Device, OutputFormat, Overwrite
+from medrecon.cli.options import OUTPUT_FORMATS, Device, OutputFormat, Overwrite
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
@@ -69,7 +69,7 @@ def decode(
         typer.Option(
             "--format",
             "-f",
-            metavar="same|dicom|nifti|nrrd|mha",
+            metavar=OUTPUT_FORMATS,
             help="same: what the name of OUTPUT says, else DICOM with --source and NIfTI without.",
         ),
     ] = OutputFormat.same,

@@ -24,6 +24,8 @@ class OutputFormat(str, Enum):
     mha = "mha"
 
 
+OUTPUT_FORMATS = "|".join(OutputFormat)
+
 Input = Annotated[
     Path,
     typer.Argument(
@@ -47,7 +49,7 @@ Format = Annotated[
     typer.Option(
         "--format",
         "-f",
-        metavar="same|dicom|nifti|nrrd|mha",
+        metavar=OUTPUT_FORMATS,
         help="same: what the name of OUTPUT says, else DICOM from DICOM and NIfTI from all else.",
     ),
 ]

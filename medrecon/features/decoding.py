@@ -20,7 +20,7 @@ from medrecon.features.restore import restore
 from medrecon.features.source import check_source, find_source, stand_in
 from medrecon.features.tiles import decode_image
 from medrecon.io import Derivation, Scan, Written, plan_outputs, write_volume
-from medrecon.io.files.destinations import format_named
+from medrecon.io.formats import format_named
 from medrecon.reconstructor import INPUT, parse_layers
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from medrecon.errors import UsageError
 from medrecon.inference.record import Record
 from medrecon.io import Derivation, Written, find_one, read_scan, write_error_map, write_volume
-from medrecon.io.files.destinations import ENDINGS, format_named
 from medrecon.io.files.outputs import hash_file
 from medrecon.io.files.publish import check_free
+from medrecon.io.formats import ENDINGS, format_named
 from medrecon.io.value_form import ValueForm
 from medrecon.reconstructor import INPUT
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.io.derivation import Derivation
-from medrecon.io.files.destinations import ENDINGS, format_named
 from medrecon.io.files.names import hiding, scan_label
 from medrecon.io.files.outputs import Written, hash_file
 from medrecon.io.files.publish import publish
+from medrecon.io.formats import ENDINGS, format_named
 from medrecon.io.scan import LeftOut, Scan, ScanError
 
 SCHEMA = "medrecon.manifest/1"

@@ -1,7 +1,4 @@
-"""The one place that chooses the writer of a result: by the name of the file; a folder is a DICOM series.
-
-A new output format is a writer of its own, its ending in `files.destinations`, and its line here.
-"""
+"""The one place that chooses the writer of a result: by the name of the file; a folder is a DICOM series."""
 
 from __future__ import annotations
 
@@ -11,14 +8,10 @@ from typing import Any
 import numpy as np
 
 from medrecon.io.dicom.writing.writer import DicomSeriesWriter
-from medrecon.io.files.destinations import format_named
 from medrecon.io.files.outputs import Written
-from medrecon.io.itk.writing import ItkWriter
-from medrecon.io.nifti.writing import NiftiWriter
+from medrecon.io.formats import format_named, writer_of
+from medrecon.io.result_writer import ResultWriter
 from medrecon.io.scan import Scan
-from medrecon.io.volume_writer import VolumeWriter
-
-_FILES: dict[str, type[VolumeWriter]] = {"nifti": NiftiWriter, "nrrd": ItkWriter, "mha": ItkWriter}
 
 
 def write_volume(
@@ -37,10 +30,10 @@ def write_volume(
     Raises:
         OutputError: it cannot be written.
     """
-    kind = _FILES.get(format_named(target))
-    writer: VolumeWriter | DicomSeriesWriter = (
-        kind(**options)
-        if kind is not None
+    kind = format_named(target)
+    writer: ResultWriter = (
+        writer_of(kind)(**options)
+        if kind
         else DicomSeriesWriter(**options, series_offset=number, synthetic=synthetic)
     )
     writer.set_data_array(volume, channel_dim=None)

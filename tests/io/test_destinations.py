@@ -11,7 +11,7 @@ import pytest
 
 from medrecon.errors import OutputError, UsageError
 from medrecon.io import find_one, plan_outputs
-from medrecon.io.files.destinations import format_named
+from medrecon.io.formats import format_named
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from monai.transforms import LoadImaged
 
 from medrecon.inference.pipeline import Pipeline
 from medrecon.io import SaveReconstructiond, Scan, ScanError, find_one, plan_outputs, read_scan
-from medrecon.io.files.destinations import ENDINGS
+from medrecon.io.formats import ENDINGS
 from medrecon.io.itk.header import itk_path
 
 from .volume_mutants import mutant, whole

@@ -471,3 +471,27 @@ def test_whole_numbers_beyond_float32_are_told(tmp_path: Path) -> None:
         sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / "a.mha"))
         _, notes = load(find_one(tmp_path / "a.mha"))
         assert any("float32" in note for note in notes) == said
+
+
+@pytest.mark.parametrize(
+    "space", ["space dimension: 4", "space: left-posterior-superior-time", "space: LPST", "space: RAST"]
+)
+def test_a_space_with_an_axis_of_time(space: str, tmp_path: Path) -> None:
+    """As ITK writes a series of volumes; of other directions it makes something else, so they are refused."""
+    parts = [sitk.GetImageFromArray(np.full((2, 3, 4), k, np.int16)) for k in range(3)]
+    for part in parts:
+        part.SetOrigin((7, 8, 9))
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(sitk.JoinSeries(parts, 0, 1.5), str(path))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"space dimension: 4", space.encode()))
+    if "RAST" in space:
+        with pytest.raises(ScanError, match="ITK reads another geometry"):
+            find_one(path, volume=2)
+        return
+    scan = find_one(path, volume=2)
+    assert (read_scan(scan) == 2).all()
+    assert scan.affine[:3, 3].tolist() == [-7, -8, 9]
+    path.write_bytes(data.replace(b"(0,0,1,0)", b"(0,0,1,1)"))
+    with pytest.raises(ScanError, match="do not fit the space"):
+        find_one(path, volume=2)

@@ -11,19 +11,12 @@ from medrecon.errors import OutputError, UsageError
 from medrecon.io.dicom.writing.source import check_derivable
 from medrecon.io.files.names import result_names, scan_label
 from medrecon.io.files.publish import check_free
+from medrecon.io.formats import ENDINGS, format_named
 from medrecon.io.scan import Scan
 
 _LONGEST_NAME = 255
-ENDINGS = {"nifti": (".nii.gz", ".nii"), "nrrd": (".nrrd",), "mha": (".mha",)}
-"""The endings of each format that is written as one file; a new one's name is made with the first."""
 FORMATS = ("same", "dicom", *ENDINGS)
 _FILE_NAME = re.compile(r"\.([a-z]{2,4}|h5|jp2|mp4|7z|dicom)(\.(gz|bz2|xz|zst|zip))?$", re.IGNORECASE)
-
-
-def format_named(path: str | Path) -> str:
-    """The format that a file's name asks for; "" for none, as which a folder has its name."""
-    name = Path(path).name.lower()
-    return next((kind for kind, endings in ENDINGS.items() if name.endswith(endings)), "")
 
 
 def plan_outputs(

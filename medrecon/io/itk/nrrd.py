@@ -49,6 +49,14 @@ SPACES = {
     "left-anterior-superior": (-1, 1, 1),
     "las": (-1, 1, 1),
 }
+TIMED = {
+    "left-posterior-superior-time": "lps",
+    "lpst": "lps",
+    "right-anterior-superior-time": "ras",
+    "rast": "ras",
+}
+TIMED |= {"left-anterior-superior-time": "las", "last": "las"}
+"""Spaces with an axis of time, and what they are without it."""
 FIELDS = frozenset(
     re.findall(
         r"\w+",
@@ -152,11 +160,13 @@ def _encoding(fields: dict[str, str], path: Path) -> tuple[np.dtype, str]:
 def _affine(fields: dict[str, str], count: int, path: Path) -> tuple[np.ndarray, int | None, list[str]]:
     notes: list[str] = []
     space = fields.get("space", "").lower()
+    timed = space in TIMED or fields.get("spacedimension", "").strip() == "4"
+    space = TIMED.get(space, space)
     if "spacedirections" in fields:
-        kinds = _directions(fields["spacedirections"], count, path)
+        kinds = _directions(fields["spacedirections"], count, 4 if timed else 3, path)
         if space and space not in SPACES:
             raise ScanError(f"space {space!r} is not supported", path=path, remedy="save it in LPS or RAS")
-        if not space and fields.get("spacedimension", "").strip() != "3":
+        if not space and fields.get("spacedimension", "").strip() not in ("3", "4"):
             raise ScanError("space directions without a space", path=path, remedy="save it in LPS or RAS")
         if not space:
             notes.append("no space is named: read as left-posterior-superior")
@@ -171,10 +181,12 @@ def _affine(fields: dict[str, str], count: int, path: Path) -> tuple[np.ndarray,
     spatial = [kind for kind in kinds if kind is not None]
     if len(spatial) != 3 or len(kinds) != count:
         raise ScanError(f"{len(spatial)} spatial axes instead of 3", path=path, remedy=AGAIN)
-    _check_kinds(fields.get("kinds", ""), count, lists, path)
+    _check_kinds(fields.get("kinds", ""), count, lists, timed, path)
     affine = np.eye(4)
     affine[:3, :3] = np.transpose(spatial)
     origin = floats(fields.get("spaceorigin", "nan,nan,nan").strip("()"), path, ",", nan=True)
+    if len(origin) == 4 and timed:
+        del origin[3]
     if len(origin) != 3:
         raise ScanError(f"space origin with {len(origin)} values", path=path, remedy=AGAIN)
     if not all(map(math.isnan, origin)):
@@ -188,20 +200,20 @@ def _affine(fields: dict[str, str], count: int, path: Path) -> tuple[np.ndarray,
     return affine, lists[0] if lists else None, notes
 
 
-def _directions(text: str, count: int, path: Path) -> list[list[float] | None]:
-    """A vector for each spatial axis; None for `none` and `(nan,nan,nan)`."""
+def _directions(text: str, count: int, size: int, path: Path) -> list[list[float] | None]:
+    """A vector for each spatial axis; None for `none`, `(nan,nan,nan)` and an axis of time (of four)."""
     found: list[list[float] | None] = []
     place = 0
     while match := _VECTORS.match(text, place):
         place = match.end()
         word = match[1].lower()
-        vector = [math.nan] * 3 if word == "none" else floats(word.strip("()"), path, ",", nan=True)
+        vector = [math.nan] * size if word == "none" else floats(word.strip("()"), path, ",", nan=True)
         whole = not any(math.isnan(v) for v in vector)
         if not whole and not all(math.isnan(v) for v in vector):
             raise ScanError(f"{match[1][:60]!r} where finite numbers should be", path=path, remedy=AGAIN)
-        if len(vector) != 3:
+        if len(vector) != size or (whole and any(vector[3:]) and any(vector[:3])):
             raise ScanError("space directions do not fit the space", path=path, remedy=AGAIN)
-        found.append(vector if whole else None)
+        found.append(vector[:3] if whole and not any(vector[3:]) else None)
     if text[place:].strip() or len(found) != count:
         raise ScanError("space directions do not fit the sizes", path=path, remedy=AGAIN)
     return found
@@ -218,13 +230,14 @@ def _spacings(text: str, path: Path) -> list[list[float] | None]:
     return found
 
 
-def _check_kinds(text: str, count: int, lists: list[int], path: Path) -> None:
+def _check_kinds(text: str, count: int, lists: list[int], timed: bool, path: Path) -> None:
     """Refuse voxels that are no single values, and kinds that contradict the directions."""
     kinds = text.lower().split()
     if kinds and len(kinds) != count:
         raise ScanError(f"{len(kinds)} kinds for {count} axes", path=path, remedy=AGAIN)
     for axis, kind in enumerate(kinds):
-        if kind not in (LIST_KINDS if axis in lists else SPATIAL_KINDS):
+        listed = (*LIST_KINDS, *SPATIAL_KINDS) if timed else LIST_KINDS
+        if kind not in (listed if axis in lists else SPATIAL_KINDS):
             raise ScanError(f"voxels are no single values (kinds: {text[:60]})", path=path, remedy=AGAIN)
 
 
@@ -234,8 +247,8 @@ def _units(fields: dict[str, str], list_axis: int | None, path: Path) -> tuple[f
     for name in ("spaceunits", "units"):
         if name in fields:
             units = re.findall(r'"[^"]*"|[^\s"]+', fields[name])
-            if name == "units" and len(units) == 4 and list_axis is not None:
-                del units[list_axis]
+            if len(units) == 4 and list_axis is not None:  # `space units` are those of the space: time last
+                del units[list_axis if name == "units" else 3]
             if len(units) != 3:
                 raise ScanError(f"{len(units)} units for 3 directions", path=path, remedy=AGAIN)
             scales = [millimetres(unit, path) for unit in units]

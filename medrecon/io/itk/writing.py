@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from medrecon.errors import OutputError
-from medrecon.io.files.destinations import format_named
+from medrecon.io.formats import format_named
 from medrecon.io.itk.header import itk_path
 from medrecon.io.itk.volume import read_text, text_scan
 from medrecon.io.scan import ReadOptions, Scan, ScanError
@@ -21,10 +21,6 @@ class ItkWriter(VolumeWriter):
 
     Neither format knows a slope and an intercept: values of a scaled source are written as they are.
     """
-
-    def format_of(self, path: Path) -> str:
-        """The format of the file that is written at this path."""
-        return format_named(path)
 
     def form_of(self, volume: np.ndarray, scan: Scan) -> ValueForm:
         """How the values are stored."""

@@ -38,10 +38,6 @@ class NiftiWriter(VolumeWriter):
     sform and qform are the same and have code 1, units are mm. Arguments as `VolumeWriter`.
     """
 
-    def format_of(self, path: Path) -> str:
-        """The format of the file that is written at this path."""
-        return "nifti"
-
     def form_of(self, volume: np.ndarray, scan: Scan) -> ValueForm:
         """How the values are stored."""
         return choose_form(volume, scan)

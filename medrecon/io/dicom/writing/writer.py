@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.config import PathLike
-from monai.data import ImageWriter
-from monai.utils import convert_data_type
 from pydicom import Dataset
 
 from medrecon.errors import OutputError
-from medrecon.io.derivation import Derivation, identity_derivation
+from medrecon.io.derivation import Derivation
 from medrecon.io.dicom.writing.carried import attempt, whole
 from medrecon.io.dicom.writing.instance import derived_file
 from medrecon.io.dicom.writing.plan import SeriesPlan
@@ -26,7 +23,7 @@ from medrecon.io.files.outputs import LOG, Written
 from medrecon.io.files.publish import publish
 from medrecon.io.find import find_one
 from medrecon.io.read import read_scan
-from medrecon.io.reader import scan_of
+from medrecon.io.result_writer import ResultWriter
 from medrecon.io.scan import Scan, ScanError
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -34,7 +31,7 @@ _WRITERS = 4  # files written, read back and hashed while the next are made
 _MOVED = 0.25  # share of a voxel by which a slice may be off the grid before the grid counts as another one
 
 
-class DicomSeriesWriter(ImageWriter):
+class DicomSeriesWriter(ResultWriter):
     """Write a volume as a DICOM series derived from its source series.
 
     MONAI's writer interface: `set_data_array`, `set_metadata`, `write`. The source is found again from the
@@ -58,26 +55,8 @@ class DicomSeriesWriter(ImageWriter):
         synthetic: str = "",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.derivation = derivation or identity_derivation()
-        self.overwrite, self.result = overwrite, result or self.derivation.layers
+        super().__init__(derivation, overwrite, result, **kwargs)
         self.series_offset, self.synthetic = series_offset, synthetic
-        self.scan: Scan | None = None
-
-    def set_data_array(self, data_array: Any, channel_dim: int | None = 0, **kwargs: Any) -> None:
-        """Take the volume: (1, X, Y, Z) or, with `channel_dim=None`, (X, Y, Z); in the source's units."""
-        array = convert_data_type(data_array, np.ndarray)[0]
-        if channel_dim is not None:
-            array = np.take(array, 0, axis=channel_dim)
-        self.data_obj = array
-
-    def set_metadata(self, meta_dict: Mapping[str, Any] | None = None, **options: Any) -> None:
-        """Take the metadata that `ScanReader` gave, from which the source series is found again."""
-        self.scan = scan_of(meta_dict or {})
-
-    def set_scan(self, scan: Scan) -> None:
-        """Name the source at once, in place of `set_metadata`."""
-        self.scan = scan
 
     def write(self, filename: PathLike, verbose: bool = False, **kwargs: Any) -> Written:
         """Write the series into the folder `filename`, whole or not at all.
@@ -86,18 +65,8 @@ class DicomSeriesWriter(ImageWriter):
             OutputError: it exists, does not fit the disk, or does not read back as it was meant.
             ScanError: the source cannot be read any more.
         """
-        if self.scan is None or self.data_obj is None:
-            raise OutputError(
-                "nothing to write", path=Path(filename), remedy="set the array and the metadata first"
-            )
-        scan, path = self.scan, Path(filename)
-        volume = np.asarray(self.data_obj)
-        if volume.shape != scan.shape:
-            raise OutputError(
-                f"a volume of {volume.shape} does not fit the source of {scan.shape}",
-                path=path,
-                remedy="invert the transforms first",
-            )
+        path = Path(filename)
+        volume, scan = self.taken(path)
         with publish(path, self.overwrite) as part, ThreadPoolExecutor(_WRITERS) as pool:
             plan, slices = self._plan(scan, volume, pool)
             part.mkdir()
