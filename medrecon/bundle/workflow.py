@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
@@ -16,7 +17,6 @@ from torch import nn
 
 from medrecon import __version__
 from medrecon.blocks.weights import digest, fingerprint, fit_weights, read_weights
-from medrecon.bundle.config import find_bundle
 from medrecon.contract import Encoder
 from medrecon.encoders import build_encoder
 from medrecon.errors import ModelError, UsageError
@@ -32,24 +32,33 @@ _log = logging.getLogger("medrecon")
 def locate(name: str) -> str:
     """The folder of the bundle that is running, so that its configuration works from any directory.
 
-    MONAI puts the root of a workflow's bundle on `sys.path` when the workflow runs, and not before. The
-    bundle with this name there is taken, else the one in the current folder, else the one that comes with
-    medrecon: that is logged, since a copy of it may be meant. `bundle_root=FOLDER` says which.
+    MONAI does not tell a configuration where it lies. The bundle of this name is the one whose files the
+    command names (`--config_file`), else one on `sys.path`, where MONAI puts it when a workflow runs and not
+    before, else the current folder. No other is guessed: a copy has the name of its original.
 
     Args:
         name: `name` in metadata.json.
 
     Raises:
-        ModelError: there is no such bundle.
+        ModelError: none of them has this name.
     """
-    for place in (*sys.path, "."):
+    for place in (*_named_by_command(sys.argv), *sys.path, "."):
         meta = Path(place) / "configs" / "metadata.json"
         with contextlib.suppress(OSError, ValueError):
             if json.loads(meta.read_text("utf-8")).get("name") == name:
                 return str(meta.parents[1])
-    shipped = str(find_bundle(name))
-    _warn(f"{name}: taken is the one that comes with medrecon ({shipped}); set bundle_root for a copy")
-    return shipped
+    raise ModelError(
+        f"the bundle '{name}' does not know where it lies before it runs",
+        remedy="say so: bundle_root=FOLDER (on a command line --bundle_root FOLDER)",
+    )
+
+
+def _named_by_command(arguments: Sequence[str]) -> list[Path]:
+    """The bundles whose configurations a command line of MONAI's names: one file, or a list in brackets."""
+    text = " ".join(arguments)
+    named = re.search(r"--config_file[= ]\s*(\[.*?\]|\S+)", text)
+    files = re.findall(r"[^\s\[\]'\",]+", named[1]) if named else []
+    return [Path(file).absolute().parents[1] for file in files]
 
 
 def all_scans(source: str | Path, all_series: bool = False) -> tuple[Scan, ...]:

@@ -92,11 +92,7 @@ def build_encoder(
     own = {"weights": weights, "sha256": sha256} if str(what) in SHORT_NAMES else {}
     folder = Path(what).expanduser()
     if not own and folder.is_dir():
-        from medrecon.encoders.tapped.monai_bundle import bundle_encoder
-
-        return bundle_encoder(
-            folder, weights=weights, sha256=sha256, overrides=given, network=network, **options
-        )
+        return _of_folder(folder, given, weights=weights, sha256=sha256, network=network, **options)
     made = _construct(path, {**preset, **given, **own})
     if isinstance(made, Encoder):
         if weights is not None and not own:
@@ -107,6 +103,23 @@ def build_encoder(
     known = _known_of(path, made, given)
     options = {name: known.get(name) if value is None else value for name, value in options.items()}
     return TappedEncoder(made, weights=weights, sha256=sha256, **options)
+
+
+def _of_folder(folder: Path, given: dict[str, Any], **options: Any) -> Encoder:
+    """The network in a folder: a bundle's, or a trained model's of nnU-Net."""
+    from medrecon.encoders.tapped.monai_bundle import bundle_encoder, is_bundle
+    from medrecon.encoders.tapped.nnunet import is_nnunet, nnunet_encoder
+
+    if is_bundle(folder):
+        return bundle_encoder(folder, overrides=given, **options)
+    if is_nnunet(folder):
+        return nnunet_encoder(folder, **options)
+    raise ModelError(
+        "it is neither a MONAI bundle (configs/inference.json or .yaml) nor a trained model of nnU-Net "
+        "(plans.json)",
+        path=folder,
+        remedy="name one of these",
+    )
 
 
 def parse_arguments(arguments: str | Mapping[str, Any] | None, what: str = "arguments") -> dict[str, Any]:

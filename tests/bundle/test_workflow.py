@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
 from monai.transforms import LoadImage
 
 from medrecon import __version__
@@ -24,7 +27,7 @@ from medrecon.bundle.workflow import (
     scan_labels,
     take_as_hu,
 )
-from medrecon.errors import ModelError, UsageError
+from medrecon.errors import ModelError, UsageError, known_cause
 from medrecon.io import ScanError, ScanReader
 from medrecon.reconstructor import Reconstructor
 
@@ -36,31 +39,59 @@ def build(dims: int = 2) -> Reconstructor:
 
 
 def write_meta(folder: Path, name: str) -> Path:
-    (folder / "configs").mkdir(parents=True)
+    (folder / "configs").mkdir(parents=True, exist_ok=True)
     (folder / "configs" / "metadata.json").write_text(json.dumps({"name": name}))
     return folder
 
 
 def test_the_running_bundle_is_found_before_the_one_that_comes_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert locate("volume_autoencoder") == str(find_bundle("volume_autoencoder"))
-    assert "set bundle_root for a copy" in caplog.text
-    caplog.clear()
+    with pytest.raises(ModelError, match="does not know where it lies before it runs; say so: bundle_root"):
+        locate("volume_autoencoder")
     copy = write_meta(tmp_path / "copy", "volume_autoencoder")
     other = write_meta(tmp_path / "other", "something_else")
     for place in (copy, other):
         monkeypatch.syspath_prepend(str(place))  # what MONAI does when a workflow runs
     assert locate("volume_autoencoder") == str(copy)
-    assert caplog.text == ""
-    with pytest.raises(ModelError, match="no such bundle"):
-        locate("volume_autoencodre")
+    command = ["monai.bundle", "run", "--config_file", f"['{other}/configs/a.yaml', 'b.yaml']"]
+    write_meta(other, "volume_autoencoder")
+    monkeypatch.setattr("sys.argv", command)
+    assert locate("volume_autoencoder") == str(other)
+
+
+def test_a_copy_under_another_name_takes_its_own_weights(tmp_path: Path) -> None:
+    """In the order of the zoo's own tests: initialize, check_properties, run; and asked before it runs."""
+    original = find_bundle("slice_transform_code")
+    copy = tmp_path / "renamed"
+    shutil.copytree(original, copy, ignore=shutil.ignore_patterns("docs", "runs"))
+    state = torch.load(copy / "models" / "model.pt", weights_only=True)
+    name = next(key for key, value in state.items() if value.is_floating_point())
+    torch.save({**state, name: state[name] + 1}, copy / "models" / "model.pt")
+    options = {"workflow_type": "inference", "logging_file": False, "run": "$@network"}
+    options["dataset_dir"] = str(original.parents[1] / "sample_data")
+    config = str(copy / "configs" / "inference.yaml")
+    for named in ({"bundle_root": str(copy)}, {}):
+        made = ConfigWorkflow(config_file=config, **options, **named)
+        made.initialize()
+        if named:
+            made.check_properties()
+        [network] = made.run()
+        sys.path.remove(str(copy))
+        assert torch.equal(network.state_dict()[name], state[name] + 1)
+    made = ConfigWorkflow(config_file=config, **options)
+    made.initialize()
+    with pytest.raises(RuntimeError) as caught:
+        made.check_properties()  # MONAI has not said where the bundle lies, and no other is taken for it
+    assert isinstance(known_cause(caught.value), ModelError)
 
 
 def test_broken_neighbours_on_the_path_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (write_meta(tmp_path, "x") / "configs" / "metadata.json").write_text("{")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert locate("slice_autoencoder") == str(find_bundle("slice_autoencoder"))
+    good = write_meta(tmp_path / "good", "slice_autoencoder")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(good)])
+    assert locate("slice_autoencoder") == str(good)
 
 
 def test_no_scan_is_dropped_in_silence(tmp_path: Path, make_ct: Callable[..., np.ndarray]) -> None:

@@ -21,6 +21,9 @@ from medrecon.errors import MedreconError, ModelError, in_short, ran_out_of
 
 _CUDA = re.compile(r"torch\.device\((['\"])cuda[^'\"]*\1\)")
 _PRETRAINED = ("pretrained", "pretrained_backbone", "pretrained_weights")
+_HALF = ("norm_float16",)
+"""Of networks that norm in half precision for want of memory, which CPUs cannot all do."""
+
 _FETCHING = (
     ("torch.hub", "load_state_dict_from_url"),
     ("torch.hub", "download_url_to_file"),
@@ -173,7 +176,7 @@ def _edited(content: Any, leave_out: tuple[str, ...]) -> Any:
     made = {key: _edited(value, leave_out) for key, value in content.items()}
     if "_target_" in made:
         made = {key: value for key, value in made.items() if key not in leave_out}
-        made |= {key: False for key in _PRETRAINED if made.get(key) is True}
+        made |= {key: False for key in (*_PRETRAINED, *_HALF) if made.get(key) is True}
     return made
 
 
