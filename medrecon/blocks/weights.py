@@ -26,6 +26,12 @@ NUMBERS: list[Any] = [
 ]
 """What numpy's numbers are pickled as, under the names of numpy 1 and 2."""
 
+ARRAYS: list[Any] = [
+    np.ndarray,
+    *((np.zeros(1).__reduce__()[0], f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+]
+"""What numpy's arrays are pickled as."""
+
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Where checkpoints that hold more than tensors keep them."""
 

@@ -33,7 +33,7 @@ class Prepared:
     def restore(self, result: torch.Tensor) -> torch.Tensor:
         """A result (C, X, Y, Z) on the image's grid, brought to the grid and the units of the scans.
 
-        What the encoder's grid leaves out of a scan comes back as the scan's least value.
+        What MONAI's transforms leave out of a scan comes back as the scan's least value.
         """
         parts = [each.inverse(result[k : k + 1]) for k, each in enumerate(self._maps)]
         values = torch.cat(parts).to(parts[0]) - self._least
@@ -93,6 +93,8 @@ def prepare(encoder: Encoder, scans: Sequence[Scan]) -> Prepared:
         source = source.copy_meta_from(volumes[0])
     least = source.as_tensor().flatten(1).amin(1)[:, None, None, None].double()
     grid = Compose(list(encoder.geometry))
+    if not all(type(step).__module__.startswith("monai.") for step in encoder.geometry):
+        least = torch.zeros_like(least)  # it knows itself what it left out
     placed: Any = grid({"image": source})["image"]
     maps = []
     for k, scan in enumerate(scans):

@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import monai
+import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ConfigComponent
 
-from medrecon.blocks.weights import NUMBERS
+from medrecon.blocks.weights import ARRAYS, NUMBERS
 from medrecon.errors import MedreconError, ModelError, in_short, ran_out_of
 
 _CUDA = re.compile(r"torch\.device\((['\"])cuda[^'\"]*\1\)")
 _PRETRAINED = ("pretrained", "pretrained_backbone", "pretrained_weights")
 _HALF = ("norm_float16",)
 """Of networks that norm in half precision for want of memory, which CPUs cannot all do."""
+
+_NUMPY_1 = {"product": np.prod, "float": float, "int": int, "bool": bool, "object": object}
+"""Names that numpy no longer has, and code of older bundles uses while it is built."""
 
 _FETCHING = (
     ("torch.hub", "load_state_dict_from_url"),
@@ -84,7 +88,7 @@ def build(parser: ConfigParser, key: str, root: Path) -> Any:
         ModelError: it cannot be built; what of ours it raised.
     """
     try:
-        with own_code(root), nothing_fetched(), torch.serialization.safe_globals(NUMBERS):
+        with own_code(root), nothing_fetched(), torch.serialization.safe_globals(NUMBERS + ARRAYS):
             return parser.get_parsed_content(key)
     except Exception as error:
         last: BaseException = error
@@ -137,9 +141,14 @@ def own_code(root: Path) -> Iterator[None]:
     kept = {name: sys.modules.pop(name) for name in own}
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.insert(0, str(folder))
+    gone = [name for name in _NUMPY_1 if not hasattr(np, name)]
+    for name in gone:
+        setattr(np, name, _NUMPY_1[name])
     try:
         yield
     finally:
+        for name in gone:
+            delattr(np, name)
         sys.path.remove(str(folder))
         sys.dont_write_bytecode = written
         for name in [name for name in sys.modules if name.partition(".")[0] in names]:
@@ -201,7 +210,7 @@ def _why(parser: ConfigParser, key: str, error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return f"'{key}' needs {error.filename}, which is not there"
     if isinstance(error, ModuleNotFoundError | ImportError):
-        return f"'{key}' needs a package that is not installed ({in_short(error)})"
+        return f"'{key}' needs a package that cannot be imported ({in_short(error)})"
     return f"cannot build '{key}': {type(error).__name__}: {in_short(error)}"
 
 
@@ -209,7 +218,7 @@ def _remedy(parser: ConfigParser, key: str, error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return "download it (large_files.yml names the address)"
     if isinstance(error, ModuleNotFoundError | ImportError):
-        return "install it"
+        return "install it, or mend its installation"
     if isinstance(error, _Download):
         return "download it by hand, and name the file in its place with --encoder-arguments"
     made = parser.get(f"{ConfigParser.meta_key}#monai_version", None) or "an unknown release"

@@ -1,0 +1,358 @@
+"""Results folders of nnU-Net: plans, data set and checkpoint in their own forms, made here."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medrecon.encoders import build_encoder
+from medrecon.encoders.tapped.nnunet_grid import resample
+from medrecon.errors import ModelError
+from medrecon.inference.prepared import in_order, prepare
+from medrecon.io import ScanError, find_one
+from medrecon.io.choices import with_hu
+
+STATISTICS = {
+    "mean": 60.0,
+    "std": 90.0,
+    "percentile_00_5": -200.0,
+    "percentile_99_5": 400.0,
+    "median": 40.0,
+    "min": -300.0,
+    "max": 900.0,
+}
+
+
+class Unet(nn.Module):
+    """Stands for both networks of the library: stages of an encoder, and a head; no deep supervision."""
+
+    def __init__(
+        self,
+        input_channels: int,
+        n_stages: int,
+        features_per_stage: Sequence[int],
+        conv_op: type[nn.Module],
+        kernel_sizes: Sequence[Any],
+        strides: Sequence[Any],
+        num_classes: int,
+        deep_supervision: bool,
+        norm_op: type[nn.Module] | None = None,
+        norm_op_kwargs: dict[str, Any] | None = None,
+        nonlin: type[nn.Module] | None = None,
+        nonlin_kwargs: dict[str, Any] | None = None,
+        **others: Any,
+    ) -> None:
+        super().__init__()
+        assert not deep_supervision
+        assert norm_op is not None
+        assert nonlin is not None
+        self.encoder = nn.Module()
+        self.encoder.stages = nn.ModuleList()
+        last = input_channels
+        for width, kernel, stride in zip(features_per_stage, kernel_sizes, strides, strict=True):
+            pad = [k // 2 for k in kernel]
+            conv = conv_op(last, width, kernel, stride, pad)
+            norm = norm_op(width, **(norm_op_kwargs or {}))
+            self.encoder.stages.append(nn.Sequential(conv, norm, nonlin(**(nonlin_kwargs or {}))))
+            last = width
+        self.head = conv_op(last, num_classes, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        for stage in self.encoder.stages:
+            image = stage(image)
+        return self.head(image)
+
+
+class PlainConvUNet(Unet):
+    """Takes `n_conv_per_stage`."""
+
+    def __init__(self, *, n_conv_per_stage: Sequence[int], **options: Any) -> None:
+        super().__init__(**options)
+
+
+class ResidualEncoderUNet(Unet):
+    """Takes `n_blocks_per_stage`."""
+
+    def __init__(self, *, n_blocks_per_stage: Sequence[int], **options: Any) -> None:
+        super().__init__(**options)
+
+
+@pytest.fixture(autouse=True)
+def library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for dynamic-network-architectures, which brings timm."""
+    names = ["dynamic_network_architectures", "architectures", "unet"]
+    made = [types.ModuleType(".".join(names[: k + 1])) for k in range(3)]
+    made[2].__dict__.update(PlainConvUNet=PlainConvUNet, ResidualEncoderUNet=ResidualEncoderUNet)
+    for outer, inner, name in zip(made, made[1:], names[1:], strict=False):
+        setattr(outer, name, inner)
+    for module in made:
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def architecture(dims: int, residual: bool) -> dict[str, Any]:
+    kind = "ResidualEncoderUNet" if residual else "PlainConvUNet"
+    return {
+        "network_class_name": f"dynamic_network_architectures.architectures.unet.{kind}",
+        "arch_kwargs": {
+            "n_stages": 2,
+            "features_per_stage": [4, 6],
+            "conv_op": f"torch.nn.modules.conv.Conv{dims}d",
+            "kernel_sizes": [[3] * dims] * 2,
+            "strides": [[1] * dims, [2] * dims],
+            "n_blocks_per_stage" if residual else "n_conv_per_stage": [1, 1],
+            "n_conv_per_stage_decoder": [1],
+            "conv_bias": True,
+            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dims}d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "dropout_op": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+
+
+def older(dims: int) -> dict[str, Any]:
+    """The same network as plans of 2022 have it, TotalSegmentator's among them."""
+    return {
+        "UNet_class_name": "PlainConvUNet",
+        "UNet_base_num_features": 4,
+        "unet_max_num_features": 6,
+        "n_conv_per_stage_encoder": [1, 1],
+        "n_conv_per_stage_decoder": [1],
+        "num_pool_per_axis": [1] * dims,
+        "pool_op_kernel_sizes": [[1] * dims, [2] * dims],
+        "conv_kernel_sizes": [[3] * dims] * 2,
+    }
+
+
+def model(
+    root: Path,
+    dims: int = 3,
+    *,
+    residual: bool = False,
+    old: bool = False,
+    schemes: Sequence[str] = ("CTNormalization",),
+    masked: bool = False,
+    channels: Sequence[str] = ("CT",),
+    folds: Sequence[str] = ("fold_0",),
+    transpose: Sequence[int] = (0, 1, 2),
+    spacing: Sequence[float] = (2.0, 1.5, 1.5),
+    patch: Sequence[int] = (8, 16, 16),
+) -> Path:
+    """A results folder with random weights; its checkpoint holds numpy's numbers, as nnU-Net's do."""
+    name = {2: "2d", 3: "3d_fullres"}[dims]
+    folder = root / f"nnUNetTrainer__nnUNetPlans__{name}"
+    described = older(dims) if old else {"architecture": architecture(dims, residual)}
+    plans = {
+        "plans_name": "nnUNetPlans",
+        "transpose_forward": list(transpose),
+        "configurations": {
+            "base": {
+                "patch_size": list(patch)[3 - dims :],
+                "normalization_schemes": list(schemes),
+                "use_mask_for_norm": [masked] * len(schemes),
+                "resampling_fn_data": "resample_data_or_seg_to_shape",
+                "resampling_fn_data_kwargs": {"is_seg": False, "order": 3, "order_z": 0},
+                **described,
+            },
+            name: {"inherits_from": "base", "spacing": list(spacing)[3 - dims :]},
+        },
+        "foreground_intensity_properties_per_channel": {str(k): STATISTICS for k in range(len(schemes))},
+    }
+    folder.mkdir(parents=True)
+    (folder / "plans.json").write_text(json.dumps(plans))
+    dataset = {
+        "channel_names": {str(k): channel for k, channel in enumerate(channels)},
+        "labels": {"background": 0, "liver": 1, "spleen": 2},
+    }
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    for number, fold in enumerate(folds):
+        (folder / fold).mkdir()
+        torch.manual_seed(number)
+        conv, norm = (getattr(nn, f"{kind}{dims}d") for kind in ("Conv", "InstanceNorm"))
+        kernel = [3] * dims
+        network = Unet(
+            len(channels),
+            2,
+            [4, 6],
+            conv,
+            [kernel] * 2,
+            [[1] * dims, [2] * dims],
+            3,
+            False,
+            norm,
+            {"affine": True},
+            nn.LeakyReLU,
+        )
+        content = {
+            "network_weights": network.state_dict(),
+            "optimizer_state": {"state": {}, "param_groups": [{"lr": 0.01}]},
+            "logging": {"mean_fg_dice": [np.float64(0.3), np.float32(0.5)], "epoch": np.int64(3)},
+            "_best_ema": np.float64(0.4),
+            "init_args": {"configuration": name, "fold": number, "plans": plans},
+            "trainer_name": "nnUNetTrainer",
+            "inference_allowed_mirroring_axes": (0, 1, 2),
+        }
+        torch.save(content, folder / fold / "checkpoint_final.pth")
+    return folder
+
+
+def scan(path: Path, shape: tuple[int, int, int] = (20, 18, 12), seed: int = 0, hole: int = 0) -> np.ndarray:
+    """A smooth NIfTI of 1.2 x 1.5 x 2.2 mm, zero within `hole` voxels of its border."""
+    rng = np.random.default_rng(seed)
+    x, y, z = np.meshgrid(*(np.linspace(0, 3, n) for n in shape), indexing="ij")
+    values = (150 + 200 * np.sin(x + z) * np.cos(y) + rng.normal(0, 5, shape)).round().astype(np.int16)
+    values[values == 0] = 1
+    if hole:
+        inner = np.zeros(shape, bool)
+        inner[hole:-hole, hole:-hole, hole:-hole] = True
+        values[~inner] = 0
+    affine = np.diag([1.2, 1.5, 2.2, 1.0])
+    affine[:3, 3] = (-8, 4, 20)
+    nib.save(nib.Nifti1Image(values, affine), path)
+    return values
+
+
+@pytest.mark.parametrize(("dims", "residual", "old"), [(3, False, False), (3, True, False), (2, False, True)])
+def test_network_weights_and_patch(tmp_path: Path, dims: int, residual: bool, old: bool) -> None:
+    folder = model(tmp_path, dims, residual=residual, old=old)
+    encoder = build_encoder(folder)
+    assert encoder.spatial_dims == dims
+    assert encoder.window == (8, 16, 16)[3 - dims :]
+    assert encoder.units == "HU"
+    assert encoder.channel_names == ()
+    saved = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)["network_weights"]
+    assert all(torch.equal(value, saved[key]) for key, value in encoder.network.state_dict().items())
+    known = [info.name for info in encoder.layers()]
+    assert {"encoder.stages.0", "encoder.stages.1"} <= set(known)
+
+
+def test_the_image_is_what_nnunet_makes_of_the_scan(tmp_path: Path) -> None:
+    """Written down here once more, for a scan whose slices are as thick as its pixels are wide or so."""
+    folder = model(tmp_path / "m", transpose=(1, 0, 2), spacing=(1.5, 2.2, 1.2))
+    values = scan(tmp_path / "a.nii", hole=2)
+    encoder = build_encoder(folder)
+    made = prepare(encoder, [with_hu(find_one(tmp_path / "a.nii"))])
+    expected = values.astype(np.float32).transpose(2, 1, 0).transpose(1, 0, 2)[2:-2, 2:-2, 2:-2]
+    expected = (np.clip(expected, -200, 400) - 60) / 90
+    expected = np.pad(expected, [(0, 0), (0, 8 - 8), (0, 0)])
+    low, high = encoder.scale
+    seen = made.image.as_tensor()[0].numpy() * (high - low) + low
+    assert seen.shape == (14, 16, 16)[:1] + seen.shape[1:]
+    inner = seen[:, (seen.shape[1] - 8) // 2 :, (seen.shape[2] - 16) // 2 :][:, :8, :16]
+    np.testing.assert_allclose(inner, expected, atol=2e-5)
+    index = np.array([3.0, 4.0, 5.0, 1.0])
+    there = made.image.affine.numpy() @ [index[1] - 0, index[2] - 0, index[0] - 0, 1.0]
+    pads = [(seen.shape[k] - n) // 2 for k, n in enumerate((14, 8, 16))]
+    source = [index[0] - pads[2] + 2, index[1] - pads[0] + 2, index[2] - pads[1] + 2]
+    affine = nib.load(tmp_path / "a.nii").affine
+    np.testing.assert_allclose(there[:3], (affine @ [*source, 1])[:3], atol=1e-4)
+
+
+def test_the_scan_s_grid_comes_back(tmp_path: Path) -> None:
+    schemes = ["ZScoreNormalization"]
+    folder = model(tmp_path / "m", transpose=(2, 0, 1), spacing=(1.0, 1.1, 1.6), schemes=schemes)
+    values = scan(tmp_path / "a.nii", hole=1)
+    made = prepare(build_encoder(folder), [find_one(tmp_path / "a.nii")])
+    back = made.restore(made.image.as_tensor())
+    assert back.shape == (1, *values.shape)
+    assert np.abs(back[0].numpy() - values)[2:-2, 2:-2, 2:-2].mean() < 6
+    assert not back[0, 0].any(), "what was cropped away is empty, as it was"
+
+
+def test_a_mask_decides_which_voxels_count(tmp_path: Path) -> None:
+    folder = model(
+        tmp_path / "m",
+        schemes=["ZScoreNormalization"] * 2,
+        masked=True,
+        channels=("t1", "t2"),
+        spacing=(2.2, 1.5, 1.2),
+    )
+    first, second = scan(tmp_path / "a.nii", hole=2), scan(tmp_path / "b.nii", seed=1, hole=3)
+    encoder = build_encoder(folder)
+    assert encoder.channel_names == ("t1", "t2")
+    given = {"T2": find_one(tmp_path / "b.nii"), "t1": find_one(tmp_path / "a.nii")}
+    made = prepare(encoder, in_order(encoder, given))
+    low, high = encoder.scale
+    seen = made.image.as_tensor() * (high - low) + low
+    for channel, values in enumerate((first, second)):
+        whole = values[2:-2, 2:-2, 2:-2].astype(np.float64)
+        expected = (whole - whole.mean()) / whole.std()
+        np.testing.assert_allclose(
+            np.sort(seen[channel].numpy().ravel())[-200:], np.sort(expected.ravel())[-200:], rtol=1e-4
+        )
+
+
+def test_thick_slices_are_resampled_one_by_one() -> None:
+    ramp = np.arange(4.0)[:, None, None] * np.ones((4, 6, 6))
+    apart = resample(ramp[None], (8, 12, 12), 3, 0, 0)[0]
+    assert set(np.unique(apart.round(6))) == {0.0, 1.0, 2.0, 3.0}, "no slice is mixed with the next"
+    assert len(np.unique(resample(ramp[None], (8, 12, 12), 3, 0, None)[0].round(6))) > 4
+
+
+def test_a_fold_and_a_configuration_are_chosen(tmp_path: Path) -> None:
+    model(tmp_path, 3, folds=("fold_0", "fold_1"))
+    model(tmp_path, 2)
+    by_name = build_encoder(tmp_path, network="3d_fullres/fold_1")
+    folder = tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    by_path = build_encoder(folder / "fold_1")
+    other = build_encoder(folder)
+    key = "encoder.stages.0.0.weight"
+    states = [each.network.state_dict()[key] for each in (by_name, by_path, other)]
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+    assert build_encoder(tmp_path, network="2d").spatial_dims == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"network": "fold_3"}, "has no fold_3; there are fold_0"),
+        ({"network": "3d_lowres"}, "no configuration '3d_lowres'.*did you mean '3d_fullres'"),
+        ({"weights": "other.pth"}, "do not fit PlainConvUNet: .*has shape"),
+    ],
+)
+def test_what_is_not_there_is_said(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    folder = model(tmp_path / "m")
+    state = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    state["network_weights"] = {k: v[..., :1] for k, v in state["network_weights"].items()}
+    torch.save(state, tmp_path / "other.pth")
+    if "weights" in options:
+        options = {"weights": tmp_path / options["weights"]}
+    with pytest.raises(ModelError, match=said) as caught:
+        build_encoder(folder, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_are_no_model(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"neither a MONAI bundle .* nor a trained model of nnU-Net"):
+        build_encoder(tmp_path / "empty")
+    folder = model(tmp_path / "m")
+    (folder / "dataset.json").unlink()
+    with pytest.raises(ModelError, match=r"dataset\.json: the model lacks this file"):
+        build_encoder(folder)
+    plans = json.loads((folder / "plans.json").read_text())
+    described = plans["configurations"]["base"]["architecture"]
+    described["network_class_name"] = "os.system"
+    (folder / "plans.json").write_text(json.dumps(plans))
+    (folder / "dataset.json").write_text('{"channel_names": {"0": "CT"}, "labels": {"a": 0, "b": 1}}')
+    with pytest.raises(ModelError, match=r"its plans name os\.system"):
+        build_encoder(folder)
+
+
+def test_a_scan_without_hu_is_refused(tmp_path: Path) -> None:
+    scan(tmp_path / "a.nii")
+    with pytest.raises(ScanError, match=r"takes CT in HU, and this scan is of an unknown modality; .*--hu"):
+        prepare(build_encoder(model(tmp_path / "m")), [find_one(tmp_path / "a.nii")])
