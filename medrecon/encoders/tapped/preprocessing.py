@@ -30,7 +30,7 @@ NEUTRAL = (
 )
 """Transforms that change neither grid nor values, and ours, whose result is what an encoder gets."""
 
-_GUIDES = re.compile(r"guidance|click|prompt|label|point", re.IGNORECASE)
+_GUIDES = re.compile(r"guidance|click|prompt|label|point|VistaPreTransform", re.IGNORECASE)
 """Names of transforms that add what a user draws: channels beside the image, or nothing of it."""
 
 _DRAWN = re.compile(r"mask|signal|guidance|click|label|point", re.IGNORECASE)
