@@ -123,7 +123,7 @@ class PlansGrid(MapTransform, InvertibleTransform):
         whole = np.zeros((len(values), *trace["whole"]))
         for k, part in enumerate(values):
             offset, factor = trace["levels"][min(k, len(trace["levels"]) - 1)]
-            whole[(k, *box)] = part * factor + offset
+            whole[k][box] = part * factor + offset
         back = whole.transpose(0, *(1 + trace["axes"].index(axis) for axis in range(3)))
         back = back[:, :, ::-1] if trace["turned"] else back
         item["image"] = torch.from_numpy(back.copy())

@@ -113,13 +113,13 @@ class Preprocessing:
             keys = build(parser, f"{place}#keys", self.root)
             if not images.intersection((keys,) if isinstance(keys, str) else map(str, keys)):
                 return
-        if name in GEOMETRY:
-            step = build(parser, place, self.root)
-            if isinstance(step, InvertibleTransform):
-                self._keep(name, step)
-                return
-        if plain in INTENSITIES:
-            self._map(plain, build(parser, place, self.root))
+        step = build(parser, place, self.root) if name in GEOMETRY or plain in INTENSITIES else part
+        if step is None:
+            return  # disabled
+        if name in GEOMETRY and isinstance(step, InvertibleTransform):
+            self._keep(name, step)
+        elif plain in INTENSITIES:
+            self._map(plain, step)
         elif self.wanted:
             raise ModelError(
                 f"its preprocessing has {name}, which cannot be honoured",
