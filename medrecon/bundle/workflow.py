@@ -42,8 +42,9 @@ def locate(name: str) -> str:
     Raises:
         ModelError: none of them has this name.
     """
-    for place in map(Path, [*_named_by_command(sys.argv), *sys.path, "."]):
-        meta = place / "configs" / "metadata.json"
+    places: list[str | Path] = [*_named_by_command(sys.argv), *sys.path, "."]
+    for place in places:
+        meta = Path(place) / "configs" / "metadata.json"
         with contextlib.suppress(OSError, ValueError):
             if json.loads(meta.read_text("utf-8")).get("name") == name:
                 return str(meta.parents[1])
