@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # before numpy and torch count the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
@@ -14,6 +17,44 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_other_machine() -> Iterator[None]:
+    """No test speaks to another machine, nor asks for its address."""
+    connect, connect_ex, lookup = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def check(address: object) -> None:
+        host = address[0] if isinstance(address, tuple) and address else "localhost"
+        if not _is_here(str(host)):
+            raise AssertionError(f"a test wants to reach {host}: it may speak to this machine alone")
+
+    def checked_connect(self: socket.socket, address: Any) -> None:
+        check(address)
+        connect(self, address)
+
+    def checked_connect_ex(self: socket.socket, address: Any) -> int:
+        check(address)
+        return connect_ex(self, address)
+
+    def checked_lookup(host: Any, *rest: Any, **more: Any) -> Any:
+        check((host.decode() if isinstance(host, bytes) else host or "localhost",))
+        return lookup(host, *rest, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", checked_connect)
+        patch.setattr(socket.socket, "connect_ex", checked_connect_ex)
+        patch.setattr(socket, "getaddrinfo", checked_lookup)
+        yield
+
+
+def _is_here(host: str) -> bool:
+    if host in ("localhost", "0.0.0.0", "::", socket.gethostname()):
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 @pytest.fixture(scope="session")

@@ -114,22 +114,19 @@ def sweep(
     from medrecon.training.sweep.samples import split_scans
     from medrecon.training.sweep.table import write_table
     from medrecon.training.sweep.train import Trainer
-    from medrecon.training.sweep.variants import parse_assignment, parse_value, parse_values, plan_variants
+    from medrecon.training.sweep.variants import parse_assignments, parse_value, parse_values, plan_variants
 
     root = find_bundle(bundle)
     budget = Budget(steps, 2.0 if steps is None and minutes is None else minutes)
     (result,) = _single(layer)
-    turned = dict(parse_assignment(text, "--vary") for text in vary or [])
     variants = plan_variants(
         root,
         layer=result,
         widths=_numbers(widths, "--widths", 1),
         depths=_numbers(depths, "--depths", 0),
         recipes=[name.strip() for name in recipes.split(",")] if recipes else [],
-        vary={name: parse_values(text) for name, text in turned.items()},
-        fixed={
-            name: parse_value(text) for name, text in (parse_assignment(one, "--set") for one in fixed or [])
-        },
+        vary=parse_assignments(vary, "--vary", parse_values),
+        fixed=parse_assignments(fixed, "--set", parse_value),
     )
     config = read_training(root)
     weights = encoder_setting(config, encoder_weights, root)

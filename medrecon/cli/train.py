@@ -94,13 +94,11 @@ def train(
     from medrecon.training.data import training_items
     from medrecon.training.launch import held, launch, plan_training
     from medrecon.training.launch.runner import choose_runner
-    from medrecon.training.sweep.variants import parse_assignment, parse_value
+    from medrecon.training.sweep.variants import parse_assignments, parse_value
 
     root = find_bundle(bundle)
     files = [_overlay(root, name) for name in overlay or []]
-    settings = {
-        name: parse_value(text) for name, text in (parse_assignment(one, "--set") for one in fixed or [])
-    }
+    settings = parse_assignments(fixed, "--set", parse_value)
     config = read_training(root, files)
     settings |= {key: str(file) for key, file in encoder_setting(config, encoder_weights, root).items()}
     kept_out = held_out or list(config.get("held_out") or [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,19 +164,54 @@ def parse_assignment(text: str, option: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def parse_assignments(
+    texts: Sequence[str] | None, option: str, parse: Callable[[str], Any]
+) -> dict[str, Any]:
+    """Several of "ID=VALUE", each read by `parse`.
+
+    Raises:
+        UsageError: one is not of that form, or an id is given twice.
+    """
+    pairs = [parse_assignment(text, option) for text in texts or ()]
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{option} {twice} is given twice", remedy="give it once")
+    return {name: parse(value) for name, value in pairs}
+
+
+class _OnceEach(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would take the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        if any(keys.count(key) > 1 for key in keys):
+            raise yaml.YAMLError("a key is there twice")
+        return super().construct_mapping(node, deep)
+
+
 def parse_value(text: str) -> Any:
     """A value as YAML has it: 2, 0.5, true, [128, 128], resize.
 
     Raises:
-        UsageError: it cannot be read, or would run as an expression.
+        UsageError: it cannot be read, or is more than a value: an expression, a reference, an object.
     """
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UsageError(f"{text!r} is not a value", remedy="write it as in YAML") from None
-    if any(text[:1] in ("$", "@", "%") for text in texts_of(value)):
+        value = yaml.load(text, _OnceEach)
+    except (yaml.YAMLError, RecursionError, TypeError):
+        raise UsageError(f"{text!r} is not a value", remedy="write it as in YAML, each key once") from None
+    if any(text.strip()[:1] in ("$", "@", "%") for text in texts_of(value)) or _builds(value):
         raise UsageError(f"{text!r} is an expression", remedy="give plain values")
     return value
+
+
+def _builds(value: Any) -> bool:
+    """Whether MONAI would do more with it than keep it: `_target_`, `_mode_` and the like."""
+    if isinstance(value, Mapping):
+        strange = any(not isinstance(key, str) or key.strip()[:1] in ("_", "$", "@", "%") for key in value)
+        return strange or any(map(_builds, value.values()))
+    return isinstance(value, list) and any(map(_builds, value))
 
 
 def parse_values(text: str) -> list[Any]:

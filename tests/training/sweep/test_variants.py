@@ -10,6 +10,7 @@ import pytest
 from medrecon.errors import ModelError, UsageError
 from medrecon.training.sweep.variants import (
     parse_assignment,
+    parse_assignments,
     parse_value,
     parse_values,
     plan_variants,
@@ -110,6 +111,19 @@ def test_values_are_yaml_and_never_code() -> None:
     for text in ("$print(1)", "@other", "[1, '%file.yaml']", "[1", "{a: $b}"):
         with pytest.raises(UsageError):
             parse_value(text)
+    for text in (
+        "{_target_: os.system, command: x}",
+        "[{a: {_mode_: debug}}]",
+        "{a: 1, a: 2}",
+        "' $x'",
+        "{$a: 1}",
+    ):
+        with pytest.raises(UsageError):
+            parse_value(text)
+    assert parse_value("{a: {b: 1}}") == {"a": {"b": 1}}
+    with pytest.raises(UsageError, match="given twice"):
+        parse_assignments(["a=1", "b=2", "a=3"], "--set", parse_value)
+    assert parse_assignments(["a=1", "b=[2]"], "--set", parse_value) == {"a": 1, "b": [2]}
     for text in ("a", "=1", "a="):
         with pytest.raises(UsageError, match="not ID=VALUE"):
             parse_assignment(text, "--set")
