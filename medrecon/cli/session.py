@@ -170,7 +170,7 @@ class Session:
             raise
         except (OSError, ValueError) as error:
             _abandon_stdout()
-            reason = getattr(error, "strerror", None) or error
+            reason = (isinstance(error, OSError) and error.strerror) or error
             raise OutputError(
                 f"the result cannot be printed on stdout: {reason}", remedy="what it wrote to files is whole"
             ) from error

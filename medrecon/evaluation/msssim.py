@@ -9,7 +9,7 @@ from types import TracebackType
 import numpy as np
 
 from medrecon.evaluation.relative_error import check_pair
-from medrecon.evaluation.scales import exponents, halvings
+from medrecon.evaluation.similarity import exponents, halvings
 from medrecon.evaluation.ssim import SSIM
 
 _SLAB = 1 << 21  # voxels taken in at once
@@ -25,7 +25,7 @@ def ms_ssim(
     two voxels along each axis (an odd last one is left out). The mean contrast-structure term of each scale
     and, at the coarsest, the mean of the whole index, none below 0, each to the power of its scale's weight,
     are multiplied. That is `monai.metrics.MultiScaleSSIMMetric(3)` where each axis has 176 voxels or more;
-    smaller and thinner volumes get fewer halvings (see `scales.halvings`), so their values compare
+    smaller and thinner volumes get fewer halvings (see `similarity.halvings`), so their values compare
     only with those of volumes of like size. With a single scale it is the SSIM.
 
     Both volumes are gone through in slabs; memory beyond them is a few hundred MiB, whatever their size.

@@ -9,9 +9,7 @@ from types import TracebackType
 import numpy as np
 
 from medrecon.evaluation.filters import filter_valid
-
-WINDOW, SIGMA = 11, 1.5
-_K1, _K2 = 0.01, 0.03
+from medrecon.evaluation.similarity import K1, K2, gaussian
 
 
 class SSIM:
@@ -35,7 +33,7 @@ class SSIM:
     """
 
     def __init__(self, shape: tuple[int, int, int], contrast: bool = False) -> None:
-        self.kernels = [_gaussian(length) for length in shape]
+        self.kernels = [gaussian(length) for length in shape]
         self._carry: list[np.ndarray] = []
         self._total, self._count = 0.0, 0
         self._contrast: float | None = 0.0 if contrast else None
@@ -65,12 +63,12 @@ class SSIM:
         means += mean_y**2
         product -= luminance
         square -= means
-        upper = (2 * luminance + _K1**2) * (2 * product + _K2**2)
-        means += _K1**2
-        square += _K2**2
+        upper = (2 * luminance + K1**2) * (2 * product + K2**2)
+        means += K1**2
+        square += K2**2
         if self._contrast is not None:
             product *= 2
-            product += _K2**2
+            product += K2**2
             product /= square
             self._contrast += float(product.sum(dtype=np.float64))
         means *= square
@@ -95,9 +93,3 @@ class SSIM:
 
     def _across_planes(self, values: np.ndarray) -> np.ndarray:
         return filter_valid(values, self.kernels[0], 0)
-
-
-def _gaussian(length: int) -> np.ndarray:
-    window = min(WINDOW, length - 1 + length % 2)
-    weights = np.exp(-0.5 * ((np.arange(window) - window // 2) / SIGMA) ** 2)
-    return np.asarray(weights / weights.sum())

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medrecon.evaluation.scales import exponents, halvings
+from medrecon.evaluation.similarity import K1, K2, SIGMA, WINDOW, exponents, gaussian, halvings
 
 
 class SSIMLoss(nn.Module):
@@ -26,10 +26,10 @@ class SSIMLoss(nn.Module):
     def __init__(
         self,
         data_range: float = 1.0,
-        win_size: int = 11,
-        sigma: float = 1.5,
-        k1: float = 0.01,
-        k2: float = 0.03,
+        win_size: int = WINDOW,
+        sigma: float = SIGMA,
+        k1: float = K1,
+        k2: float = K2,
     ) -> None:
         super().__init__()
         self.win_size = win_size
@@ -61,11 +61,11 @@ class SSIMLoss(nn.Module):
 
     def _band(self, size: int) -> torch.Tensor:
         """(size, positions): column k holds the window that starts at voxel k."""
-        width = min(self.win_size, size)
-        place = torch.arange(size)[:, None] - torch.arange(size - width + 1)
-        window = torch.exp(-0.5 * ((place - (width - 1) / 2) / self.sigma) ** 2)
-        window = window * ((place >= 0) & (place < width))
-        return window / window.sum(0)
+        window = gaussian(size, self.win_size, self.sigma)
+        band = torch.zeros(size, size - len(window) + 1)
+        for place, weight in enumerate(window):
+            band.diagonal(-place).fill_(float(weight))
+        return band
 
 
 class MSSSIMLoss(SSIMLoss):
@@ -73,8 +73,8 @@ class MSSSIMLoss(SSIMLoss):
 
     The measure is `medrecon.evaluation.ms_ssim`'s, mean over the batch: MONAI's `MultiScaleSSIMMetric` where
     each axis has 176 voxels or more. Smaller and thinner images get fewer halvings (see
-    `evaluation.scales.halvings`), down to one scale, where it is `SSIMLoss`: a patch of 64 voxels a side has
-    three. A smaller `win_size` gives more.
+    `evaluation.similarity.halvings`), down to one scale, where it is `SSIMLoss`: a patch of 64 voxels a side
+    has three. A smaller `win_size` gives more.
 
     MONAI cuts a scale's mean off at 0, where its root has an infinite gradient; here it goes on below `eps`
     as a hyperbola, small and rising, so that an image that correlates negatively has a way back.
@@ -87,10 +87,10 @@ class MSSSIMLoss(SSIMLoss):
     def __init__(
         self,
         data_range: float = 1.0,
-        win_size: int = 11,
-        sigma: float = 1.5,
-        k1: float = 0.01,
-        k2: float = 0.03,
+        win_size: int = WINDOW,
+        sigma: float = SIGMA,
+        k1: float = K1,
+        k2: float = K2,
         eps: float = 0.01,
     ) -> None:
         super().__init__(data_range, win_size, sigma, k1, k2)

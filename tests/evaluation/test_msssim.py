@@ -15,7 +15,7 @@ from skimage.metrics import structural_similarity
 from medrecon.errors import UsageError
 from medrecon.evaluation import fidelity, ms_ssim
 from medrecon.evaluation.msssim import MultiScaleSSIM
-from medrecon.evaluation.scales import EXPONENTS, exponents, halvings
+from medrecon.evaluation.similarity import EXPONENTS, exponents, halvings
 
 MODULE = importlib.import_module("medrecon.evaluation.msssim")
 

@@ -7,7 +7,7 @@ from monai.metrics import MultiScaleSSIMMetric
 from skimage.metrics import structural_similarity
 
 from medrecon.evaluation import ms_ssim
-from medrecon.evaluation.scales import EXPONENTS, exponents
+from medrecon.evaluation.similarity import EXPONENTS, exponents
 from medrecon.losses import MSSSIMLoss, SpectralLoss, SSIMLoss
 
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import stat
+import sys
 import time
 from pathlib import Path
 from typing import IO
@@ -179,7 +180,7 @@ def _is_ours(status: os.stat_result, folder: Path) -> bool:
 
     The latter holds on file systems that give all files to one user, as network drives do.
     """
-    if not hasattr(os, "geteuid"):
+    if sys.platform == "win32":
         return True
     return status.st_uid in (os.geteuid(), folder.parent.stat().st_uid)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def hash_file(path: Path) -> str:
     with path.open("rb") as stream:
         return (
             hashlib.file_digest(stream, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
+            if sys.version_info >= (3, 11)
             else _slow(stream)
         )
 

@@ -116,7 +116,7 @@ class Intake:
 
 def _start(header: Dataset) -> int:
     """Where the data set of a file begins: what is before it, the sender's own software writes."""
-    length = getattr(header, "file_meta", Dataset()).get("FileMetaInformationGroupLength")
+    length = header.get("file_meta", Dataset()).get("FileMetaInformationGroupLength")
     return 0 if length is None else _BEFORE_META + int(length)
 
 

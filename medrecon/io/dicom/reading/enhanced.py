@@ -29,7 +29,7 @@ class Frames:
         self.common = [e for e in decodable(header) if e.tag not in _GROUPS and not e.tag.is_private]
         self.shared = _group(header.get("SharedFunctionalGroupsSequence"), 0)
         self.per_frame = header.get("PerFrameFunctionalGroupsSequence")
-        self.meta = getattr(header, "file_meta", Dataset())
+        self.meta = header.get("file_meta", Dataset())
 
     def single(self, frame: int, index: int, scan: Scan) -> Dataset:
         """The header of one frame (counted from 0), which is slice `index` of the scan."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -256,7 +256,7 @@ def _put(found: dict[str, Any], mark: Mark, value: Any) -> None:
 
 
 def _values(value: Any) -> list[Any]:
-    return [] if value is None else list(value) if hasattr(value, "append") else [value]
+    return [] if value is None else list(value) if isinstance(value, MutableSequence) else [value]
 
 
 def _dimension(item: Item) -> str:

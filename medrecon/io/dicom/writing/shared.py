@@ -126,7 +126,7 @@ def _provenance(new: Dataset, header: Dataset, source: SourceSlice, plan: Series
     if plan.synthetic:
         new.SyntheticData = plan.synthetic
     was_lossy = header.get("LossyImageCompression") == "01"
-    syntax = getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID")
+    syntax = header.get("file_meta", Dataset()).get("TransferSyntaxUID")
     if derivation.lossy or was_lossy or syntax in _LOSSY:
         _lossy(new, header, plan)
 

@@ -128,7 +128,7 @@ def _identity(header: Dataset, scan: Scan) -> tuple[str, str]:
     Raises:
         UsageError: it is the class of no CT, MR or PET image.
     """
-    meta = getattr(header, "file_meta", Dataset())
+    meta = header.get("file_meta", Dataset())
     uid = str(attempt(header, "SOPInstanceUID") or "")
     given = attempt(header, "SOPClassUID") or attempt(meta, "MediaStorageSOPClassUID")
     sop_class = str(given or _BY_MODALITY.get(scan.modality, ""))

@@ -1,14 +1,35 @@
-"""The scales of multi-scale structural similarity, for images that are too small or too thin for all five."""
+"""What SSIM and MS-SSIM are: window, constants and scales, also for images too small or thin for all five.
+
+They are computed twice, for two ends: `ssim` goes through volumes of any size in slabs and keeps no
+gradient, `losses.structural` has gradients and holds the patch whole. A test compares the two.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+WINDOW, SIGMA = 11, 1.5
+"""Of the Gaussian window, in voxels along an axis."""
+
+K1, K2 = 0.01, 0.03
+"""Stabilisers, relative to the data range: Wang et al., IEEE TIP 13(4), 2004."""
+
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weight of each scale, fine to coarse: Wang, Simoncelli & Bovik, Asilomar 2003."""
 
 
-def halvings(shape: Sequence[int], window: int = 11, most: int = len(EXPONENTS)) -> list[tuple[bool, ...]]:
+def gaussian(length: int, window: int = WINDOW, sigma: float = SIGMA) -> np.ndarray:
+    """The window along an axis of so many voxels, sum 1; on a shorter axis the longest odd one that fits."""
+    size = min(window, length - 1 + length % 2)
+    weights = np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / sigma) ** 2)
+    return np.asarray(weights / weights.sum())
+
+
+def halvings(
+    shape: Sequence[int], window: int = WINDOW, most: int = len(EXPONENTS)
+) -> list[tuple[bool, ...]]:
     """Say which axes are halved on the way from each scale to the next.
 
     An axis is halved only if the window still fits afterwards; so the stack of a few thick slices is judged
