@@ -126,15 +126,16 @@ def test_the_command(
     tmp_path: Path, bundle: Path, scans: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
+    (bundle / "configs" / "gentle.yaml").write_text("learning_rate: 0.0001\n")
     words = [
         scans["folder"], out, "--bundle", bundle, "--layer", "level3", "--widths", "2,8",
-        "--recipes", "pixel,adversarial", "--steps", 4, "--held-out", "mr*", "--slices", 2,
-        "--set", "batch_size=1", "--set", "patch_size=[16,16]", "--set", "discriminator_def#num_layers_d=1",
+        "--recipes", "pixel,gentle", "--steps", 4, "--held-out", "mr*", "--slices", 2,
+        "--set", "batch_size=1", "--set", "patch_size=[16,16]",
     ]  # fmt: skip
     code, said, err = run_sweep(capsys, *words, "--json")
     assert (code, err) == (0, "")
     data = json.loads(said)
-    names = ["pixel_width2", "pixel_width8", "adversarial_width2", "adversarial_width8"]
+    names = ["pixel_width2", "pixel_width8", "gentle_width2", "gentle_width8"]
     assert [row["variant"] for row in data["variants"]] == names
     assert data["budget"] == {"equal": "steps", "steps": 4, "minutes": None}
     small, large = data["variants"][:2]
@@ -162,7 +163,7 @@ def test_the_command(
     assert code == 0
     assert (out / "variants" / names[0] / "models" / "model.pt").stat().st_mtime_ns == before
     assert "4 steps each" in said
-    assert "4/4 adversarial_width8" in err
+    assert "4/4 gentle_width8" in err
     code, _, err = run_sweep(capsys, *words, "--set", "learning_rate=0.1")
     assert code == 5
     assert err.count("\n") <= 2

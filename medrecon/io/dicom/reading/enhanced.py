@@ -34,7 +34,7 @@ class Frames:
     def single(self, frame: int, index: int, scan: Scan) -> Dataset:
         """The header of one frame (counted from 0), which is slice `index` of the scan."""
         header = Dataset()
-        header.file_meta = self.meta  # type: ignore[assignment]
+        header.file_meta = self.meta
         for element in self.common:
             header[element.tag] = element
         for group in (self.shared, _group(self.per_frame, frame)):
