@@ -15,6 +15,8 @@ from markupsafe import Markup
 from medrecon.report.palette import variables
 from medrecon.report.words import clean
 
+NOBODY, SELF = "'none'", "'self'"
+
 
 @cache
 def asset(name: str) -> str:
@@ -28,8 +30,10 @@ def style_sheet(colours: int, extra: str = "") -> str:
     return variables(colours) + asset("page.css") + swatches + extra
 
 
-def content_policy(style: str, scripts: Sequence[str]) -> str:
+def content_policy(style: str, scripts: Sequence[str], connect: str = NOBODY) -> str:
     """The Content-Security-Policy of a page: nothing but its own style, its own scripts and inline pictures.
+
+    Whom its scripts may ask is nobody, or `SELF`: where the page came from.
 
     Source: W3C, Content Security Policy Level 3, sections 6.1 (fetch directives) and 2.3.1 (hashes).
     """
@@ -40,7 +44,7 @@ def content_policy(style: str, scripts: Sequence[str]) -> str:
             f"script-src {allowed}",
             f"style-src {_hash(style)}",
             "img-src data:",
-            "connect-src 'none'",
+            f"connect-src {connect}",
             "base-uri 'none'",
             "form-action 'none'",
         )
@@ -51,13 +55,15 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode()}'"
 
 
-def render(template: str, *, style: str, scripts: Sequence[str] = (), **values: Any) -> str:
+def render(
+    template: str, *, style: str, scripts: Sequence[str] = (), connect: str = NOBODY, **values: Any
+) -> str:
     """Fill a template; each text that is not markup of ours is cleaned and escaped."""
     return (
         _environment()
         .get_template(template)
         .render(
-            policy=Markup(content_policy(style, scripts)),
+            policy=Markup(content_policy(style, scripts, connect)),
             style=Markup(style),
             scripts=[Markup(script) for script in scripts],
             **values,

@@ -1,0 +1,127 @@
+"""The command `open`: a page on this machine where scans are dropped and their reports open."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medrecon.cli.command import verb
+from medrecon.cli.options import Device
+from medrecon.cli.session import Outcome, Session
+from medrecon.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from medrecon.atlas.local import Jobs
+
+
+@verb(
+    "medrecon open",
+    "medrecon open chest.zip --results my_results",
+    "medrecon open --port 8080 --no-browser",
+    takes="a second until the page is there; then as `atlas`, scan by scan. Ctrl+C ends it.",
+)
+def open(
+    session: Session,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[SCAN]", help="A scan that the page offers first.")
+    ] = None,
+    results: Annotated[
+        Path,
+        typer.Option("--results", metavar="FOLDER", help="Where reports are kept, and found again."),
+    ] = Path("medrecon_results"),
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0 takes a free one.")
+    ] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the default browser.")
+    ] = True,
+    device: Device = "auto",
+) -> Outcome:
+    """Open a page to drop a scan on, choose layers, and read reports.
+
+    The page is served to this machine alone (127.0.0.1), at an address with a secret in it. Nothing leaves
+    the machine. Uploads are kept in a temporary folder until they are measured.
+    """
+    from medrecon.atlas.local import Jobs, LocalServer
+    from medrecon.atlas.local.server import Desk
+    from medrecon.bundle.config import Bundle, bundle_names, layers_of
+    from medrecon.report.local_page import local_page
+
+    if source is not None and not source.exists():
+        raise UsageError(f"there is no {source}", remedy="name a folder or a file, or none")
+    try:
+        jobs = Jobs(results)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise OutputError(
+            f"cannot be made: {why}", path=results, remedy="choose another --results"
+        ) from error
+    layers = {name: [layer.name for layer in layers_of(Bundle.open(name))] for name in bundle_names()}
+    page = local_page(layers, None if source is None else source.name)
+    desk = Desk(jobs, lambda *asked: _start(jobs, layers, device, *asked), lambda: page, source)
+    try:
+        server = LocalServer(desk, port)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UsageError(f"port {port}: {why}", remedy="choose another --port, or none") from error
+    with server:
+        session.say(f"open {server.address}")
+        session.say(f"results are kept in {jobs.folder}; Ctrl+C ends")
+        if browser:
+            webbrowser.open(server.address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            session.say("ended")
+    done = [job["result"] for job in jobs.data() if job["result"]]
+    return Outcome({"results": str(jobs.folder), "done": done}, lambda console: None)
+
+
+def _start(
+    jobs: Jobs,
+    bundles: Mapping[str, list[str]],
+    device: str,
+    scan: Path,
+    title: str,
+    asked: Mapping[str, Any],
+    after: Callable[[], None],
+) -> Any:
+    """Check what was asked for, and let it wait for its turn.
+
+    Raises:
+        UsageError: it is nothing that the page offers.
+    """
+    from medrecon.atlas.run import make_atlas
+    from medrecon.io.files.archive import is_zip, unpacked
+
+    bundle, layers = asked.get("bundle"), asked.get("layers")
+    if bundle not in bundles:
+        raise UsageError("there is no such network", remedy=f"choose one of {', '.join(bundles)}")
+    if layers is not None and (
+        not isinstance(layers, list) or not layers or set(layers) - set(bundles[bundle])
+    ):
+        raise UsageError("there is no such layer", remedy=f"choose some of {', '.join(bundles[bundle])}")
+
+    def measure(folder: Path, output: Path, progress: Callable[[int, int], None]) -> None:
+        make_atlas(
+            folder,
+            output,
+            layers,
+            bundle=bundle,
+            device=device,
+            hu=asked.get("hu") is True,
+            progress=progress,
+        )
+
+    def work(output: Path, progress: Callable[[int, int], None]) -> None:
+        if is_zip(scan):
+            with unpacked(scan) as folder:
+                measure(folder, output, progress)
+        else:
+            measure(scan, output, progress)
+
+    return jobs.add(title, work, after)
