@@ -61,7 +61,6 @@ class FindingMeter:
         self._at = tuple(float(v) for v in (affine @ [*centre, 1.0])[:3])
         self._part = source[self.box].astype(np.float64)
         self._contrast = self._difference(self._part)
-        self._sure = None if self._contrast is None else self._reach(self._part)
         self._size = self._diameter(self._part)
         self._edge = self._width(self._part)
 
@@ -73,19 +72,15 @@ class FindingMeter:
             voxels=int(self._inside.sum()),
             at=(self._at[0], self._at[1], self._at[2]),
             contrast=self._contrast,
-            sure=self._sure,
             diameter=self._size,
             edge=self._edge,
         )
 
     def of(self, recon: np.ndarray) -> FindingKept:
-        """What a reconstruction keeps of it; figures that cannot be told are None.
-
-        That is so where it does not stand out from its surroundings in the source.
-        """
+        """What a reconstruction keeps of it; figures that cannot be told are None."""
         after = recon[self.box].astype(np.float64)
         contrast = self._difference(after)
-        if not self._contrast or contrast is None or abs(self._contrast) <= (self._sure or 0.0):
+        if not self._contrast or contrast is None:
             return FindingKept(contrast, None, None, None, None, None)
         kept = contrast / self._contrast
         reach = self._reach(after - kept * self._part) / abs(self._contrast)

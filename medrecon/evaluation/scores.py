@@ -95,8 +95,6 @@ class Finding:
         voxels: how many it holds.
         at: its centre, mm to the patient's right, front and head.
         contrast: its mean minus that of its surroundings, source units; None without enough surroundings.
-        sure: half width of the 95 % interval of that contrast, by the texture of both: a finding whose
-            contrast is smaller does not stand out, and nothing of it can be kept.
         diameter: mm of a ball as large as what lies beyond half of the contrast.
         edge: mm over which its edge rises.
     """
@@ -105,7 +103,6 @@ class Finding:
     voxels: int
     at: tuple[float, float, float]
     contrast: float | None
-    sure: float | None
     diameter: float | None
     edge: float | None
 

@@ -12,6 +12,10 @@ STILL_THERE = 0.8
 """Share of a finding's contrast that a layer must keep to be named as the deepest that shows it."""
 
 
+VAGUE = 1.0
+"""Width of an interval of kept contrast from which on nothing can be said."""
+
+
 def finding_answers(scores: ScanScores, most: int = 3) -> list[tuple[str, str]]:
     """Question and answer for the first findings, for the top of the page."""
     return [
@@ -24,13 +28,13 @@ def finding_sentence(scores: ScanScores, finding: Finding) -> str:
     """Down to which layer a finding keeps its contrast, and what the next one leaves of it."""
     if not finding.contrast:
         return "Its contrast cannot be measured: there is too little around it, or it has none."
-    if finding.sure is not None and abs(finding.contrast) <= finding.sure:
-        size, sure = (amount(abs(v), scores.units) for v in (finding.contrast, finding.sure))
-        return f"It does not stand out in the source: {size} from its surroundings, give or take {sure}."
     known = [(layer, layer.findings.get(finding.name)) for layer in scores.layers]
     rows = [(layer, kept) for layer, kept in known if kept is not None and kept.kept is not None]
     if not rows:
         return "No layer was measured."
+    vague = next((n for n, (_, kept) in enumerate(rows) if _is_vague(kept)), len(rows))
+    lost = rows[vague][0].layer if vague < len(rows) else ""
+    rows = rows[:vague]
     good = 0
     while good < len(rows) and (rows[good][1].kept or 0.0) >= STILL_THERE:
         good += 1
@@ -42,6 +46,11 @@ def finding_sentence(scores: ScanScores, finding: Finding) -> str:
         said.append(f"{lead} {_keeps(*rows[good])}{'' if good else ' of its contrast'}{_sure(rows[good][1])}")
     if good + 1 < len(rows):
         said.append(f"at {_keeps(*rows[-1])}{_sure(rows[-1][1])}")
+    if lost:
+        size = amount(abs(finding.contrast), scores.units)
+        said.append(
+            f"at {clean(lost)} it cannot be told: errors there are as large as its contrast of {size}"
+        )
     text = "; ".join(said)
     return f"{text[0].upper()}{text[1:]}."
 
@@ -83,6 +92,10 @@ def _cell(measure: Measure, each: Finding | FindingKept, digits: dict[str, int])
             return ""
         return "–" if each.kept is None else f"{_percent(each.kept)}{_sure(each, '')}"
     return number(measure.of(each), digits.get(measure.key, measure.digits or 0), signed=measure.signed)
+
+
+def _is_vague(kept: FindingKept) -> bool:
+    return kept.low is not None and kept.high is not None and kept.high - kept.low > VAGUE
 
 
 def _keeps(layer: LayerScore, kept: FindingKept) -> str:

@@ -59,7 +59,7 @@ SCAN = ScanScores(
     codec_curves={"JPEG 2000": ((0.1, 30.0), (1.0, 45.0))},
     facts={"model": "m 1"},
     warnings=("one",),
-    findings=(Finding("nodule", 12, (1.0, 2.0, 3.0), 50.0, 4.0, 9.0, 3.0),),
+    findings=(Finding("nodule", 12, (1.0, 2.0, 3.0), 50.0, 9.0, 3.0),),
 )
 
 

@@ -90,28 +90,31 @@ def kept(share: float, low: float | None = None, high: float | None = None) -> F
     return FindingKept(50 * share, share, low, high, 3.0, 8.0)
 
 
-def found(shares: list[float], contrast: float = 50.0, sure: float = 5.0) -> str:
+def found(shares: list[float], reach: float = 0.03) -> str:
     layers = [
-        made.layer(f"level{n}", findings={"nodule": kept(s, s - 0.03, s + 0.03)})
+        made.layer(f"level{n}", findings={"nodule": kept(s, s - reach * s, s + reach * s)})
         for n, s in enumerate(shares, start=1)
     ]
-    finding = Finding("nodule", 120, (1.0, 2.0, 3.0), contrast, sure, 9.0, 3.0)
+    finding = Finding("nodule", 120, (1.0, 2.0, 3.0), 50.0, 9.0, 3.0)
     return dict(answers_of(made.scan(*layers, findings=(finding,))))["Is nodule still there?"]
 
 
 def test_one_sentence_says_down_to_which_layer_a_finding_is_kept() -> None:
     assert found([1.0, 0.95, 0.83, 0.6, 0.2]) == (
-        "Down to level3 it keeps 83 % of its contrast (95 % interval 80 to 86 %); at level4 it keeps 60 % "
-        "(95 % interval 57 to 63 %); at level5 it keeps 20 % (95 % interval 17 to 23 %)."
+        "Down to level3 it keeps 83 % of its contrast (95 % interval 81 to 85 %); at level4 it keeps 60 % "
+        "(95 % interval 58 to 62 %); at level5 it keeps 20 % (95 % interval 19 to 21 %)."
     )
     assert found([1.0, 0.9]).startswith("Down to level2 it keeps 90 % of its contrast")
     assert found([0.5, 0.9]).startswith("Already at level1 it keeps 50 % of its contrast")
-    assert found([1.0], contrast=4.0).startswith("It does not stand out in the source: 4.00 HU")
+    assert found([0.9, 3.0], reach=0.4) == (
+        "Down to level1 it keeps 90 % of its contrast (95 % interval 54 to 126 %); at level2 it cannot be "
+        "told: errors there are as large as its contrast of 50.0 HU."
+    )
 
 
 def test_findings_are_a_table_with_the_source_first() -> None:
     layer = made.layer("level3", findings={"nodule": kept(0.8, 0.7, 0.9)})
-    finding = Finding("nodule", 120, (1.0, 2.0, 3.0), 50.0, 5.0, 9.0, 3.0)
+    finding = Finding("nodule", 120, (1.0, 2.0, 3.0), 50.0, 9.0, 3.0)
     table = finding_table(made.scan(layer, findings=(finding,)))
     ((head, source, first),) = table["groups"]
     assert head[1] == "nodule (120 voxels about 1.0, 2.0, 3.0 mm)"
