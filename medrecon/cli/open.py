@@ -98,12 +98,11 @@ def _start(
     from medrecon.atlas.run import make_atlas
     from medrecon.io.files.archive import is_zip, unpacked
 
-    bundle, layers = asked.get("bundle"), asked.get("layers")
+    bundle, layers = str(asked.get("bundle", "")), asked.get("layers")
     if bundle not in bundles:
         raise UsageError("there is no such network", remedy=f"choose one of {', '.join(bundles)}")
-    if layers is not None and (
-        not isinstance(layers, list) or not layers or set(layers) - set(bundles[bundle])
-    ):
+    known = isinstance(layers, list) and bool(layers) and all(layer in bundles[bundle] for layer in layers)
+    if layers is not None and not known:
         raise UsageError("there is no such layer", remedy=f"choose some of {', '.join(bundles[bundle])}")
 
     def measure(folder: Path, output: Path, progress: Callable[[int, int], None]) -> None:
