@@ -199,8 +199,19 @@ def _render(scores: ScanScores, slicing: Slicing, content: Mapping[str, Any], vi
         maps=maps,
         random_weights=any(c.name == "random weights" for layer in scores.layers for c in layer.controls),
         viewer=viewer,
+        poster=_poster(slicing),
         **content,
     )
+
+
+def _poster(slicing: Slicing) -> dict[str, Any] | None:
+    """What stands for the viewer on paper and where no script runs: source, deepest layer, its error."""
+    axial = slicing.slices[0]
+    if not axial.layers:
+        return None
+    name, (image, error) = list(axial.layers.items())[-1]
+    pictures = [("source", axial.source), (name, image), (f"error of {name}", error)]
+    return {"plane": axial.plane, "pictures": pictures}
 
 
 def _write_figures(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from medrecon.errors import UsageError
-from medrecon.report.sweep import amount, plane_of, sweep_figure, variants_figure
+from medrecon.report.palette import DARK, LIGHT
+from medrecon.report.sweep import Look, _label, amount, plane_of, sweep_figure, variants_figure
 
 
 def rows(psnr: float | None = 25.0) -> list[dict[str, Any]]:
@@ -74,3 +77,28 @@ def test_a_slice_lies_in_its_own_plane() -> None:
 
 def test_numbers_are_short() -> None:
     assert [amount(v) for v in (1_234_567, 320_400, 12.0, 0.0521)] == ["1.23 M", "320 k", "12", "0.0521"]
+
+
+def test_labels_stand_beside_each_other() -> None:
+    """Five variants at one place: each label has a place of its own."""
+    axes = Figure(figsize=(4, 3)).add_subplot()
+    axes.set_xlim(0, 10)
+    axes.set_ylim(0, 10)
+    _label(axes, [(str(8 * k), (5.0, 5.0 + 0.01 * k)) for k in range(1, 6)], Look.of(dark=False))
+    shifts = [text.xyann for text in axes.texts]
+    assert all(abs(a[0] - b[0]) > 6 or abs(a[1] - b[1]) > 6 for a, b in itertools.combinations(shifts, 2))
+    assert all(abs(dx) > 4 or abs(dy) > 8 for dx, dy in shifts), "none lies on a point"
+
+
+def test_bars_are_the_standard_error_over_scans_and_dark_is_dark(tmp_path: Path) -> None:
+    some = rows()
+    for row in some:
+        row["scans"] = {"held_out": [{"psnr": 20.0}, {"psnr": 24.0}], "training": [{"psnr": None}]}
+    sweep_figure(rows(), tmp_path / "plain.svg")
+    sweep_figure(some, tmp_path / "bars.svg")
+    sweep_figure(some, tmp_path / "dark.svg", dark=True)
+    plain, bars, dark = ((tmp_path / f"{n}.svg").read_text() for n in ("plain", "bars", "dark"))
+    assert bars != plain
+    assert LIGHT["paper"] in bars
+    assert DARK["paper"] in dark
+    assert LIGHT["ink"] not in dark

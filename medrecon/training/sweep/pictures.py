@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,23 @@ MOST_COLUMNS = 5
 def draw_table(
     rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], budget: Budget, output: Path
 ) -> list[Path]:
-    """Each variant's quality against its cost, as PNG and SVG; nothing where none could be measured."""
+    """Each variant's quality against its cost, as PNG and SVG, light and dark; nothing without a figure."""
     if all(row["held_out"]["psnr"] is None for row in rows):
         return []
     title = f"{facts['bundle']}, {facts['layer']}: {budget.words()}"
     written = []
-    for suffix in (".png", ".svg"):
-        with publish(output / f"sweep{suffix}", overwrite=True) as hidden:
-            (drawn,) = sweep_figure(rows, hidden.with_suffix(suffix), title=title, image=facts["image"])
+    for name, suffix in itertools.product(("sweep", "sweep_dark"), (".png", ".svg")):
+        target = output / f"{name}{suffix}"
+        with publish(target, overwrite=True) as hidden:
+            (drawn,) = sweep_figure(
+                rows,
+                hidden.with_suffix(suffix),
+                title=title,
+                image=facts["image"],
+                dark=name.endswith("dark"),
+            )
             drawn.rename(hidden)
-        written.append(output / f"sweep{suffix}")
+        written.append(target)
     return written
 
 

@@ -15,19 +15,29 @@ COSTS = {"parameters": "parameters", "training": "train_seconds", "inference": "
 """Pareto front -> the column that it holds against held-out PSNR."""
 
 
-def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
+TIMING_NOISE = 0.1
+"""Share by which two times must differ to count as different: runs of the same variant differ by as much."""
+
+
+def pareto(points: Sequence[tuple[float, float]], noise: float = 0.0) -> list[bool]:
     """Which points (cost, value) no other beats: none costs less for the same value, or gives more for it.
+
+    Args:
+        points: cost and value of each.
+        noise: costs that differ by less than this share of the larger are the same.
 
     Example:
         >>> pareto([(1, 20.0), (2, 25.0), (3, 24.0), (2, 23.0)])
         [True, True, False, False]
     """
-    return [
-        not any(
-            cost <= own_cost and value >= own and (cost < own_cost or value > own) for cost, value in points
-        )
-        for own_cost, own in points
-    ]
+
+    def beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+        (cost, value), (own_cost, own) = one, other
+        same = abs(cost - own_cost) <= noise * max(cost, own_cost)
+        cheaper = cost < own_cost and not same
+        return (cheaper and value >= own) or ((cheaper or same) and value > own)
+
+    return [not any(beats(one, other) for one in points) for other in points]
 
 
 def mark_fronts(rows: Sequence[dict[str, Any]]) -> None:
@@ -39,7 +49,7 @@ def mark_fronts(rows: Sequence[dict[str, Any]]) -> None:
             (row[column], float("inf") if psnr is None else psnr)
             for row, psnr in zip(rows, values, strict=True)
         ]
-        fronts[name] = pareto(points)
+        fronts[name] = pareto(points, 0.0 if name == "parameters" else TIMING_NOISE)
     for index, row in enumerate(rows):
         row["pareto"] = {name: marks[index] for name, marks in fronts.items()}
 

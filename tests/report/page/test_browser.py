@@ -304,7 +304,7 @@ def test_full_screen_slices_that_open_and_a_picture_that_moves(
     assert np.ptp(frames[0][:-30, :half]) > 150
     assert np.abs(frames[0][:-30, :half] - frames[2][:-30, :half]).max() > 40
 
-    tile = chromium.find_element("css selector", ".strip button.tile")
+    tile = chromium.find_element("css selector", "#slices .strip button.tile")
     small = tile.size["width"]
     click(chromium, tile)
     large = until(
@@ -325,7 +325,8 @@ def test_without_scripts_the_slices_are_there(browse: Callable[..., Any], tmp_pa
     chromium = browse(page, "--blink-settings=scriptEnabled=false")
     assert "needs JavaScript" in chromium.find_element("id", "viewer-state").text
     assert not chromium.find_element("id", "viewer-body").is_displayed()
-    assert chromium.find_element("css selector", ".strip img").is_displayed()
+    assert chromium.find_element("css selector", "#poster img").is_displayed()
+    assert chromium.find_element("css selector", "#slices .strip img").is_displayed()
 
 
 def test_hostile_texts_in_the_browser(browse: Callable[..., Any], tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ def test_the_front_holds_what_nothing_beats() -> None:
     assert pareto([(1, 20.0), (2, 25.0), (3, 24.0), (2, 23.0)]) == [True, True, False, False]
     assert pareto([(1, 20.0), (1, 20.0)]) == [True, True], "equals do not beat each other"
     assert pareto([]) == []
+    assert pareto([(1.0, 20.0), (1.05, 20.0)], 0.1) == [True, True], "no verdict from the noise of timing"
+    assert pareto([(1.0, 20.0), (1.05, 21.0)], 0.1) == [False, True]
+    assert pareto([(1.0, 20.0), (1.3, 20.0)], 0.1) == [True, False]
 
 
 def test_rows_are_marked_and_written(tmp_path: Path) -> None:

@@ -190,6 +190,7 @@ async function start() {
     section.dataset.seconds = ((performance.now() - began) / 1000).toFixed(2);
     section.dataset.state = "ready";
     part("viewer-state").hidden = true;
+    part("poster").classList.add("paper");
     for (const { reconstruction } of facts.layers) await model.store.get(reconstruction);
     section.dataset.state = "all";
   } catch (error) {
