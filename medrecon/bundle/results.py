@@ -10,20 +10,33 @@ from medrecon.errors import ModelError, UsageError, near
 from medrecon.reconstructor import INPUT, parse_layers
 
 
-def parse_results(layers: str | Sequence[str]) -> list[str]:
+def parse_results(layers: str | Sequence[str], known: Sequence[str] = ()) -> list[str]:
     """The results that a user asks for: "level3+level4,level2" -> ["level3+level4", "level2"].
 
-    A comma separates results, a plus joins layers into one result.
+    A comma separates results, a plus joins layers into one result. A comma within the name of one of the
+    `known` layers separates nothing.
 
     Raises:
         ModelError: an empty name, a layer twice in one result, "input" joined with a layer.
         UsageError: a result asked for twice.
     """
-    asked = layers.split(",") if isinstance(layers, str) else list(layers)
+    asked = _split(layers, known) if isinstance(layers, str) else list(layers)
     results = ["+".join(parse_layers(result)) for result in asked]
     if len(set(results)) < len(results):
         raise UsageError(f"--layers {','.join(results)} repeats a result", remedy="name each result once")
     return results
+
+
+def _split(text: str, known: Sequence[str]) -> list[str]:
+    """A list at its commas, but for those within known names."""
+    pieces, names = text.split(","), {name for name in known if "," in name}
+    asked: list[str] = []
+    while pieces:
+        joined = (k for k in range(len(pieces), 1, -1) if ",".join(pieces[:k]).strip() in names)
+        count = next(joined, 1)
+        asked.append(",".join(pieces[:count]))
+        pieces = pieces[count:]
+    return asked
 
 
 def check_results(results: Sequence[str], known: Sequence[str], *, where: Path) -> None:

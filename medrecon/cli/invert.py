@@ -165,13 +165,13 @@ def invert(
     whole = with_hu(whole) if reading.hu else whole
     whole = replace(whole, named_from_source=reading.names_from_source)
     chosen = range(whole.shape[2]) if slices is None else parse_slices(slices, whole.shape[2])
-    results = parse_results(layers)
     place = pick_device(device)
-    if INPUT in results:
+    if INPUT in layers.split(","):
         raise UsageError("input is the scan itself: there is nothing to invert", remedy="name layers")
     model = _open_model(other, start, settings, place)
     encoder = model.network.encoder
     known = [layer.name for layer in model.network.layers()]
+    results = parse_results(layers, known)
     check_results(results, known, where=Path(start or other.encoder or ""))
     wholes = other.scans(encoder, whole, session, reading)
     model.inversion.channels = len(wholes)

@@ -85,6 +85,24 @@ class ChannelMeanStd(nn.Module):
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32), persistent=False)
         self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32), persistent=False)
 
+    def suit(self, channels: int) -> str:
+        """Suit a network of so many channels; what must be said of it, "" for nothing.
+
+        Raises:
+            ModelError: it has neither one mean, nor one for each, nor is there one channel.
+        """
+        count = len(self.mean)
+        if count in (1, channels):
+            return ""
+        if channels != 1:
+            raise ModelError(
+                f"{count} means do not suit a network of {channels} channels",
+                remedy="give one mean and one std for each channel: "
+                '{"_intensity_": {"mean": [...], "std": [...]}}',
+            )
+        self.mean, self.std = self.mean.mean(0, keepdim=True), self.std.mean(0, keepdim=True)
+        return f"the network takes one channel: it gets the mean of the {count} means of its normalisation"
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, channels, *spatial) of an image (B, 1 or channels, *spatial)."""
         shape = (1, -1, *(1,) * (image.ndim - 2))

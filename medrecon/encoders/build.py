@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
-import importlib
-import inspect
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,21 +14,13 @@ from torch import nn
 from medrecon.contract import Encoder, Features, LayerInfo
 from medrecon.encoders.adapt import IMAGENET, ChannelMeanStd, intensity_map
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
+from medrecon.encoders.located import SHORT_NAMES, construct, locate
 from medrecon.encoders.naming import resolve_layers
+from medrecon.encoders.tapped.checkpoint import RANDOM
 from medrecon.encoders.tapped.tap import TappedEncoder
-from medrecon.errors import MedreconError, ModelError, in_short, ran_out_of
+from medrecon.errors import ModelError
 
-SHORT_NAMES: dict[str, tuple[str, dict[str, Any]]] = {
-    "vgg16": ("medrecon.encoders.vgg.VGGEncoder", {"depth": 16}),
-    "vgg19": ("medrecon.encoders.vgg.VGGEncoder", {"depth": 19}),
-    **{f"resnet{n}": ("medrecon.encoders.resnet.ResNetEncoder", {"depth": n}) for n in (18, 34, 50)},
-    **{
-        f"medicalnet{n}": ("medrecon.encoders.medicalnet.MedicalNetEncoder", {"depth": n})
-        for n in (10, 18, 34, 50)
-    },
-    "deepbet": ("medrecon.encoders.deepbet.DeepbetEncoder", {}),
-}
-"""Own classes, whose keys are those of published weights: where they are, and what the name stands for."""
+__all__ = ["SHORT_NAMES", "build_encoder", "locate", "parse_arguments"]
 
 _TAP_OPTIONS = ("layers", "spatial_dims", "in_channels", "intensity", "window")
 _WINDOW_NAMES = ("img_size", "image_size", "input_size")
@@ -88,35 +77,47 @@ def build_encoder(
         options[name] = within if options[name] is None else options[name]
     options["intensity"] = intensity_map(options["intensity"])
     options["inputs"] = inputs or given.pop("_inputs_", None)
+    options["weights_key"] = given.pop("_weights_key_", None)
     path, preset = SHORT_NAMES.get(str(what), (str(what), {}))
-    own = {"weights": weights, "sha256": sha256} if str(what) in SHORT_NAMES else {}
+    given_file = None if str(weights) == RANDOM else weights
+    own = {"weights": given_file, "sha256": sha256} if str(what) in SHORT_NAMES else {}
     folder = Path(what).expanduser()
     if not own and folder.is_dir():
         return _of_folder(folder, given, weights=weights, sha256=sha256, network=network, **options)
-    made = _construct(path, {**preset, **given, **own})
+    made = construct(path, {**preset, **given, **own})
     if isinstance(made, Encoder):
         if weights is not None and not own:
             raise ModelError(
                 f"{what} is an encoder of its own", remedy='give its weights as an argument: {"weights": ...}'
             )
+        unused = [name for name, value in options.items() if value is not None and name != "layers"]
+        if unused:
+            raise ModelError(
+                f"{what} is an encoder of its own, which knows its {unused[0]}",
+                remedy=f"leave _{unused[0]}_ out",
+            )
         return _offering(made, options["layers"])
     known = _known_of(path, made, given)
     options = {name: known.get(name) if value is None else value for name, value in options.items()}
-    return TappedEncoder(made, weights=weights, sha256=sha256, **options)
+    notes = [] if options["intensity"] is not None else known.get("notes", [])
+    return TappedEncoder(made, weights=weights, sha256=sha256, notes=notes, **options)
 
 
 def _of_folder(folder: Path, given: dict[str, Any], **options: Any) -> Encoder:
     """The network in a folder: a bundle's, or a trained model's of nnU-Net."""
     from medrecon.encoders.tapped.monai_bundle import bundle_encoder, is_bundle
     from medrecon.encoders.tapped.nnunet import is_nnunet, nnunet_encoder
+    from medrecon.encoders.tapped.pretrained import is_pretrained, pretrained_encoder
 
     if is_bundle(folder):
         return bundle_encoder(folder, overrides=given, **options)
     if is_nnunet(folder):
         return nnunet_encoder(folder, **options)
+    if is_pretrained(folder):
+        return pretrained_encoder(folder, **options)
     raise ModelError(
-        "it is neither a MONAI bundle (configs/inference.json or .yaml) nor a trained model of nnU-Net "
-        "(plans.json)",
+        "it is neither a MONAI bundle (configs/inference.json or .yaml), nor a trained model of nnU-Net "
+        "(plans.json), nor one of transformers or diffusers (config.json)",
         path=folder,
         remedy="name one of these",
     )
@@ -142,70 +143,6 @@ def parse_arguments(arguments: str | Mapping[str, Any] | None, what: str = "argu
 _HOW = """write them like {"spatial_dims": 3, "in_channels": 1}"""
 
 
-def locate(path: str) -> Any:
-    """The class or function at a dotted path.
-
-    Raises:
-        ModelError: there is none; the message names the near ones.
-    """
-    parts = path.split(".")
-    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        near = difflib.get_close_matches(path, SHORT_NAMES, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}" if near else f"use one of {', '.join(SHORT_NAMES)}"
-        raise ModelError(
-            f"there is no encoder {path!r}", remedy=f"{hint}, a dotted path, or the folder of a MONAI bundle"
-        )
-    found, missing = None, None
-    for end in range(len(parts) - 1, 0, -1):
-        name = ".".join(parts[:end])
-        try:
-            found = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            missing = error.name
-            if missing is None or not (name == missing or name.startswith(f"{missing}.")):
-                raise ModelError(f"{name} needs {missing}", remedy=f"install {missing}") from None
-            continue
-        except Exception as error:
-            raise ModelError(
-                f"{name} cannot be imported ({type(error).__name__}: {error})", remedy="mend it"
-            ) from error
-        for place, part in enumerate(parts[end:], start=end):
-            if not hasattr(found, part):
-                near = difflib.get_close_matches(part, dir(found), n=3, cutoff=0.5)
-                hint = f"did you mean {' or '.join(near)}" if near else "see its documentation"
-                raise ModelError(f"{'.'.join(parts[:place])} has no {part!r}", remedy=hint)
-            found = getattr(found, part)
-        return found
-    raise ModelError(f"{parts[0]} is not installed", remedy=f"install {parts[0]}, or check the name {path}")
-
-
-def _construct(path: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Call what is at a dotted path and check that a network comes of it."""
-    make = locate(path)
-    try:
-        made = make(**arguments)
-    except MedreconError:
-        raise
-    except Exception as error:
-        if ran_out_of(error):
-            raise
-        raise ModelError(
-            f"{path} cannot be built ({type(error).__name__}: {in_short(error, 200)})",
-            remedy=f"give its arguments as JSON: {_signature(make)}",
-        ) from error
-    if not isinstance(made, nn.Module):
-        raise ModelError(f"{path} makes a {type(made).__name__}, no network", remedy="name a torch.nn.Module")
-    return made
-
-
-def _signature(make: Any) -> str:
-    try:
-        names = list(inspect.signature(make).parameters)
-    except (TypeError, ValueError):
-        return "see its documentation"
-    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-
-
 def _known_of(path: str, network: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of a network beside its shapes: a size in its arguments, the colours of its training."""
     known: dict[str, Any] = {}
@@ -217,6 +154,11 @@ def _known_of(path: str, network: nn.Module, arguments: Mapping[str, Any]) -> di
         known["intensity"] = ChannelMeanStd(trained["mean"], trained["std"])  # timm
     elif path.startswith("torchvision."):
         known["intensity"] = ChannelMeanStd(*IMAGENET)
+    elif type(network).__module__.startswith(("transformers.", "diffusers.", "segmentation_models_pytorch.")):
+        known["notes"] = [
+            "its class does not say which mean and deviation it was trained with: it gets the scan in [0, 1] "
+            '({"_intensity_": "imagenet"} or another says more)'
+        ]
     return known
 
 

@@ -214,3 +214,47 @@ def test_a_layer_whose_image_is_not_found_is_no_result(run: Callable, tmp_path: 
     assert code == 4
     assert "no image was found whose features come near" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_several_scans_are_channels_and_are_found_together(run: Callable, tmp_path: Path) -> None:
+    first = smooth(tmp_path / "t1.nii")
+    second = (1000 - first[::-1]).astype(np.int16)
+    nib.save(nib.Nifti1Image(second, nib.load(tmp_path / "t1.nii").affine), tmp_path / "t2.nii")
+    options = '{"in_channels": 2, "out_channels": 6, "kernel_size": 3, "padding": 1}'
+    network = ("--encoder", "torch.nn.Conv3d", "--encoder-arguments", options, "-l", "output", "--steps", 60)
+    channels = [x for n in "12" for x in ("--encoder-channels", f"{n}={tmp_path}/t{n}.nii")]
+    code, out, err = run(tmp_path / "t1.nii", tmp_path / "out", *network, *channels, "--json")
+    assert code == 0, err
+    data = json.loads(out)
+    assert not any("one scan is given to each" in note for note in data["notes"])
+    for row, values in zip(data["results"], (first, second), strict=True):
+        image = np.asarray(nib.load(row["output"]).dataobj)
+        assert np.abs(image - values).mean() < 0.1 * np.ptp(values), "each is its own channel's"
+    code, out, _ = run(tmp_path / "t1.nii", tmp_path / "one", *network, "--steps", 1, "--json")
+    assert any("given to each channel" in note for note in json.loads(out)["notes"])
+
+
+@pytest.mark.parametrize(
+    ("channels", "code", "said"),
+    [
+        (["1=t1.nii"], 2, "the channel '2' is missing"),
+        (["1=t1.nii", "3=t2.nii"], 2, "has no channel '3'"),
+        (["1=t2.nii", "2=t3.nii"], 2, "INPUT is none of the channels"),
+        (["1=t1.nii", "2=other.nii"], 3, "lies on another grid than t1.nii"),
+        (["t1.nii"], 2, "write NAME=PATH"),
+    ],
+)
+def test_channels_that_do_not_suit(
+    run: Callable, tmp_path: Path, channels: list[str], code: int, said: str
+) -> None:
+    for name in ("t1", "t2", "t3"):
+        smooth(tmp_path / f"{name}.nii", (8, 8, 8))
+    smooth(tmp_path / "other.nii", (8, 8, 9))
+    options = '{"in_channels": 2, "out_channels": 2, "kernel_size": 1}'
+    network = ("--encoder", "torch.nn.Conv3d", "--encoder-arguments", options, "-l", "output", "--steps", 1)
+    named = [x for c in channels for x in ("--encoder-channels", c.replace("=", f"={tmp_path}/"))]
+    ended, out, err = run(tmp_path / "t1.nii", tmp_path / "out", *network, *named)
+    assert (ended, out) == (code, "")
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()

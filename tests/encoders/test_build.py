@@ -131,6 +131,7 @@ def test_encoders_of_their_own_are_taken_as_they_are() -> None:
         ("stranger.Small", {"layers": "boddy"}, "there is no layer 'boddy'; did you mean body"),
         ("vgg16", {"layers": "relu9*"}, r"there is no layer 'relu9\*'"),
         ("vgg16", {"arguments": {"depht": 3}}, "VGGEncoder cannot be built"),
+        ("vgg16", {"arguments": {"_window_": [64, 64]}}, "an encoder of its own, which knows its window"),
     ],
 )
 def test_what_cannot_be_built(installed: None, what: str, options: dict, said: str) -> None:
@@ -171,3 +172,62 @@ def test_arguments() -> None:
     assert parse_arguments('{"a": [1, 2]}') == {"a": [1, 2]}
     options = {"in_channels": 1, "out_channels": 2, "kernel_size": 2, "stride": 2}
     assert isinstance(build_encoder("torch.nn.Conv3d", arguments=options), TappedEncoder)
+
+
+def test_a_network_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\nWIDTH = 5\ndef Net(width=WIDTH):\n    return nn.Conv2d(1, width, 3)\n"
+    )
+    encoder = build_encoder(f"{tmp_path}/net.py:Net", arguments={"width": 7})
+    assert [info.channels for info in encoder.layers()] == [7]
+    with pytest.raises(ModelError, match="has no 'Nett': did you mean 'Net'"):
+        build_encoder(f"{tmp_path}/net.py:Nett")
+    (tmp_path / "model.ts").write_bytes(b"")
+    with pytest.raises(ModelError, match="does not show its layers; name the class"):
+        build_encoder(f"{tmp_path}/model.ts")
+
+
+def test_means_that_do_not_suit_the_network(installed: None) -> None:
+    encoder = build_encoder("torchvision.models.small", arguments={"in_channels": 1})
+    assert "one channel" in encoder.notes[0]
+    image = torch.rand(1, 1, 8, 8)
+    torch.testing.assert_close(encoder.intensity(image), (image - 0.449) / 0.226)
+    assert encoder(image)["stem"].shape == (1, 4, 4, 4)
+    with pytest.raises(ModelError, match="3 means do not suit a network of 5 channels"):
+        build_encoder("torchvision.models.small", arguments={"in_channels": 5})
+
+
+class Drawn(nn.Module):
+    """Keeps half of its tokens, drawn at random, as a masked autoencoder does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 8, 4, stride=4)
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(image).flatten(2).mT
+        order = torch.rand(tokens.shape[:2], device=image.device).argsort(1)[:, : tokens.shape[1] // 4]
+        return self.norm(tokens.gather(1, order[..., None].expand(-1, -1, 8)))
+
+
+def test_tokens_that_are_drawn_at_random_are_no_grid() -> None:
+    encoder = TappedEncoder(Drawn())
+    assert [info.name for info in encoder.layers()] == ["patches"]
+    assert "drawn at random" in encoder.refused["norm"]
+
+
+def test_a_network_that_takes_hardly_any_size_is_not_padded_to_thousands() -> None:
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 1)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            sides = {int(n) for n in image.shape[2:]}
+            if not sides <= {64, 960, 1920, 13440, 26880}:
+                raise ValueError("size")
+            return self.conv(image)
+
+    encoder = TappedEncoder(Picky())
+    assert encoder.window == (64, 64)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from medrecon.encoders.adapt import Rescale
+from medrecon.encoders.located import locate
 from medrecon.encoders.tapped.nnunet_grid import PlansGrid, Rule, scale_of
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError, in_short, near
@@ -227,8 +228,6 @@ def _network(settings: Mapping[str, Any], channels: int, heads: int, model: Path
 
 def _class(path: str, rooms: Sequence[str], model: Path) -> Any:
     """A class that plans name, of torch's layers or of the library of networks; no other."""
-    from medrecon.encoders.build import locate
-
     if not any(path.startswith(f"{room}.") for room in rooms):
         raise ModelError(
             f"its plans name {path}, a network of the trainer's own", path=model, remedy="name its class"

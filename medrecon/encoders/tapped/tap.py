@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from medrecon.contract import Features, LayerInfo
-from medrecon.encoders.adapt import Statistic, intensity_map
+from medrecon.encoders.adapt import ChannelMeanStd, Statistic, intensity_map
 from medrecon.encoders.frozen import Frozen
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.tapped.checkpoint import load_checkpoint
@@ -111,6 +111,9 @@ class TappedEncoder(Frozen):
         self.scale, self.units = scale, units
         self.empty = tuple(empty)
         self.channel_names = self._named(channel_names)
+        for module in self.intensity.modules():
+            if isinstance(module, ChannelMeanStd) and (note := module.suit(self.in_channels)):
+                self.notes.append(note)
         self._taps = {name: self._survey.taps[name] for name in self._choose(layers)}
         self._fields: dict[str, Shape | None] = {}
         self._sizes = Sizes(network, self._survey, self._taps)
