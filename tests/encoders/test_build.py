@@ -211,6 +211,13 @@ class Drawn(nn.Module):
         return self.norm(tokens.gather(1, order[..., None].expand(-1, -1, 8)))
 
 
+def test_lazy_modules_get_their_sizes() -> None:
+    network = nn.Sequential(nn.LazyConv2d(4, 3, stride=2, padding=1), nn.ReLU(), nn.LazyConv2d(6, 1))
+    encoder = TappedEncoder(network, in_channels=3)
+    assert [info.channels for info in encoder.layers()] == [4, 4, 6, 6]
+    assert network[0].in_channels == 3
+
+
 def test_tokens_that_are_drawn_at_random_are_no_grid() -> None:
     encoder = TappedEncoder(Drawn())
     assert [info.name for info in encoder.layers()] == ["patches"]

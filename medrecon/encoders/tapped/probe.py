@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from medrecon.encoders.tapped.dryrun import BATCH, MODES, Seen, ShapeRunner
 from medrecon.encoders.tapped.inputs import NOTHING, Inputs
@@ -226,6 +228,28 @@ def _sort(seen: dict[str, Seen], layout: Callable[[str], Layout]) -> tuple[dict[
             period = tuple(map(math.lcm, period or found.stride, found.stride))
         taps[key] = Tap(each.module, found, period or found.stride, each.overwritten)
     return taps, refused
+
+
+def initialise_lazy(network: nn.Module, dims: int | None, channels: int | None, inputs: Inputs) -> None:
+    """Run a network once whose lazy modules (`nn.LazyConv2d` ...) learn their sizes from the first image.
+
+    Raises:
+        ModelError: it does not run on an image of a usual size.
+    """
+    tensors = itertools.chain(network.parameters(), network.buffers())
+    if not any(is_lazy(tensor) for tensor in tensors):
+        return
+    inputs.check(network)
+    dims = dims or _dims_of(network)
+    image = torch.zeros(1, channels or 1, *(_COSTLY[dims],) * dims)
+    try:
+        with torch.no_grad():
+            inputs.run(network.eval(), image)
+    except Exception as error:
+        raise ModelError(
+            f"the lazy modules of {type(network).__name__} do not get their sizes ({in_short(error)})",
+            remedy='say the channels of its images: {"_in_channels_": 3}',
+        ) from error
 
 
 def _dims_of(network: nn.Module) -> int:

@@ -22,7 +22,7 @@ from medrecon.encoders.tapped.dryrun import seeded
 from medrecon.encoders.tapped.fields import measure_fields
 from medrecon.encoders.tapped.inputs import Inputs
 from medrecon.encoders.tapped.layout import Shape
-from medrecon.encoders.tapped.probe import Survey, survey
+from medrecon.encoders.tapped.probe import Survey, initialise_lazy, survey
 from medrecon.encoders.tapped.sizes import Sizes, times
 from medrecon.encoders.tapped.watch import watch
 from medrecon.errors import ModelError
@@ -99,6 +99,7 @@ class TappedEncoder(Frozen):
         super().__init__()
         self.network = network
         self.intensity = intensity_map(intensity) or nn.Identity()
+        initialise_lazy(network, spatial_dims, in_channels, Inputs(inputs or {}))
         said = load_checkpoint(network, weights, sha256, weights_key)
         self.freeze()
         self._survey: Survey = survey(network, spatial_dims, in_channels, window, Inputs(inputs or {}))
