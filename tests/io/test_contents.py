@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from medrecon.io import ScanError, find_one
 from medrecon.io.dicom.reading.marks import CONTENT, DESCRIPTIONS
@@ -128,9 +129,28 @@ def test_two_contents_are_two_volumes(kind: str, layout: str, tmp_path: Path) ->
         assert any("differ in" in note and "one volume" in note for note in scan.notes)
 
 
+def item(**attributes: Any) -> Dataset:
+    made = Dataset()
+    for name, value in attributes.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize("layout", ["alternating", "blockwise"])
+def test_energies_that_stand_in_a_sequence(layout: str, tmp_path: Path) -> None:
+    """Images of 40 and of 70 keV by the Multi-energy CT Image Module (PS3.3 C.8.2.2)."""
+    name = "MultienergyCTCharacteristicsSequence"
+    marks = [{name: [item(MonoenergeticEnergyEquivalent=energy)]} for energy in (40.0, 70.0)]
+    write_slices(tmp_path / "s", stack("CT", marks, LAYOUTS[layout]), "CT")
+    with pytest.raises(ScanError, match=f"holds 2 volumes that differ in {name}: "):
+        find_one(tmp_path / "s")
+    assert planes(find_one(tmp_path / "s", volume=0)) == [100 + k for k in range(COUNT)]
+
+
 @pytest.mark.parametrize("mark", [m.name for m in CONTENT if m.creator is None])
 def test_every_mark_of_the_table_parts(mark: str, tmp_path: Path) -> None:
-    values = {"text": ("A", "B"), "code": ("A", "B"), "number": (1, 2), "integer": (1, 2)}
+    nested = tuple([item(DecompositionDescription=text)] for text in "AB")
+    values = {"nested": nested, "text": ("A", "B"), "code": ("A", "B"), "number": (1, 2), "integer": (1, 2)}
     one, other = values.get(next(m.form for m in CONTENT if m.name == mark), (1.0, 2.0))
     if mark in ("DiffusionGradientOrientation", "VelocityEncodingDirection"):
         one, other = [1.0, 0, 0], [0, 1.0, 0]

@@ -121,6 +121,10 @@ MARKS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         [{"NominalPercentageOfCardiacPhase": p} for p in (40.0, 75.0)],
     ),
     "kernel": ("CTReconstructionSequence", [{"ConvolutionKernel": k} for k in ("B30f", "B60f")]),
+    "energy": (
+        "MultienergyCTCharacteristicsSequence",
+        [{"MonoenergeticEnergyEquivalent": v} for v in (40.0, 70.0)],
+    ),
     "tube voltage": ("CTXRayDetailsSequence", [{"KVP": v} for v in (80, 140)]),
     "contrast": (
         "ContrastBolusUsageSequence",

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Form = Literal["text", "code", "number", "double", "float", "integer"]
+Form = Literal["text", "code", "number", "double", "float", "integer", "nested"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Mark:
     Attributes:
         name: DICOM's keyword, as users see it.
         tag: of the attribute in a single-frame image.
-        form: how its value is stored there: free text (which may hold a name), a code, decimal text, binary.
+        form: how its value is stored there: free text (which may hold a name), a code, decimal text, binary,
+            a sequence (of which a digest is compared).
         group: functional group that holds it in an enhanced object; "" where none does.
         atol: values that differ by less are the same, beside one in a thousand.
         creator: for a private attribute, the tag and text of its private creator.
@@ -130,7 +131,9 @@ CONTENT = (
     Mark("ConvolutionKernel", 0x00181210, "text", "CTReconstructionSequence"),
     Mark("ReconstructionAlgorithm", 0x00189315, "text", "CTReconstructionSequence"),
     Mark("KVP", 0x00180060, "number", "CTXRayDetailsSequence"),
-    Mark("MonoenergeticEnergyEquivalent", 0x0018937C, "double"),
+    Mark("MonoenergeticEnergyEquivalent", 0x0018937C, "double", "MultienergyCTCharacteristicsSequence"),
+    Mark("MultienergyCTCharacteristicsSequence", 0x00189364, "nested"),
+    Mark("MultienergyCTProcessingSequence", 0x00189363, "nested"),
     Mark("PhotometricInterpretation", 0x00280004, "code"),
     Mark("RescaleType", 0x00281054, "text", "PixelValueTransformationSequence"),
     Mark("Units", 0x00541001, "code"),
@@ -176,6 +179,7 @@ RANKING = STATE[[m.name for m in STATE].index("TriggerTime") :]
 """Those of them that have an order: by their rank at each position, the volumes are told apart."""
 
 MARKS = (*CONTENT, THICKNESS, *STATE)
+NESTED_TAGS = frozenset(m.tag for m in MARKS if m.form == "nested")
 MARK_TAGS = frozenset(tag for m in MARKS for tag in (m.tag, m.date, m.creator[0] if m.creator else 0) if tag)
 GROUPS: dict[str, tuple[Mark, ...]] = {}
 """Functional group (with the group in it, after a dot) -> the marks that it holds."""

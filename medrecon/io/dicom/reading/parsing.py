@@ -7,6 +7,7 @@ section 7, PS3.10 section 7).
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from medrecon.io.dicom.reading.header import (
     Header,
 )
 from medrecon.io.dicom.reading.kinds import IMAGES, is_damaged_class
-from medrecon.io.dicom.reading.marks import BINARY_FORMS, MARK_TAGS, MARKS
+from medrecon.io.dicom.reading.marks import BINARY_FORMS, MARK_TAGS, MARKS, NESTED_TAGS
 from medrecon.io.files.inflate import Inflated
 from medrecon.io.scan import ScanError
 
@@ -32,19 +33,10 @@ NAMES = {tag: name for name, tag in WANTED.items()}
 WANTED_TAGS = frozenset(NAMES) | MARK_TAGS
 LONG_TEXTS = frozenset((0x00081030, 0x0008103E, 0x00100010))
 """Descriptions and names: for people to read, so that a value of absurd length is cut and not refused."""
-WHOLE = frozenset(
-    WANTED[name]
-    for name in (
-        "SamplesPerPixel",
-        "PlanarConfiguration",
-        "Rows",
-        "Columns",
-        "BitsAllocated",
-        "BitsStored",
-        "HighBit",
-        "PixelRepresentation",
-    )
+_WHOLE = (
+    "SamplesPerPixel PlanarConfiguration Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation"
 )
+WHOLE = frozenset(WANTED[name] for name in _WHOLE.split())
 """Attributes whose value is one whole number in binary."""
 BINARY = WHOLE | {WANTED["DiffusionBValue"], WANTED["DiffusionGradientOrientation"]}
 """Attributes whose values are numbers in binary; those of all others are text."""
@@ -58,6 +50,8 @@ ALLOWED = {m.tag: (NUMERIC if m.form in BINARY_FORMS else TEXT) | UNKNOWN for m 
 ALLOWED |= {tag: (NUMERIC if tag in BINARY else TEXT) | UNKNOWN for tag in NAMES}
 MAX_VALUE = 1024
 """Longest value that is kept, in bytes: no attribute that is read here may be longer (PS3.5 table 6.2-1)."""
+MAX_NESTED = 1 << 16
+"""Bytes of a sequence that are compared."""
 NOTED = frozenset((0x52009229, 0x52009230, 0x00283000))
 """Sequences that matter when they are there at all."""
 MAX_REST = 64 << 20
@@ -138,8 +132,11 @@ def _data_set(window: Window, start: int, header: Header) -> None:
     explicit = _is_explicit(window, start, header)
     header.order = ">" if header.syntax == BIG_ENDIAN else "<"
     values, kinds = header.values, {}
-    for tag, vr, offset, length, _ in walk_elements(window, start, explicit, header.order):
-        if tag in WANTED_TAGS and length != UNDEFINED:
+    for tag, vr, offset, length, end in walk_elements(window, start, explicit, header.order):
+        if tag in NESTED_TAGS:
+            items = window.get(offset, min(end - offset, MAX_NESTED))
+            values[tag] = hashlib.sha256(items).hexdigest().encode()
+        elif tag in WANTED_TAGS and length != UNDEFINED:
             value = window.get(offset, min(length, MAX_VALUE + 1))
             if values.setdefault(tag, value) != value:
                 raise HeaderFault(f"{_name(tag)} stands twice, with two values")

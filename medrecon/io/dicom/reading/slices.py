@@ -234,7 +234,8 @@ def _frame_marks(group: Item) -> dict[str, Any]:
     there = group.elements()
     converted = _item(group, None, CONVERTED)
     for mark in MARKS if converted is not None else ():
-        _put(found, mark, converted.get(mark.name))
+        if mark.form != "nested":
+            _put(found, mark, converted.get(mark.name))
     for tag, outer, inner, marks in GROUP_PLACES:
         if tag not in there:
             continue
