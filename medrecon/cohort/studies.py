@@ -11,6 +11,7 @@ from pathlib import Path
 
 from medrecon.errors import OutputError, UsageError
 from medrecon.io.collect import VOLUME_NAME
+from medrecon.io.files.archive import is_zip
 from medrecon.io.files.foreign import foreign
 from medrecon.io.scan import ScanError
 
@@ -21,7 +22,7 @@ _LONGEST_LIST = 100 << 20
 
 @dataclass(frozen=True)
 class Study:
-    """One unit of work: a folder (searched to the bottom) or a scan file.
+    """One unit of work: a folder (searched to the bottom), a zip file of one, or a scan file.
 
     Attributes:
         id: the name of its folder in the output. A source's own name may be a patient's and is left out.
@@ -46,8 +47,8 @@ def plan_studies(source: str | Path, output: str | Path) -> Plan:
     """The studies of a folder (each entry of it) or of a list (each line of it).
 
     Args:
-        source: a folder whose sub-folders and scan files are a study each; or a text file with one path a
-            line (`#` starts a comment); or a .csv or .tsv file with a column `path`; or one scan file.
+        source: a folder whose sub-folders, zip files and scan files are a study each; or a text file with one
+            path a line (`#` starts a comment); or a .csv or .tsv file with a column `path`; or one scan file.
             Relative paths of a list start from its folder.
         output: where the results go; must not lie in a study, nor hold one.
 
@@ -59,7 +60,7 @@ def plan_studies(source: str | Path, output: str | Path) -> Plan:
     source, output = Path(source), Path(output)
     if source.is_dir():
         studies, notes = _of_folder(source)
-    elif VOLUME_NAME.search(source.name.lower()):
+    elif VOLUME_NAME.search(source.name.lower()) or is_zip(source):
         studies, notes = [_study(source, source.name)], []
     else:
         studies, notes = _of_list(source)
@@ -86,7 +87,8 @@ def _of_folder(folder: Path) -> tuple[list[Study], list[str]]:
         if entry.name.startswith("."):
             continue
         path = folder / entry.name
-        if entry.is_dir() or (VOLUME_NAME.search(entry.name.lower()) and not foreign(path)):
+        volume = VOLUME_NAME.search(entry.name.lower()) and not foreign(path)
+        if entry.is_dir() or volume or is_zip(path):
             studies.append(_study(path, entry.name))
         elif entry.is_file() and _is_dicom(path):
             raise ScanError(

@@ -21,6 +21,7 @@ from medrecon.cohort.settings import Settings
 from medrecon.cohort.studies import Study
 from medrecon.compute.clusters import count_cores
 from medrecon.errors import MedreconError, OutOfMemoryError
+from medrecon.io.files.archive import is_zip, unpacked
 from medrecon.io.files.names import hiding
 from medrecon.io.files.walk import walk
 
@@ -151,7 +152,8 @@ def _find_or_make(study: Study, job: Job, explain: Explain, start: tuple[float, 
     share_cores(job.cores)
     made = ledger.making(study.id)
     try:
-        row = {**_make(study, job, made, explain), **_costs(start)}
+        with unpacked(study.path) if is_zip(study.path) else contextlib.nullcontext(study.path) as place:
+            row = {**_make(place, job, made, explain), **_costs(start)}
         return ledger.commit(study.id, made, source, row) if row["status"] != FAILED else row
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -185,7 +187,7 @@ def _give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _make(study: Study, job: Job, made: Path, explain: Explain) -> dict[str, Any]:
+def _make(source: Path, job: Job, made: Path, explain: Explain) -> dict[str, Any]:
     """All scans of a study into a folder; those that fail do not stop the others."""
     settings = job.settings
     from medrecon.inference.pipeline import Pipeline
@@ -193,7 +195,7 @@ def _make(study: Study, job: Job, made: Path, explain: Explain) -> dict[str, Any
     from medrecon.io.choices import named_from_source, refuse_mixed, with_hu
     from medrecon.io.files.names import result_names
 
-    found = find_scans(study.path, **settings.options)
+    found = find_scans(source, **settings.options)
     if not settings.all_series:
         refuse_mixed(found)
     found = named_from_source(found) if settings.names_from_source else found
@@ -239,7 +241,7 @@ def _make(study: Study, job: Job, made: Path, explain: Explain) -> dict[str, Any
         "notes": " | ".join(dict.fromkeys(map(hide, notes))),
     }
     if told:
-        row |= failure(told[0], _names(study.path))
+        row |= failure(told[0], _names(source))
     if records:
         pipeline.write_manifest(place, left_out=found.left_out, refused=found.refused)
     return row

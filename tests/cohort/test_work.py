@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from medrecon.cli.faults import fault_of
 from medrecon.cohort import work
 from medrecon.cohort.heartbeat import Lease, Pulse
 from medrecon.cohort.settings import Settings
-from medrecon.cohort.studies import Study
+from medrecon.cohort.studies import Study, plan_studies
 from medrecon.cohort.work import Job, StudyOutOfMemory, run_study, share_cores
 from medrecon.errors import OutputError
 
@@ -51,6 +52,25 @@ def test_a_series(
         assert len(list((job.output / study.id / result).glob("*.dcm"))) == 6
     (manifest,) = (job.output / study.id).glob("*manifest.json")
     assert "Doe" not in manifest.read_text() + (job.output / study.id / "study.json").read_text()
+
+
+def test_a_zip_file_is_a_study(
+    settings: Settings, make_job: MakeJob, one_study: OneStudy, make_ct: Make, tmp_path: Path
+) -> None:
+    make_ct(tmp_path / "ct")
+    (tmp_path / "in").mkdir()
+    shutil.make_archive(str(tmp_path / "in" / "Doe^Jane"), "zip", tmp_path / "ct")
+    assert [study.source for study in plan_studies(tmp_path / "in", tmp_path / "out").studies] == [
+        "Doe^Jane.zip"
+    ]
+    study, job = one_study("in/Doe^Jane.zip"), make_job(settings)
+    row = run_study(study, job, fault_of)
+    assert (row["status"], row["scans"]) == ("done", 1)
+    assert len(list((job.output / study.id / "coarse2").glob("*.dcm"))) == 6
+    assert run_study(study, job, fault_of)["kept"], "nothing changed: nothing is done again"
+    assert "Doe" not in json.dumps(row)
+    (tmp_path / "in" / "Doe^Jane.zip").write_bytes(b"PK\x03\x04 broken")
+    assert run_study(study, job, fault_of)["status"] == "failed"
 
 
 def test_a_file_and_again(
