@@ -126,7 +126,7 @@ def reconstruct(
     if error_map:
         check_error_maps(pipeline.targets.values(), overwrite=overwrite)
     if dry_run:
-        return _planned(pipeline, found)
+        return _planned(pipeline, found, error_map)
 
     checks: dict[str, TilingCheck] = {}
 
@@ -207,9 +207,18 @@ def encoder_overrides(encoder_weights: Path | None) -> dict[str, Any]:
     return {} if encoder_weights is None else {"encoder_weights": encoder_weights}
 
 
-def _planned(pipeline: Pipeline, found: Found) -> Outcome:
+def _planned(pipeline: Pipeline, found: Found, error_map: bool) -> Outcome:
     """What would be written where."""
+    from medrecon.inference.error_map import error_map_path
+
     targets = pipeline.targets
+    planned = {
+        scan.key: {result: targets[scan.key, result] for result in pipeline.results} for scan in found.scans
+    }
+    maps = {
+        key: {result: error_map_path(path) for result, path in paths.items() if error_map}
+        for key, paths in planned.items()
+    }
     data = {
         "bundle": pipeline.bundle.name,
         "device": str(pipeline.device),
@@ -218,7 +227,8 @@ def _planned(pipeline: Pipeline, found: Found) -> Outcome:
                 "scan": scan.key,
                 **names_of(scan),
                 "shape": list(scan.shape),
-                "outputs": {result: str(targets[scan.key, result]) for result in pipeline.results},
+                "outputs": {result: str(path) for result, path in planned[scan.key].items()},
+                "error_maps": {result: str(path) for result, path in maps[scan.key].items()},
             }
             for scan in found.scans
         ],
@@ -231,11 +241,14 @@ def _planned(pipeline: Pipeline, found: Found) -> Outcome:
             (
                 called(scan, console.file),
                 "x".join(str(n) for n in scan.shape),
-                result,
-                targets[scan.key, result],
+                named,
+                path,
             )
             for scan in found.scans
-            for result in pipeline.results
+            for named, path in [
+                *planned[scan.key].items(),
+                *((f"error of {result}", path) for result, path in maps[scan.key].items()),
+            ]
         ]
         print_table(console, ("scan", "shape", "result", "would be written to"), rows)
         if found.refused:

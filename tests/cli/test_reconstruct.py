@@ -278,6 +278,11 @@ def test_a_dry_run_checks_all_and_writes_nothing(run: Callable, tmp_path: Path, 
     code, out, _ = run(*asked, "--dry-run")
     assert code == 0
     assert "nothing was written" in out
+    _, out, _ = run(*asked, "--dry-run", "--error-map", "--json")
+    maps = [path for scan in json.loads(out)["planned"] for path in scan["error_maps"].values()]
+    assert len(maps) == 4
+    assert all(path.endswith("_error.nii.gz") for path in maps)
+    assert not any(scan["error_maps"] for scan in planned)
     assert run(*asked)[0] == 0
     assert all(Path(path).exists() for scan in planned for path in scan["outputs"].values())
     assert sum(len(scan["outputs"]) for scan in planned) == 4
