@@ -24,11 +24,12 @@ from medrecon.cli.batch import (
 from medrecon.cli.command import verb
 from medrecon.cli.deidentify import Identity
 from medrecon.cli.faults import fault_of, one_line
+from medrecon.cli.linear import DEFAULT, FitOn, chosen_bundle
+from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import (
     Bundle,
     Device,
     DryRun,
-    EncoderWeights,
     Format,
     Input,
     Layers,
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     "medrecon reconstruct CT_SERIES/ out/ --bundle frozen_encoder_inversion \\\n"
     "      --encoder-weights vgg16.safetensors --layers relu1_2,relu4_3",
     "medrecon reconstruct pacs:research/1.2.840.1 pacs:research --layers level3",
+    "medrecon reconstruct CT_SERIES/ out/ --encoder vgg16 \\\n"
+    "      --weights vgg16.safetensors --layers relu2_2,relu4_3",
 )
 def reconstruct(
     session: Session,
@@ -73,6 +76,7 @@ def reconstruct(
     reading: ManyScans,
     pacs: Pacs,
     identity: Identity,
+    other: OtherNetwork,
     layers: Layers = None,
     output_format: Format = OutputFormat.same,
     overwrite: Overwrite = False,
@@ -98,13 +102,15 @@ def reconstruct(
         ),
     ] = False,
     dry_run: DryRun = False,
-    bundle: Bundle = "volume_autoencoder",
-    encoder_weights: EncoderWeights = None,
+    bundle: Bundle = DEFAULT,
+    fit_on: FitOn = None,
     device: Device = "auto",
 ) -> Outcome:
     """Write what the chosen layers keep of a scan, as a scan.
 
-    The result has the source's grid and units: a derived DICOM series from DICOM, NIfTI from all else.
+    The result has the source's grid and units: a derived DICOM series from DICOM, NIfTI from all else. A
+    bundle's decoder makes it; of any other network (--encoder) the linear inverse of each layer, a lower bound
+    that is fitted in a minute or so and kept for the next time.
     """
     from medrecon.inference.error_map import check_error_maps
     from medrecon.inference.pipeline import Pipeline, Record
@@ -112,15 +118,16 @@ def reconstruct(
     remote = session.until_the_end(Remote(session, source, output, pacs, output_format))
     source, output = identity.without(session, remote.source), remote.output
     found = find_asked(session, source, reading)
+    chosen, overrides = chosen_bundle(session, other, bundle, layers, fit_on, device)
     pipeline = Pipeline.from_bundle(
-        bundle,
+        chosen,
         scans=found.scans,
         output=output,
         layers=layers,
         device=device,
         output_format=output_format.value,
         overwrite=overwrite,
-        overrides=encoder_overrides(encoder_weights),
+        overrides=overrides,
     )
     say_notes(session, found)
     if error_map:
@@ -161,6 +168,7 @@ def reconstruct(
         "sources": None if sources is None else str(sources),
         "bundle": pipeline.bundle.name,
         "version": pipeline.bundle.version,
+        "caveats": pipeline.bundle.caveats,
         "device": str(pipeline.device),
         "results": [_record_data(record, checks) for record in records],
         "failed": [fault.data() for fault in failures],
@@ -177,6 +185,8 @@ def reconstruct(
             print_table(console, ("scan", "result", "written to", "seconds"), rows, right=("seconds",))
         if failures:
             print_table(console, ("failed", "why"), [(fault.path, fault.message) for fault in failures])
+        for caveat in pipeline.bundle.caveats:
+            console.print(f"note: {caveat}")
         for record in records:
             if record.scan.key in checks:
                 name = one_line(called(record.scan, console.file))

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medrecon.cli.command import verb
-from medrecon.cli.options import Bundle, Device, DryRun, EncoderWeights, HeldOut, Machines, Set
+from medrecon.cli.linear import DEFAULT, refuse_channels
+from medrecon.cli.networks import OtherNetwork
+from medrecon.cli.options import Bundle, Device, DryRun, HeldOut, Machines, Set
 from medrecon.cli.progress import long_work
 from medrecon.cli.session import Outcome, Session
-from medrecon.errors import ModelError, near
+from medrecon.errors import ModelError, UsageError, near
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +34,8 @@ _BEST = re.compile(rb"Key metric: (\w+) best value: (-?[\d.]+)")
     "medrecon train SCANS/ RUN/ --held-out 'ct_abdomen*'",
     "medrecon train SCANS/ RUN/ --bundle slice_autoencoder \\\n"
     "      --overlay adversarial --set max_epochs=20",
+    "medrecon train SCANS/ RUN/ --encoder vgg16 --weights vgg16.safetensors \\\n"
+    "      --layers relu2_2,relu3_3 --held-out 'ct_abdomen*'",
     "medrecon train SCANS/ RUN/ --cluster slurm --gpus 4 \\\n"
     "      --cluster-option partition=gpu --cluster-option walltime=12:00:00",
     takes="36 to 59 minutes on two CPU cores for the bundles whose pages say so; see each bundle's page.",
@@ -48,7 +52,18 @@ def train(
         ),
     ],
     machines: Machines,
+    other: OtherNetwork,
     held_out: HeldOut = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            "-l",
+            metavar="NAMES",
+            help="With --encoder: the layers to train a decoder for, by comma. It inverts each, and any of "
+            "them joined.",
+        ),
+    ] = None,
     overlay: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,15 +95,15 @@ def train(
         ),
     ] = 3,
     dry_run: DryRun = False,
-    bundle: Bundle = "volume_autoencoder",
-    encoder_weights: EncoderWeights = None,
+    bundle: Bundle = DEFAULT,
     device: Device = "auto",
 ) -> Outcome:
-    """Train a bundle on your scans, here or on a cluster.
+    """Train a bundle, or decoders for any network.
 
-    What dies goes on from its last checkpoint.
+    Here or on a cluster; what dies goes on from its last checkpoint. With --encoder the network stays as it is, and RUN becomes a
+    bundle with decoders for the layers named.
     """
-    from medrecon.bundle.config import find_bundle, read_training
+    from medrecon.bundle.config import ANY_NETWORK, find_bundle, read_training
     from medrecon.bundle.results import encoder_setting
     from medrecon.cohort.progress import duration
     from medrecon.training.data import training_items
@@ -96,11 +111,15 @@ def train(
     from medrecon.training.launch.runner import choose_runner
     from medrecon.training.sweep.variants import parse_assignments, parse_value
 
-    root = find_bundle(bundle)
+    network = _network_settings(other, layers, bundle)
+    root = find_bundle(ANY_NETWORK if network else bundle)
     files = [_overlay(root, name) for name in overlay or []]
-    settings = parse_assignments(fixed, "--set", parse_value)
+    settings = network | parse_assignments(fixed, "--set", parse_value)
     config = read_training(root, files)
-    settings |= {key: str(file) for key, file in encoder_setting(config, encoder_weights, root).items()}
+    settings |= {
+        key: str(file)
+        for key, file in encoder_setting(config, None if network else other.weights, root).items()
+    }
     kept_out = held_out or list(config.get("held_out") or [])
     share = float(settings.get("phantom_share", config.get("phantom_share", 0.0)))
     used = training_items(scans, kept_out, share)
@@ -150,6 +169,34 @@ def train(
         console.print(f"use it:  medrecon reconstruct INPUT OUTPUT --bundle {run}")
 
     return Outcome(data, tell)
+
+
+def _network_settings(other: OtherNetwork, layers: str | None, bundle: str) -> dict[str, Any]:
+    """What --encoder and --layers fill in; nothing where a bundle is trained as it is.
+
+    Raises:
+        UsageError: the options do not make sense together.
+        ModelError: the network cannot be built, or a layer cannot be tapped.
+    """
+    from medrecon.training.any_network import network_settings
+
+    if other.encoder is None:
+        if layers is not None:
+            raise UsageError(
+                "--layers is for a network named with --encoder",
+                remedy="--set training_results=... for a bundle",
+            )
+        return {}
+    refuse_channels(other)
+    if bundle != DEFAULT:
+        raise UsageError("--encoder and --bundle name a network each", remedy="give one of the two")
+    if layers is None:
+        raise ModelError(
+            f"{other.encoder} has many layers: which of them?",
+            remedy=f"name some with --layers; medrecon layers --encoder {other.encoder} lists them",
+        )
+    recipe = other.recipe()
+    return network_settings(recipe, layers, recipe.pop("weights"))
 
 
 def _planned(training: Training, used: Sequence[Mapping[str, Any]], kept_out: Sequence[str]) -> Outcome:

@@ -42,7 +42,7 @@ class FrozenEncoder(Frozen):
         super().__init__()
         self.encoder = encoder
         self.window, self.multiple = encoder.window, encoder.multiple
-        self.geometry, self.refused, self.notes = encoder.geometry, encoder.refused, encoder.notes
+        self.geometry, self.refused, self.notes = encoder.geometry, dict(encoder.refused), encoder.notes
         self.scale, self.units, self.channel_names = encoder.scale, encoder.units, encoder.channel_names
         self.freeze()
 

@@ -1,0 +1,80 @@
+"""A network without decoders before the verbs that need them: its linear inverse, fitted when asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medrecon.cli.networks import OtherNetwork
+from medrecon.cli.progress import progress_bar
+from medrecon.errors import ModelError, UsageError
+from medrecon.reconstructor import INPUT
+
+if TYPE_CHECKING:
+    from medrecon.cli.session import Session
+
+FitOn = Annotated[
+    Path | None,
+    typer.Option(
+        "--fit-on",
+        metavar="SCANS",
+        rich_help_panel="Network",
+        help="With --encoder: a folder of scans to fit its linear inverse to, beside generated ones; not "
+        "those of INPUT. Without it only generated scans are used.",
+    ),
+]
+
+DEFAULT = "volume_autoencoder"
+
+
+def chosen_bundle(
+    session: Session,
+    other: OtherNetwork,
+    bundle: str,
+    layers: str | None,
+    fit_on: Path | None,
+    device: str,
+) -> tuple[str | Path, dict[str, Any]]:
+    """The bundle to run, and what it must be told: the one named, or the linear inverse of --encoder.
+
+    Raises:
+        UsageError: the options do not make sense together.
+        ModelError: the network cannot be built, or a layer cannot be tapped.
+    """
+    if other.encoder is None:
+        if fit_on is not None:
+            raise UsageError("--fit-on is for a network named with --encoder", remedy="name one")
+        return bundle, {} if other.weights is None else {"encoder_weights": other.weights}
+    from medrecon.io import find_scans
+    from medrecon.training.linear import linear_inverse
+
+    refuse_channels(other)
+    if bundle != DEFAULT:
+        raise UsageError(
+            "--encoder and --bundle name a network each", remedy="give --encoder, or a bundle trained for it"
+        )
+    asked = [] if layers is None else [name for name in layers.split(",") if name.strip() != INPUT]
+    if not asked:
+        raise ModelError(
+            f"{other.encoder} has many layers: which of them?",
+            remedy=f"name some with --layers; medrecon layers --encoder {other.encoder} lists them",
+        )
+    scans = () if fit_on is None else find_scans(session.folder_of(fit_on)).scans
+    with progress_bar(session, "fitting the linear inverse", "images") as tick:
+        folder = linear_inverse(other.recipe(), asked, scans=scans, device=device, progress=tick)
+    return folder, {}
+
+
+def refuse_channels(other: OtherNetwork) -> None:
+    """Refuse what only `invert` and `features` do.
+
+    Raises:
+        UsageError: several scans are named.
+    """
+    if other.channels:
+        raise UsageError(
+            "decoders give back one scan: --encoder-channels is for invert and features",
+            remedy="leave it out: the one scan is given to each channel",
+        )

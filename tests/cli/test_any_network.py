@@ -1,0 +1,122 @@
+"""`--encoder` before train, reconstruct and atlas: any network by its name, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medrecon.cli.app import main
+from medrecon.training import patches
+from medrecon.training.linear import LOWER_BOUND
+
+PLAIN = [
+    *("--encoder", "medrecon.encoders.PlainEncoder"),
+    *("--encoder-arguments", '{"spatial_dims": 2, "channels": [6, 8]}'),
+]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own, and few small images."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(patches, "SIDE", {2: 32, 3: 16})
+    monkeypatch.setattr("medrecon.training.linear.images.MOST", 6)
+    monkeypatch.setattr("medrecon.training.linear.images.FEWEST", 6)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `medrecon ...`: exit code, stdout, stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([*map(str, arguments), "--device", "cpu"])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    x, y, z = np.meshgrid(*(np.linspace(0, 3, n) for n in (35, 33, 17)), indexing="ij")
+    values = (400 + 300 * np.sin(x + z) * np.cos(y)).round().astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.diag([0.9, 0.8, 2.0, 1.0])), tmp_path / "t1.nii.gz")
+    return tmp_path / "t1.nii.gz"
+
+
+def test_reconstruct_and_what_it_says(run: Run, scan: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, said, _ = run("reconstruct", scan, out, *PLAIN, "--layers", "input,level1,level1+level2")
+    assert code == 0
+    assert f"note: {LOWER_BOUND}" in " ".join(said.split())
+    assert sorted(path.name for path in out.glob("*.nii.gz")) == [
+        "input.nii.gz",
+        "level1+level2.nii.gz",
+        "level1.nii.gz",
+    ]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert LOWER_BOUND in manifest["warnings"]
+    code, said, err = run("reconstruct", scan, tmp_path / "b", *PLAIN, "-l", "level1", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(said)["caveats"] == [LOWER_BOUND]
+
+
+def test_atlas_says_that_it_is_a_bound_in_figures_and_page(run: Run, scan: Path, tmp_path: Path) -> None:
+    code, _, err = run("atlas", scan, tmp_path / "out", *PLAIN, "--layers", "level2", "--no-viewer")
+    assert code == 0
+    assert LOWER_BOUND in " ".join(err.split())
+    scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert LOWER_BOUND in scores["warnings"]
+    assert scores["facts"]["model"] == "medrecon.encoders.PlainEncoder_linear_inverse"
+    assert "a lower bound of what each layer keeps" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_scans_to_fit_to(run: Run, scan: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.nii.gz").write_bytes(scan.read_bytes())
+    words = ["reconstruct", scan, tmp_path / "out", *PLAIN, "-l", "level1", "--fit-on", tmp_path / "mine"]
+    assert run(*words)[0] == 0
+    assert len(list((tmp_path / "cache").rglob("model.pt"))) == 1
+    code, _, err = run("reconstruct", scan, tmp_path / "o", "--fit-on", tmp_path / "mine")
+    assert (code, "--encoder" in err) == (2, True)
+
+
+def test_a_training_is_planned_from_the_name_alone(run: Run, scan: Path, tmp_path: Path) -> None:
+    words = ["train", scan.parent, tmp_path / "run", *PLAIN, "--layers", "level1,level2", "--dry-run"]
+    code, said, _ = run(*words, "--json")
+    assert code == 0
+    plan = json.loads(said)
+    assert plan["epochs"] == 40
+    assert "any_network" in plan["configurations"][0]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 4, "which of them"),
+        (["-l", "level9"], 4, "level2 or level1"),
+        (["-l", "level1", "--weights", "no.pt"], 4, ""),
+        (["-l", "level1", "--bundle", "slice_autoencoder"], 2, "a network each"),
+        (["-l", "level1", "--encoder-channels", "t1=x.nii"], 2, "--encoder-channels"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["reconstruct", "atlas", "train"])
+def test_what_cannot_be_is_refused_at_once(
+    verb: str, words: list[str], code: int, said: str, run: Run, scan: Path, tmp_path: Path
+) -> None:
+    ended, _, err = run(verb, scan.parent if verb == "train" else scan, tmp_path / "out", *PLAIN, *words)
+    assert ended == code, err
+    assert said in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_layers_of_a_bundle_are_not_chosen_when_it_is_trained(run: Run, scan: Path, tmp_path: Path) -> None:
+    code, _, err = run("train", scan.parent, tmp_path / "run", "--layers", "level1")
+    assert (code, "--encoder" in err) == (2, True)
