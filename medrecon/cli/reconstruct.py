@@ -108,9 +108,10 @@ def reconstruct(
 ) -> Outcome:
     """Write what the chosen layers keep of a scan, as a scan.
 
-    The result has the source's grid and units: a derived DICOM series from DICOM, NIfTI from all else. A
-    bundle's decoder makes it; of any other network (--encoder) the linear inverse of each layer, a lower bound
-    that is fitted in a minute or so and kept for the next time.
+    The result has the source's grid and units: a derived DICOM series from DICOM, NIfTI from all else.
+
+    A bundle's decoder makes it. Of any other network (--encoder) the linear inverse of each layer does: a
+    lower bound, fitted in a minute or so and kept for the next time.
     """
     from medrecon.inference.error_map import check_error_maps
     from medrecon.inference.pipeline import Pipeline, Record

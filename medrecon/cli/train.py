@@ -100,8 +100,8 @@ def train(
 ) -> Outcome:
     """Train a bundle, or decoders for any network.
 
-    Here or on a cluster; what dies goes on from its last checkpoint. With --encoder the network stays as it is, and RUN becomes a
-    bundle with decoders for the layers named.
+    Here or on a cluster; what dies goes on from its last checkpoint. With --encoder the network stays as it
+    is, and RUN becomes a bundle with decoders for the layers named.
     """
     from medrecon.bundle.config import ANY_NETWORK, find_bundle, read_training
     from medrecon.bundle.results import encoder_setting
