@@ -10,7 +10,6 @@ import typer
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.progress import progress_bar
 from medrecon.errors import ModelError, UsageError
-from medrecon.reconstructor import INPUT
 
 if TYPE_CHECKING:
     from medrecon.cli.session import Session
@@ -48,6 +47,7 @@ def chosen_bundle(
             raise UsageError("--fit-on is for a network named with --encoder", remedy="name one")
         return bundle, {} if other.weights is None else {"encoder_weights": other.weights}
     from medrecon.io import find_scans
+    from medrecon.reconstructor import INPUT
     from medrecon.training.linear import linear_inverse
 
     refuse_channels(other)
