@@ -1,0 +1,205 @@
+"""The command `features`: what a network's layers hold of a scan, as volumes in their right place."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medrecon.cli.batch import called, names_of, say_note
+from medrecon.cli.command import verb
+from medrecon.cli.faults import one_line
+from medrecon.cli.networks import OtherNetwork
+from medrecon.cli.options import Bundle, Device, Input, OneScan, Overwrite
+from medrecon.cli.progress import progress_bar
+from medrecon.cli.session import Outcome, Session
+from medrecon.cli.tables import print_table
+from medrecon.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from monai.data import MetaTensor
+    from rich.console import Console
+
+    from medrecon.contract import Encoder
+    from medrecon.io.scan import Scan
+
+
+@verb(
+    "medrecon features CT_SERIES/ ct_features/ --layers level3,level4",
+    "medrecon features t1.nii.gz t1_layer2.nrrd --encoder resnet18 \\\n"
+    "      --weights resnet18.pt --layers layer2 --keep colours",
+    "medrecon features t1.nii.gz out/ --encoder vgg16 --weights vgg16.safetensors \\\n"
+    "      --layers relu3_3 --keep colours --components vgg16.components",
+)
+def features(
+    session: Session,
+    source: Input,
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="For one layer a .nii, .nii.gz or .nrrd file; any other name is a new folder that gets one "
+            "NIfTI file a layer, and features.json: strides, offsets and channels.",
+        ),
+    ],
+    reading: OneScan,
+    other: OtherNetwork,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            "-l",
+            metavar="NAMES",
+            help="The layers to write, by comma (`medrecon layers` lists them). Default: what the bundle names.",
+        ),
+    ] = None,
+    keep: Annotated[
+        str,
+        typer.Option(
+            "--keep",
+            "-k",
+            metavar="all|strongest:N|colours",
+            help="All channels; the N whose values vary most; or the three principal components of the "
+            "channels as red, green and blue.",
+        ),
+    ] = "all",
+    components: Annotated[
+        Path | None,
+        typer.Option(
+            "--components",
+            metavar="FILE",
+            help="Principal components to use; where the file is missing those of this scan are written to "
+            "it. With the same file the colours of scans compare.",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    bundle: Bundle = "volume_autoencoder",
+    device: Device = "auto",
+) -> Outcome:
+    """Write the features of chosen layers as volumes, where they lie in the patient.
+
+    Each position of a layer lies at the centre of what it sees, which is measured: a stride says how far
+    positions are apart, not where the first one is. A viewer shows the file on the scan.
+    """
+    from medrecon.compute.devices import pick_device
+    from medrecon.features.maps import FeatureMaps, write_features
+    from medrecon.io import find_one
+    from medrecon.io.choices import with_hu
+    from medrecon.io.files.names import scan_label
+    from medrecon.io.files.publish import check_free
+
+    start = time.perf_counter()
+    place = pick_device(device)
+    found = find_one(session.folder_of(source), **reading.options)
+    found = with_hu(found) if reading.hu else found
+    scan = replace(found, named_from_source=reading.names_from_source)
+    check_free(output, overwrite)
+    opened = _open(session, other, bundle, layers, reading, place)
+    encoder = opened.encoder
+    wanted = opened.default if layers is None or other.encoder is not None else layers
+    engine = FeatureMaps(encoder, wanted, place, keep, components)
+    for note in (*scan.notes, *encoder.notes):
+        say_note(session, scan, note)
+    with progress_bar(session, called(scan, sys.stderr), "pieces") as tick:
+        made = engine.maps(opened.image(scan), tick)
+    facts = {
+        "scan": scan_label(scan),
+        "network": opened.name,
+        "encoder_fingerprint": engine.fingerprint,
+        "keep": keep,
+    }
+    files = write_features(made, output, facts, overwrite=overwrite)
+    rows = [
+        {
+            "layer": each.layer.name,
+            "stride": list(each.layer.stride),
+            "offset": list(each.offset),
+            "shape": list(each.values.shape),
+            "channels": list(each.channels) or None,
+            "variance_shares": list(each.shares) or None,
+            "output": str(file),
+        }
+        for each, file in zip(made, files, strict=True)
+    ]
+    data: dict[str, Any] = {
+        "scan": scan.key,
+        **names_of(scan),
+        **facts,
+        "layers": rows,
+        "device": str(place),
+        "notes": [*scan.notes, *encoder.notes],
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+
+    def show(console: Console) -> None:
+        cells = [
+            (r["layer"], _times(r["stride"]), _times(r["offset"]), _times(r["shape"]), one_line(r["output"]))
+            for r in rows
+        ]
+        head = ("layer", "stride", "offset", "shape", "written to")
+        print_table(console, head, cells, right=head[1:4])
+        for row in rows:
+            if row["variance_shares"]:
+                share = sum(row["variance_shares"])
+                console.print(f"{row['layer']}: three components hold {share:.0%} of the variance")
+
+    return Outcome(data, show)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A network that is built: its name, the layers where none are named, and the way of a scan to it."""
+
+    encoder: Encoder
+    name: str
+    default: list[str]
+    image: Callable[[Scan], MetaTensor]
+
+
+def _open(
+    session: Session,
+    other: OtherNetwork,
+    bundle: str,
+    layers: str | None,
+    reading: OneScan,
+    place: torch.device,
+) -> _Opened:
+    """The network on its device.
+
+    Raises:
+        ModelError: it cannot be used, or no layer of a network is named.
+    """
+    if other.encoder is None:
+        from medrecon.features.model import open_encoder
+
+        model = open_encoder(bundle, place, other.weights)
+        offered = model.bundle.parser.get("layers") or []
+        default = [name for name in offered if name in model.layers] or [model.network.default]
+        prepared = model.bundle.build("preprocessing")
+        return _Opened(
+            model.network.encoder, model.name, default, lambda scan: prepared({"image": scan})["image"]
+        )
+    from medrecon.inference.prepared import prepare
+
+    if layers is None:
+        raise ModelError(
+            f"{other.encoder} has many layers: which of them?",
+            remedy=f"name some with --layers; medrecon layers --encoder {other.encoder} lists them",
+        )
+    encoder = other.build([name.strip() for name in layers.split(",")]).to(place).eval()
+    return _Opened(
+        encoder,
+        other.encoder,
+        [info.name for info in encoder.layers()],
+        lambda scan: prepare(encoder, other.scans(encoder, scan, session, reading)).image,
+    )
+
+
+def _times(sides: Any) -> str:
+    return "x".join(f"{side:g}" for side in sides)
