@@ -56,7 +56,8 @@ def features(
             "--layers",
             "-l",
             metavar="NAMES",
-            help="The layers to write, by comma (`medrecon layers` lists them). Default: what the bundle names.",
+            help="The layers to write, by comma (`medrecon layers` lists them). Default: what the bundle "
+            "names.",
         ),
     ] = None,
     keep: Annotated[

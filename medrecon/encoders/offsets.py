@@ -36,7 +36,7 @@ _POSITIONS = 12
 _MOST = 512
 _MOST_PERIOD = 32
 _FLOOR = 0.5
-"""Share of the strongest dependence that counts: of a way down and up again beside a short one, the short one."""
+"""Share of the strongest dependence that counts: beside a way down and up again, the short one."""
 
 _ALIKE, _SAME = 3, 1e-3
 """Positions that are looked at where they lie alike, and by how many voxels they may differ then."""
@@ -51,9 +51,9 @@ def measure_offsets(encoder: Encoder, layers: Sequence[LayerInfo]) -> dict[str, 
     Position i of a layer of stride s lies at offset + s * i along each axis. A convolution of kernel 3 and
     stride 2, padded by 1, has offset 0; pooling over 2 has 0.5; patches of 16 have 7.5.
 
-    It is the centre of what a position depends on. In a copy of the network whose kernels all hold one number,
-    without norms, activations and attention to others, and with pooling by means, that is symmetric about the
-    centre of the receptive field whatever the paths to it: its centre of gravity, from the gradient of one
+    It is the centre of what a position depends on. In a copy of the network whose kernels hold one number
+    each, without norms, activations and attention to others, and with pooling by means, that is symmetric about
+    the centre of the receptive field whatever the paths to it: its centre of gravity, from the gradient of one
     position, is exact. A layer of which no centre is found takes the middle of its block, as patches have it.
 
     Args:

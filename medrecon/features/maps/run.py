@@ -1,4 +1,4 @@
-"""Chosen layers of a scan as volumes: all channels, the strongest, or three principal components as colour."""
+"""Chosen layers of a scan as volumes: all channels, the strongest, or principal components as colour."""
 
 from __future__ import annotations
 
@@ -175,8 +175,8 @@ def write_features(
 
     Args:
         made: as `FeatureMaps.maps` gives them.
-        output: for one layer a .nii, .nii.gz or .nrrd file; else a folder that gets one NIfTI file a layer, and
-            a record of strides, offsets and channels (features.json).
+        output: for one layer a .nii, .nii.gz or .nrrd file; else a folder that gets one NIfTI file a layer,
+            and a record of strides, offsets and channels (features.json).
         facts: what the record says besides.
         overwrite: replace a file that is there.
 
