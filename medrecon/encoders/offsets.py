@@ -51,10 +51,11 @@ def measure_offsets(encoder: Encoder, layers: Sequence[LayerInfo]) -> dict[str, 
     Position i of a layer of stride s lies at offset + s * i along each axis. A convolution of kernel 3 and
     stride 2, padded by 1, has offset 0; pooling over 2 has 0.5; patches of 16 have 7.5.
 
-    It is the centre of what a position depends on. In a copy of the network whose kernels hold one number
-    each, without norms, activations and attention to others, and with pooling by means, that is symmetric about
-    the centre of the receptive field whatever the paths to it: its centre of gravity, from the gradient of one
-    position, is exact. A layer of which no centre is found takes the middle of its block, as patches have it.
+    It is the centre of what a position depends on. That is measured in a copy of the network whose kernels
+    hold one number each, without norms, activations and attention to others, and with pooling by means: there
+    it is symmetric about the centre of the receptive field, whatever the paths to it, and the centre of
+    gravity of one position's gradient is exact. A layer of which no centre is found takes the middle of its
+    block, as patches have it.
 
     Args:
         encoder: whose layers; it is copied, and stays as it is.
