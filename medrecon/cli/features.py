@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     "medrecon features CT_SERIES/ ct_features/ --layers level3,level4",
     "medrecon features t1.nii.gz t1_layer2.nrrd --encoder resnet18 \\\n"
     "      --weights resnet18.pt --layers layer2 --keep colours",
-    "medrecon features t1.nii.gz out/ --encoder vgg16 --weights vgg16.safetensors \\\n"
-    "      --layers relu3_3 --keep colours --components vgg16.components",
+    "medrecon features t1.nii.gz out/ --encoder vgg16 \\\n"
+    "      --weights vgg16.safetensors --layers relu3_3 \\\n"
+    "      --keep colours --components vgg16.components",
 )
 def features(
     session: Session,
@@ -83,9 +84,9 @@ def features(
     bundle: Bundle = "volume_autoencoder",
     device: Device = "auto",
 ) -> Outcome:
-    """Write the features of chosen layers as volumes, where they lie in the patient.
+    """Write features of layers as volumes for a viewer.
 
-    Each position of a layer lies at the centre of what it sees, which is measured: a stride says how far
+    Each lies where it lies in the patient: a position at the centre of what it sees, which is measured: a stride says how far
     positions are apart, not where the first one is. A viewer shows the file on the scan.
     """
     from medrecon.compute.devices import pick_device
