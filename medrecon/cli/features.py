@@ -86,8 +86,8 @@ def features(
 ) -> Outcome:
     """Write features of layers as volumes for a viewer.
 
-    Each lies where it lies in the patient: a position at the centre of what it sees, which is measured: a stride says how far
-    positions are apart, not where the first one is. A viewer shows the file on the scan.
+    A position of a layer lies at the centre of what it sees, which is measured: a stride says how far
+    positions are apart, not where the first one is.
     """
     from medrecon.compute.devices import pick_device
     from medrecon.features.maps import FeatureMaps, write_features
