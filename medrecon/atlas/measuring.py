@@ -140,6 +140,7 @@ def _layer(
         interval=None if math.isnan(interval.mean) else interval.mean,
         seconds=raw.seconds["volumes"] / len(engine.results) + time.perf_counter() - start,
         told=raw.told.get(result),
+        output=engine.own_output.kept.get(result) if engine.own_output else None,
         findings={meter.marked.name: meter.of(recon) for meter in fixed.findings},
     )
     return score, interval.tied

@@ -13,6 +13,7 @@ import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 
 from medrecon.atlas.labels import LabelProbe
+from medrecon.atlas.own_output import OwnOutput
 from medrecon.atlas.probe import CODE, PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
 from medrecon.atlas.transform_code import TransformCode
 from medrecon.bundle.results import parse_results
@@ -91,6 +92,7 @@ class AtlasNetwork:
         device: "auto", "cpu", "cuda" or "cuda:N".
         encoder_weights: weights of a frozen encoder, for bundles that come without them.
         output: a path that does not exist: only its name is used, by the bundle's own plan.
+        own_output: run the network to its end on the scan and on each reconstruction.
 
     Raises:
         ModelError: the bundle or a layer cannot be used.
@@ -106,6 +108,7 @@ class AtlasNetwork:
         layers: str | Sequence[str] | None = None,
         device: str = "auto",
         encoder_weights: Path | None = None,
+        own_output: bool = False,
     ) -> None:
         if layers is not None and INPUT in parse_results(layers):
             raise UsageError(
@@ -123,6 +126,7 @@ class AtlasNetwork:
         )
         self.bundle, self.results, self.device = parts.bundle, parts.results, parts.device
         self.network = parts.network
+        self.own_output = OwnOutput(self.bundle, self.device) if own_output else None
         self.infos: dict[str, LayerInfo] = {layer.name: layer for layer in self.network.layers()}
         self._most = parts.inferer.most_voxels or min(MOST_VOXELS, affordable_voxels(self.device))
 
@@ -160,11 +164,15 @@ class AtlasNetwork:
             identity = self._bring_home(image, image["image"].clone(), source)[0]
             start = time.perf_counter()
             results: dict[str, np.ndarray] = {}
+            if self.own_output is not None:
+                self.own_output.see(image["image"])
             for first in range(0, len(self.results), _AT_ONCE):
                 names = self.results[first : first + _AT_ONCE]
                 pred = self._infer(image["image"], names, self.network, progress)
                 home = self._bring_home(image, pred, source)
                 results.update(zip(names, home, strict=True))
+                if self.own_output is not None:
+                    self.own_output.add(names, pred)
                 del pred, home
             between = time.perf_counter()
             box = self._controls(image["image"], progress)

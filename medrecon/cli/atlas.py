@@ -39,6 +39,7 @@ class _Asked:
     viewer: bool
     encoder_weights: Path | None
     device: str
+    own_output: bool = False
 
 
 @dataclass
@@ -144,6 +145,15 @@ def atlas(
     ] = True,
     bundle: Bundle = DEFAULT,
     fit_on: FitOn = None,
+    own_output: Annotated[
+        bool,
+        typer.Option(
+            "--own-output",
+            rich_help_panel="Network",
+            help="Run the network of --encoder to its end on the scan and each reconstruction, and compare "
+            "what it finds: Dice by label, and the distance of its outputs.",
+        ),
+    ] = False,
     device: Device = "auto",
 ) -> Outcome:
     """Measure what each layer kept of a scan, with pictures.
@@ -167,7 +177,7 @@ def atlas(
     if compare is not None and other.encoder is not None:
         raise UsageError("--compare names two bundles", remedy="leave --encoder out")
     marks = Marks(tuple(roi or ()), tuple(at or ()), labels, radius)
-    asked = _Asked(layers, marks, viewer, other.weights, device)
+    asked = _Asked(layers, marks, viewer, other.weights, device, own_output)
     found = find_asked(session, source, reading)
     found = replace(found, scans=as_told(session, found.scans, output, source))
     say_notes(session, found)
@@ -239,7 +249,13 @@ def _run(
     if optional_weights and "encoder_weights" not in OpenBundle.open(bundle).parser:
         weights = None
     engine = AtlasNetwork(
-        bundle, scans, output=output, layers=asked.layers, device=asked.device, encoder_weights=weights
+        bundle,
+        scans,
+        output=output,
+        layers=asked.layers,
+        device=asked.device,
+        encoder_weights=weights,
+        own_output=asked.own_output,
     )
 
     def one(scan: Scan, label: str) -> ScanScores:

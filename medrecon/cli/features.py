@@ -117,7 +117,7 @@ def features(
         "keep": keep,
     }
     files = write_features(made, output, facts, overwrite=overwrite)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "layer": each.layer.name,
             "stride": list(each.layer.stride),
@@ -141,7 +141,13 @@ def features(
 
     def show(console: Console) -> None:
         cells = [
-            (r["layer"], _times(r["stride"]), _times(r["offset"]), _times(r["shape"]), one_line(r["output"]))
+            (
+                r["layer"],
+                _times(r["stride"]),
+                _times(r["offset"]),
+                _times(r["shape"]),
+                one_line(str(r["output"])),
+            )
             for r in rows
         ]
         head = ("layer", "stride", "offset", "shape", "written to")

@@ -190,6 +190,22 @@ MEASURES = (
         "the same read-out of a DCT with as many values, which has learned nothing",
         path="told.dct",
     ),
+    Measure(
+        "output_dice",
+        "Dice of the output",
+        "overlap of what the network itself finds in a reconstruction and in the scan: mean of its labels",
+        path="output.dice",
+        scored=True,
+        compared=True,
+    ),
+    Measure(
+        "output_distance",
+        "distance of the output",
+        "length of the difference of the network's own outputs, over that for the scan: 0 is the same",
+        path="output.distance",
+        scored=True,
+        compared=True,
+    ),
 )
 
 BY_KEY = {measure.key: measure for measure in MEASURES}

@@ -129,6 +129,21 @@ class FindingKept:
 
 
 @dataclass(frozen=True)
+class OutputKept:
+    """A network's output for a reconstruction, beside that for the scan.
+
+    Attributes:
+        distance: length of the difference over that of the scan's output: 0 the same, 1 as far as zeros.
+        dice: mean over the labels that it finds in the scan; None where it finds none.
+        labels: label -> Dice: 1 the same voxels, 0 none in common.
+    """
+
+    distance: float
+    dice: float | None
+    labels: dict[str, float]
+
+
+@dataclass(frozen=True)
 class LayerScore:
     """What one layer, or one set of layers, kept of a scan.
 
@@ -158,6 +173,7 @@ class LayerScore:
         seconds: wall time of the reconstruction and its evaluation.
         told: how well the labels of the mask are told from its features; None without a mask.
         findings: name -> what it keeps of each marked part.
+        output: how near the network's own output comes to that of the scan; None where it was not asked.
     """
 
     layer: str
@@ -184,6 +200,7 @@ class LayerScore:
     seconds: float
     told: Told | None = None
     findings: dict[str, FindingKept] = field(default_factory=dict)
+    output: OutputKept | None = None
 
     @property
     def body(self) -> RegionError | None:

@@ -12,6 +12,7 @@ from medrecon.evaluation.scores import (
     Finding,
     FindingKept,
     LayerScore,
+    OutputKept,
     RegionError,
     ScanScores,
     Spectrum,
@@ -57,6 +58,7 @@ def _layer(data: Mapping[str, Any]) -> LayerScore:
     regions = {name: _make(RegionError, region) for name, region in data["regions"].items()}
     spectrum = _make(Spectrum, {**data["spectrum"], "error": [_nan(v) for v in data["spectrum"]["error"]]})
     told = None if data.get("told") is None else _make(Told, data["told"])
+    output = None if data.get("output") is None else _make(OutputKept, data["output"])
     there = None if data["there"] is None else _make(Control, data["there"])
     findings = {name: _make(FindingKept, kept) for name, kept in data["findings"].items()}
     parts = {
@@ -66,6 +68,7 @@ def _layer(data: Mapping[str, Any]) -> LayerScore:
         "there": there,
         "controls": controls,
         "told": told,
+        "output": output,
     }
     return _make(LayerScore, {**data, **parts})
 

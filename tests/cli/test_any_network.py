@@ -120,3 +120,24 @@ def test_what_cannot_be_is_refused_at_once(
 def test_layers_of_a_bundle_are_not_chosen_when_it_is_trained(run: Run, scan: Path, tmp_path: Path) -> None:
     code, _, err = run("train", scan.parent, tmp_path / "run", "--layers", "level1")
     assert (code, "--encoder" in err) == (2, True)
+
+
+UNET = [
+    *("--encoder", "monai.networks.nets.UNet", "--encoder-arguments"),
+    '{"spatial_dims": 2, "in_channels": 1, "out_channels": 3, "channels": [4, 6], "strides": [2]}',
+]
+
+
+def test_what_the_network_itself_makes_of_it(run: Run, scan: Path, tmp_path: Path) -> None:
+    words = ["--layers", "model.0", "--own-output", "--no-viewer"]
+    code, _, err = run("atlas", scan, tmp_path / "out", *UNET, *words)
+    assert code == 0, err
+    (layer,) = json.loads((tmp_path / "out" / "metrics.json").read_text())["layers"]
+    assert 0 < layer["output"]["distance"] < 2
+    assert 0 <= layer["output"]["dice"] <= 1
+    assert set(layer["output"]["labels"]) <= {"1", "2"}
+    table = (tmp_path / "out" / "metrics.csv").read_text().splitlines()
+    assert {"output_dice", "output_distance"} <= set(table[0].split(","))
+    assert "Dice of the output" in (tmp_path / "out" / "report.html").read_text()
+    code, _, err = run("atlas", scan, tmp_path / "none", *PLAIN, *words[2:], "--layers", "level1")
+    assert (code, "no image" in err) == (4, True)

@@ -149,8 +149,8 @@ def _windows(
     weights: dict[str, torch.Tensor] = {}
     places = list(itertools.product(*(range(0, c * j, j) for c, j in zip(counts, jumps, strict=True))))
     for done, place in enumerate(places):
-        cut = tuple(slice(p, p + w) for p, w in zip(place, window, strict=True))
-        found = encoder(image[(..., *cut)].to(device, torch.float32), [info.name for info in layers])
+        cut: Any = (..., *(slice(p, p + w) for p, w in zip(place, window, strict=True)))
+        found = encoder(image[cut].to(device, torch.float32), [info.name for info in layers])
         for info in layers:
             values = found[info.name].float().cpu()
             if info.name not in sums:
@@ -158,16 +158,18 @@ def _windows(
                 sums[info.name] = torch.zeros(*values.shape[:2], *full)
                 weights[info.name] = torch.zeros(full)
             there = [p // s for p, s in zip(place, info.stride, strict=True)]
-            where = tuple(slice(t, t + n) for t, n in zip(there, values.shape[2:], strict=True))
+            ends = zip(there, values.shape[2:], strict=True)
+            where: Any = (..., *(slice(t, t + n) for t, n in ends))
             hill = _hill(values.shape[2:])
-            sums[info.name][(..., *where)] += values * hill
+            sums[info.name][where] += values * hill
             weights[info.name][where] += hill
         if progress is not None:
             progress(done + 1, len(places))
     made = {}
     for info in layers:
-        kept = tuple(slice(0, math.ceil(n / s)) for n, s in zip(size, info.stride, strict=True))
-        made[info.name] = (sums[info.name] / weights[info.name])[(..., *kept)]
+        positions = (math.ceil(n / s) for n, s in zip(size, info.stride, strict=True))
+        kept: Any = (..., *(slice(0, n) for n in positions))
+        made[info.name] = (sums[info.name] / weights[info.name])[kept]
     return made
 
 

@@ -129,7 +129,8 @@ class FeatureMaps:
         visit_features(self.encoder, plain, self.layers, self.device, take, progress)
         made = []
         for info in self.layers:
-            values, shares, channels = kept.pop(info.name), (), tuple(range(info.channels))
+            values, channels = kept.pop(info.name), tuple(range(info.channels))
+            shares: tuple[float, ...] = ()
             if self.colours and self.components is not None:
                 values, channels = self.components.colour(info.name, values), ()
                 shares = tuple(self.components.shares.get(info.name, ()))

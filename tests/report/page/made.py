@@ -11,6 +11,7 @@ from medrecon.evaluation.scores import (
     AtlasVolumes,
     Control,
     LayerScore,
+    OutputKept,
     RegionError,
     ScanScores,
     Spectrum,
@@ -59,6 +60,7 @@ def layer(name: str, psnr: float = 33.0, **changes: object) -> LayerScore:
         "interval": 25.0,
         "seconds": 1.5,
         "told": Told(0.8, 0.7, 0.6, 0.5, 0.5, 2, 900),
+        "output": OutputKept(0.4, 0.8, {"1": 0.8}),
     }
     return LayerScore(**{**values, **changes})  # type: ignore[arg-type]
 
