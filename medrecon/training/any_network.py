@@ -45,7 +45,7 @@ def network_settings(
     if not wanted or INPUT in wanted:
         raise UsageError("no layer to train a decoder for", remedy="name layers of the network with --layers")
     named = {**recipe, "layers": wanted}
-    file = "" if weights is None else str(Path(weights).absolute())
+    file = named_weights(weights)
     _refuse_code([file, *map(str, named.values()), *wanted])
     encoder = encoder_of(named, file)
     names = [info.name for info in encoder.layers()]
@@ -61,6 +61,13 @@ def network_settings(
         "_meta_#network_data_format#inputs#image#spatial_shape": axes,
         "_meta_#network_data_format#outputs#pred#spatial_shape": axes,
     }
+
+
+def named_weights(weights: str | Path | None) -> str:
+    """Weights as a configuration names them: a file's absolute path, "random" as it is, "" for none."""
+    if weights is None:
+        return ""
+    return str(Path(weights).absolute()) if Path(weights).exists() else str(weights)
 
 
 def training_results(names: Sequence[str]) -> dict[str, float]:

@@ -25,6 +25,7 @@ from medrecon.io import Scan
 from medrecon.io.files.names import safe_name
 from medrecon.reconstructor import Reconstructor, parse_layers
 from medrecon.training import patches
+from medrecon.training.any_network import named_weights
 from medrecon.training.linear import images
 from medrecon.training.linear.cache import cache_folder, filling, is_whole
 from medrecon.training.linear.images import typical_images
@@ -125,7 +126,7 @@ def _write_configs(
     }
     filled = {
         "encoder": dict(recipe),
-        "encoder_weights": "" if weights is None else str(Path(weights).absolute()),
+        "encoder_weights": named_weights(weights),
         "layers": list(recipe["layers"]),
     }
     folder.mkdir()
