@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ def network_settings(
     wanted = list(dict.fromkeys(name for result in asked for name in parse_layers(result)))
     if not wanted or INPUT in wanted:
         raise UsageError("no layer to train a decoder for", remedy="name layers of the network with --layers")
-    named = {**recipe, "layers": wanted}
+    named = written(recipe) | {"layers": wanted}
     file = named_weights(weights)
     _refuse_code([file, *map(str, named.values()), *wanted])
     encoder = encoder_of(named, file)
@@ -61,6 +62,15 @@ def network_settings(
         "_meta_#network_data_format#inputs#image#spatial_shape": axes,
         "_meta_#network_data_format#outputs#pred#spatial_shape": axes,
     }
+
+
+def written(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What `build_encoder` takes, for a configuration: arguments as JSON, which MONAI does not look into."""
+    arguments = recipe.get("arguments")
+    kept = {name: value for name, value in recipe.items() if value is not None and name != "arguments"}
+    if not arguments:
+        return kept
+    return {**kept, "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments)}
 
 
 def named_weights(weights: str | Path | None) -> str:

@@ -25,7 +25,7 @@ from medrecon.io import Scan
 from medrecon.io.files.names import safe_name
 from medrecon.reconstructor import Reconstructor, parse_layers
 from medrecon.training import patches
-from medrecon.training.any_network import named_weights
+from medrecon.training.any_network import named_weights, written
 from medrecon.training.linear import images
 from medrecon.training.linear.cache import cache_folder, filling, is_whole
 from medrecon.training.linear.images import typical_images
@@ -81,6 +81,7 @@ def linear_inverse(
     recipe: dict[str, Any] = dict(encoder) if isinstance(encoder, Mapping) else {"what": str(encoder)}
     file = weights or recipe.pop("weights", None)
     recipe.pop("weights", None)
+    recipe = written(recipe)
     asked = layers.split(",") if isinstance(layers, str) else list(layers)
     names = list(dict.fromkeys(name for result in asked for name in parse_layers(result)))
     if not names:
