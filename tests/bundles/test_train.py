@@ -15,11 +15,13 @@ from medrecon.bundle.workflow import load_network
 from medrecon.errors import ModelError
 
 from ..small_bundles import starts_at_zero
-from .names import NAMES, NETWORKS
+from .names import DIMS, NAMES, NETWORKS
 from .trainings import ADVERSARIAL
 
-bundles = pytest.mark.parametrize("name", [*NETWORKS, "slice_transform_code"])
-networks = pytest.mark.parametrize("name", NETWORKS)
+ON_VOLUMES = [pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if DIMS[name] == 3]
+ON_SLICES = [name for name in NETWORKS if DIMS[name] == 2]
+bundles = pytest.mark.parametrize("name", [*ON_VOLUMES, *ON_SLICES, "slice_transform_code"])
+networks = pytest.mark.parametrize("name", [*ON_VOLUMES, *ON_SLICES])
 
 
 class Killed(Exception):
@@ -56,8 +58,14 @@ def differences(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 @pytest.mark.parametrize(
     ("name", "overlays"),
     [
-        *((name, ()) for name in (*NETWORKS, "slice_transform_code")),
-        *((name, ("adversarial.yaml",)) for name in NETWORKS),
+        *((name, ()) for name in (*ON_SLICES, "slice_transform_code")),
+        *((name, ("adversarial.yaml",)) for name in ON_SLICES),
+        *(
+            pytest.param(name, overlays, marks=pytest.mark.slow)
+            for name in NETWORKS
+            if DIMS[name] == 3
+            for overlays in ((), ("adversarial.yaml",))
+        ),
     ],
 )
 def test_a_resumed_run_ends_with_the_same_weights_to_the_last_bit(
