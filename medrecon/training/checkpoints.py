@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from medrecon.errors import ModelError
 from medrecon.io.files.atomic import replacing
 
 _log = logging.getLogger("medrecon")
+
+
+_UNFINISHED = re.compile(r"tmp[a-z0-9_]{8}")
+"""Names that Python's tempfile gives."""
 
 
 class SaveWhole:
@@ -44,6 +49,7 @@ class SaveWhole:
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
+        _remove_unfinished(self.folder)
         saver = Checkpoint(
             self.parts,
             DiskSaver(str(self.folder), atomic=True, require_empty=False, create_dir=True),
@@ -61,6 +67,14 @@ class SaveWhole:
         halves = {key: v.half() if v.is_floating_point() else v for key, v in state.items()}
         with replacing(self.folder / "model.pt") as part, part.open("wb") as stream:
             torch.save(halves, stream)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what ignite's `DiskSaver` leaves of a checkpoint when it is killed or the disk is full."""
+    if idist.get_rank() == 0:
+        for file in folder.glob("tmp*"):
+            if _UNFINISHED.fullmatch(file.name) and file.is_file() and not file.is_symlink():
+                file.unlink(missing_ok=True)
 
 
 def undistributed(network: nn.Module) -> nn.Module:

@@ -240,6 +240,17 @@ trainer.run()
 """  # noqa: E501
 
 
+def test_an_unfinished_checkpoint_of_a_run_before_is_removed(tmp_path: Path) -> None:
+    """ignite leaves one where it is killed, or where the disk is full."""
+    kept = ("tmp_mine.txt", "tmpABCDEFGH", "tmp12345678.pt", "checkpoint.pt")
+    for name in ("tmpvho6g2tr", "tmp_a1b2c3d", *kept):
+        (tmp_path / name).write_bytes(b"cut")
+    (tmp_path / "tmp00000000").mkdir()
+    network = nn.Conv2d(1, 1, 1)
+    keep_checkpoints(small(network, 1), network, tmp_path, {"network": network})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "tmp00000000"])
+
+
 def test_a_kill_while_writing_leaves_the_older_checkpoint(tmp_path: Path, repo: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
