@@ -200,13 +200,17 @@ def test_what_stays_in_the_pixels_is_said(make_ct: Make, tmp_path: Path) -> None
     assert "face" in " ".join(made.notes)
 
 
-@pytest.mark.parametrize("fault", ["cut", "sequence"])
+@pytest.mark.parametrize("fault", ["cut", "sequence", "pixels"])
 def test_a_series_is_never_half_deidentified(fault: str, make_ct: Make, tmp_path: Path) -> None:
     make_ct(tmp_path / "ct")
     path = sorted((tmp_path / "ct").iterdir())[-1]
     data = path.read_bytes()
-    broken = data[:300] if fault == "cut" else data.replace(b"\x08\x00\x60\x00CS", b"\x08\x00\x60\x00SQ")
-    path.write_bytes(broken)
+    broken = {
+        "cut": data[:300],
+        "sequence": data.replace(b"\x08\x00\x60\x00CS", b"\x08\x00\x60\x00SQ"),
+        "pixels": data[:-100],
+    }
+    path.write_bytes(broken[fault])
     with pytest.raises(MedreconError):
         without(tmp_path / "ct", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pydicom
 from pydicom import Dataset
+from pydicom.encaps import generate_fragments
 from pydicom.errors import InvalidDicomError
+from pydicom.pixels.utils import get_expected_length
 
 from medrecon.io.collect import collect
 from medrecon.io.dicom.deidentify.header import Deidentifier
@@ -104,6 +106,7 @@ def _read(path: Path) -> Dataset | None:
         dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID = kind, dataset.file_meta.TransferSyntaxUID
         if not _not_an_image(dataset) and not all(dataset[keyword].value for keyword in _NEEDED):
             raise ValueError("a UID is missing")
+        _check_pixels(dataset)
     except InvalidDicomError:
         return None
     except Exception as error:  # whatever a broken file can raise
@@ -113,6 +116,20 @@ def _read(path: Path) -> Dataset | None:
             remedy="export it again, or take it out",
         ) from error
     return dataset
+
+
+def _check_pixels(dataset: Dataset) -> None:
+    """A file that was cut has fewer pixels than its header says.
+
+    Raises:
+        Exception: it was cut.
+    """
+    if "PixelData" not in dataset:
+        return
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        list(generate_fragments(dataset.PixelData))
+    elif len(dataset.PixelData) < get_expected_length(dataset):
+        raise ValueError("pixels are missing")
 
 
 def _not_an_image(dataset: Dataset) -> str:
