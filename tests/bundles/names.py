@@ -8,7 +8,7 @@ NETWORKS = ["volume_autoencoder", "slice_autoencoder"]
 CODES = ["volume_transform_code", "slice_transform_code"]
 NAMES = NETWORKS + CODES
 DIMS = {name: 3 if name.startswith("volume") else 2 for name in NAMES}
-VERSIONS = {name: "0.3.0" if name in CODES else "0.4.0" for name in NAMES}
+VERSIONS = {name: "0.3.0" if name in CODES else "0.5.0" for name in NAMES}
 
 LONG = pytest.mark.parametrize(
     "name",
