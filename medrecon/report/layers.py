@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ SOFT_TISSUE = (-160.0, 240.0)
 """HU: level 40, width 400."""
 
 _WIDTH, _GAP, _EDGE, _HEAD, _BETWEEN = 8.6, 0.045, 0.1, 0.56, 0.12
+_EM = 0.72
+"""Width of a bold letter over the size of its font, at most on average."""
 
 
 def layers_figure(
@@ -111,10 +114,10 @@ def _caption(name: str, rate: float | None, psnr: float | None) -> tuple[str, st
 
 
 def rate_words(rate: float) -> str:
-    """Say how many values a layer keeps for each voxel: "1/16 value/voxel", "2 values/voxel"."""
-    inverse = 1 / rate if rate else 0.0
-    if rate < 1 and abs(inverse - round(inverse)) < 1e-6 * inverse:
-        return f"1/{round(inverse)} value/voxel"
+    """Say how many values a layer keeps for each voxel: "3/16 value/voxel", "2 values/voxel"."""
+    share = Fraction(rate).limit_denominator(4096)
+    if 0 < share < 1 and share.numerator <= 3 and math.isclose(share, rate, rel_tol=1e-6):
+        return f"{share} value/voxel"
     return f"{rate:.3g} value{'' if rate == 1 else 's'}/voxel"
 
 
@@ -122,7 +125,8 @@ def _head(figure: Figure, place: int, column: float, lines: tuple[str, str, str]
     width, height = figure.get_size_inches()
     x = (_EDGE + place * (column + _GAP)) / width
     name, rate, quality = lines
-    figure.text(x, 1 - 0.2 / height, name, color=INK, fontsize=8.5, weight="bold", va="baseline")
+    size = min(8.5, 72 * column / (_EM * max(1, len(name))))
+    figure.text(x, 1 - 0.2 / height, name, color=INK, fontsize=size, weight="bold", va="baseline")
     figure.text(x, 1 - 0.345 / height, rate, color=FAINT, fontsize=6.8, va="baseline")
     figure.text(x, 1 - 0.475 / height, quality, color=INK, fontsize=6.8, va="baseline")
 

@@ -86,7 +86,14 @@ def test_unwritable_and_unknown_targets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rate", "words"),
-    [(1, "1 value/voxel"), (1 / 16, "1/16 value/voxel"), (2, "2 values/voxel"), (0.3, "0.3 values/voxel")],
+    [
+        (1, "1 value/voxel"),
+        (1 / 16, "1/16 value/voxel"),
+        (2, "2 values/voxel"),
+        (3 / 16, "3/16 value/voxel"),
+        (0.3, "3/10 value/voxel"),
+        (0.37, "0.37 values/voxel"),
+    ],
 )
 def test_rates_in_words(rate: float, words: str) -> None:
     assert rate_words(rate) == words
