@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     "medrecon open",
     "medrecon open chest.zip --results my_results",
     "medrecon open --port 8080 --no-browser",
-    takes="a second until the page is there; then as `atlas`, scan by scan. Ctrl+C ends it.",
+    takes="5 s of a CPU core until the page is there; then as `atlas`, scan by scan. Ctrl+C ends it.",
 )
 def open(
     session: Session,
     source: Annotated[
-        Path | None, typer.Argument(metavar="[SCAN]", help="A scan that the page offers first.")
+        Path | None, typer.Argument(metavar="SCAN", help="A scan that the page offers first.")
     ] = None,
     results: Annotated[
         Path,
