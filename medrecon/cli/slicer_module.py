@@ -73,7 +73,7 @@ _MODEL: tuple[_Parameter, ...] = (
             ("label", "Layers"),
             (
                 "description",
-                "A layer, or several joined by plus: level1 (fine, keeps much) to level4 (coarse, keeps "
+                "A layer, or several joined by plus: level1 (fine, keeps much) to level5 (coarse, keeps "
                 "little), level3+level4. 'input' goes round the network.",
             ),
             ("default", "level3"),
