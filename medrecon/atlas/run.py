@@ -13,6 +13,7 @@ from medrecon.atlas.network import AtlasNetwork
 from medrecon.atlas.output import INDEX, PAGE, refuse_taken, write_atlas
 from medrecon.atlas.summary import patient_numbers, write_summary
 from medrecon.evaluation.scores import ScanScores
+from medrecon.inference.prepared import check_units
 from medrecon.io import find_one, publish
 from medrecon.io.choices import with_hu
 from medrecon.io.files.names import hiding, scan_label
@@ -48,6 +49,7 @@ def measure_scan(
         OutputError: the folder is taken, or cannot be written.
     """
     masks, spheres = marks.on(scan)
+    check_units(engine.network.encoder, scan)
     stages = ["network", "codecs", *engine.results, "writing"]
     stage = -1
 

@@ -17,6 +17,7 @@ from monai.data import MetaTensor
 
 from medrecon.inference.parts import Parts, open_parts
 from medrecon.inference.prefetch import overlapped
+from medrecon.inference.prepared import check_units
 from medrecon.inference.record import Record as Record
 from medrecon.inference.thick_slices import advice
 from medrecon.inference.tiling_check import TilingCheck, check_tiling
@@ -157,6 +158,7 @@ class Pipeline:
 
     def _read(self, scan: Scan) -> _Stage:
         start = time.perf_counter()
+        check_units(self.network.encoder, scan)
         with torch.inference_mode(), listening() as heard:
             item = self._parts.preprocessing({"image": scan})
             told = self._advice(item["image"], scan)

@@ -108,7 +108,12 @@ def prepare(encoder: Encoder, scans: Sequence[Scan]) -> Prepared:
 _WIDE = (torch.float64, torch.int32, torch.int64, torch.uint32)
 
 
-def _check(encoder: Encoder, scan: Scan, first: Scan) -> None:
+def check_units(encoder: Encoder, scan: Scan) -> None:
+    """Refuse a scan whose units an encoder does not take.
+
+    Raises:
+        ScanError: it takes HU, and the scan has none.
+    """
     if encoder.units == "HU" and scan.units != "HU":
         said = scan.modality or "of an unknown modality"
         raise ScanError(
@@ -117,6 +122,10 @@ def _check(encoder: Encoder, scan: Scan, first: Scan) -> None:
             remedy="give a CT (--hu where the file cannot say that its values are HU), or another "
             "intensity map (_intensity_)",
         )
+
+
+def _check(encoder: Encoder, scan: Scan, first: Scan) -> None:
+    check_units(encoder, scan)
     if scan.shape != first.shape or not np.allclose(scan.affine, first.affine, atol=1e-2):
         raise ScanError(
             f"it lies on another grid than {first.path.name}: channels are images of one grid",

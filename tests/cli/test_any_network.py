@@ -141,3 +141,20 @@ def test_what_the_network_itself_makes_of_it(run: Run, scan: Path, tmp_path: Pat
     assert "Dice of the output" in (tmp_path / "out" / "report.html").read_text()
     code, _, err = run("atlas", scan, tmp_path / "none", *PLAIN, *words[2:], "--layers", "level1")
     assert (code, "no image" in err) == (4, True)
+
+
+@pytest.mark.parametrize("verb", ["reconstruct", "atlas"])
+def test_a_network_for_hu_refuses_a_scan_without(
+    verb: str, run: Run, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medrecon.encoders.PlainEncoder.units", "HU")
+    code, _, err = run(verb, scan, tmp_path / "out", *PLAIN, "--layers", "level1")
+    assert (code, "HU" in err) == (3, True), err
+
+
+def test_values_as_they_are_stored_are_not_given_back(
+    run: Run, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medrecon.encoders.PlainEncoder.scale", (0.0, 500.0))
+    code, _, err = run("reconstruct", scan, tmp_path / "out", *PLAIN, "--layers", "level1")
+    assert (code, "as they are stored" in err) == (4, True), err
