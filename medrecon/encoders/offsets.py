@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from medrecon.contract import Encoder, LayerInfo
+from medrecon.encoders.frozen import Frozen
 
 Offset = tuple[float, ...]
 
@@ -65,6 +66,8 @@ def measure_offsets(encoder: Encoder, layers: Sequence[LayerInfo]) -> dict[str, 
         Layer -> offset along each axis, in voxels of the network's image.
     """
     nominal = {info.name: tuple((s - 1) / 2 for s in info.stride) for info in layers}
+    if not isinstance(encoder.unwrapped, Frozen):
+        return nominal  # the own networks: made of blocks, which transforms without a kernel fill unevenly
     even = _even_copy(encoder)
     if even is None:
         return nominal

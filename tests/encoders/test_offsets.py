@@ -8,7 +8,7 @@ from monai.networks.nets import BasicUNet, ViT
 from torch import nn
 from torch.nn import functional
 
-from medrecon.encoders import ResNetEncoder, VGGEncoder
+from medrecon.encoders import HierarchicalEncoder, ResNetEncoder, VGGEncoder
 from medrecon.encoders.offsets import measure_offsets
 from medrecon.encoders.tapped.tap import TappedEncoder
 
@@ -77,6 +77,12 @@ def test_published_networks() -> None:
     pooled = [info for info in vgg.layers() if info.name == "relu4_3"]
     assert measure_offsets(vgg, pooled) == {"relu4_3": (3.5, 3.5)}
     assert set(measure_offsets(resnet, resnet.layers()[::4]).values()) == {(0.0, 0.0)}
+
+
+def test_own_networks_begin_in_the_middle_of_their_blocks() -> None:
+    encoder = HierarchicalEncoder(2, widths=(4, 4, 4, 4))
+    found = measure_offsets(encoder, encoder.layers())
+    assert found == {info.name: ((info.stride[0] - 1) / 2,) * 2 for info in encoder.layers()}
 
 
 def test_attention_and_a_way_down_and_up() -> None:
