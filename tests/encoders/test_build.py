@@ -238,3 +238,18 @@ def test_a_network_that_takes_hardly_any_size_is_not_padded_to_thousands() -> No
 
     encoder = TappedEncoder(Picky())
     assert encoder.window == (64, 64)
+
+
+def test_a_network_of_which_nothing_follows_the_image_is_refused() -> None:
+    class Prompted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 1)
+
+        def forward(self, image: torch.Tensor, prompt: torch.Tensor | None = None) -> torch.Tensor | None:
+            return None if prompt is None else self.conv(image)
+
+    with pytest.raises(ModelError, match="no layer of Prompted follows an image alone"):
+        TappedEncoder(Prompted())
+    encoder = TappedEncoder(Prompted(), inputs={"prompt": 1})
+    assert [info.name for info in encoder.layers()] == ["conv", "output"]

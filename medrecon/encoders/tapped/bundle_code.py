@@ -25,7 +25,7 @@ _PRETRAINED = ("pretrained", "pretrained_backbone", "pretrained_weights")
 _HALF = ("norm_float16",)
 """Of networks that norm in half precision for want of memory, which CPUs cannot all do."""
 
-_NUMPY_1 = {"product": np.prod, "float": float, "int": int, "bool": bool, "object": object}
+_NUMPY_1 = {"product": np.prod, "float": float, "int": int}
 """Names that numpy no longer has, and code of older bundles uses while it is built."""
 
 _FETCHING = (

@@ -215,6 +215,11 @@ class TappedEncoder(Frozen):
 
     def _choose(self, layers: str | Iterable[str] | None) -> list[str]:
         known = list(self._survey.taps)
+        if not known:
+            raise ModelError(
+                f"no layer of {type(self.network).__name__} follows an image alone",
+                remedy="give what else it takes (a class, a prompt) with --encoder-inputs",
+            )
         if layers is None:
             return known
         chosen: set[str] = set()
