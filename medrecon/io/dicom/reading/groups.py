@@ -5,7 +5,10 @@ By hand and not with pydicom: an object may have 100,000 frames, and what is wan
 
 from __future__ import annotations
 
+import gc
 import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -92,13 +95,25 @@ def functional_groups(path: Path) -> tuple[Item | None, list[Item], list[Item]]:
     return shared[0] if shared else None, frames, dimensions
 
 
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """No search for garbage meanwhile: 100,000 frames make millions of small objects, and none is."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
 def items(raw: bytes, order: str) -> list[Item]:
     """The items of a sequence.
 
     Raises:
         HeaderFault: they do not fill it.
     """
-    head = struct.Struct(f"{order}HHL").unpack_from
+    head = _unpackers(order)[0]
     found, at, size = [], 0, len(raw)
     window = _window(raw)
     while at + 8 <= size:
@@ -119,6 +134,13 @@ def items(raw: bytes, order: str) -> list[Item]:
     return found
 
 
+@cache
+def _unpackers(order: str) -> tuple[Callable[[bytes, int], tuple[Any, ...]], ...]:
+    """What reads the head of an item, of an element with its VR, and a long length."""
+    item, element, length = (struct.Struct(order + form).unpack_from for form in ("HHL", "HH2sH", "L"))
+    return item, element, length
+
+
 def _window(raw: bytes) -> Window:
     """A window over all of it at once."""
     window = Window(BytesIO(b""), len(raw))
@@ -128,7 +150,7 @@ def _window(raw: bytes) -> Window:
 
 def _places(raw: bytes, order: str) -> dict[int, tuple[bytes, int, int]]:
     explicit = raw[4:6] in SHORT or raw[4:6] in LONG
-    head, long = struct.Struct(f"{order}HH2sH").unpack_from, struct.Struct(f"{order}L").unpack_from
+    _, head, long = _unpackers(order)
     found: dict[int, tuple[bytes, int, int]] = {}
     at, size = 0, len(raw)
     while at + 8 <= size:

@@ -13,7 +13,7 @@ import numpy as np
 
 from medrecon.io.dicom.reading.elements import HeaderFault
 from medrecon.io.dicom.reading.frames import Frame, check_rescale, first_frame
-from medrecon.io.dicom.reading.groups import Item, attribute, functional_groups
+from medrecon.io.dicom.reading.groups import Item, attribute, functional_groups, no_collection
 from medrecon.io.dicom.reading.header import MODALITY_LUT, PER_FRAME, REPAIR, Header
 from medrecon.io.dicom.reading.marks import GROUPS, MARKS, Mark
 from medrecon.io.geometry import check_orientation
@@ -82,7 +82,8 @@ def slices_of(header: Header, options: ReadOptions) -> tuple[list[Slice], list[s
     frame, notes = first_frame(header, options)
     notes += [f"{header.path.name}: {n}" for n in header.notes]
     if PER_FRAME in header.seen:
-        return _enhanced(header, frame, options), notes
+        with no_collection():
+            return _enhanced(header, frame, options), notes
     if frame.count == 1:
         return [_classic(header, frame, options)], notes
     if not options.accepts("frame-order"):
