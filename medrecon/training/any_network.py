@@ -51,16 +51,13 @@ def network_settings(
     encoder = encoder_of(named, file)
     names = [info.name for info in encoder.layers()]
     size, dims = patch_of(encoder), encoder.spatial_dims
-    axes = ["*"] * dims
     return {
         "encoder": named,
         "encoder_weights": file,
         "patch_size": size,
         "batch_size": max(1, _VOXELS // math.prod(size)) if dims == 2 else 1,
         "training_results": training_results(names) | {result: 1.0 for result in asked if "+" in result},
-        "_meta_#network_def#inversion#widths": _WIDTHS[dims],
-        "_meta_#network_data_format#inputs#image#spatial_shape": axes,
-        "_meta_#network_data_format#outputs#pred#spatial_shape": axes,
+        "decoder_widths": _WIDTHS[dims],
     }
 
 

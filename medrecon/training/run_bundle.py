@@ -93,7 +93,12 @@ def _described(
     parser: ConfigParser, network: nn.Module, folder: Path, root: Path
 ) -> dict[str, dict[str, Any]]:
     plain: Any = undistributed(network)
-    return run_configs(parser, root, folder.absolute().name, plain.inversion.lossless)
+    files = run_configs(parser, root, folder.absolute().name, plain.inversion.lossless)
+    format_ = files["metadata.json"].get("network_data_format", {})
+    for image in (format_.get("inputs", {}).get("image", {}), format_.get("outputs", {}).get("pred", {})):
+        if len(image.get("spatial_shape", ())) != plain.encoder.spatial_dims:  # of any network's
+            image["spatial_shape"] = ["*"] * plain.encoder.spatial_dims
+    return files
 
 
 def run_configs(

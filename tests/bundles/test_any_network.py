@@ -53,8 +53,8 @@ def short(dims: int, folder: Path, run: Path, **more: Any) -> dict[str, Any]:
         "val_interval": 1,
         "validate#dataset#length": 1,
         "device": "cpu",
-        "_meta_#network_def#inversion#widths": [4, 4, 4],
-        "_meta_#network_def#inversion#depth": 1,
+        "decoder_widths": [4, 4, 4],
+        "decoder_depth": 1,
         **more,
     }
 
@@ -124,6 +124,10 @@ def test_a_run_goes_on_and_other_weights_are_refused(
         next(network.encoder.parameters()).add_(1)
     with pytest.raises(ModelError, match="other weights"):
         check_encoder(network)
+
+
+def test_no_setting_stands_in_the_metadata_which_is_read_after_all_settings() -> None:
+    assert [key for key in network_settings(UNET, "model.0") if key.startswith("_meta_")] == []
 
 
 def test_every_layer_is_trained_alone_and_joined() -> None:
