@@ -116,8 +116,9 @@ def test_trainings(namesake: Path, tmp_path: Path, processes: int, monkeypatch: 
 
 def test_a_child_is_safe_by_itself(planted: Path, tmp_path: Path) -> None:
     """Also where Python, before 3.11, does not know PYTHONSAFEPATH."""
-    done = call(planted, *module_command("medrecon"), "scans", ".")
-    assert (done.returncode, (tmp_path / "ran").exists()) == (3, False), done.stderr
+    done = call(planted, *module_command("medrecon.training.launch.process"), "--help")
+    assert not (tmp_path / "ran").exists(), done.stderr
+    assert "monai" in done.stdout + done.stderr, "it came as far as MONAI's command"
 
 
 def test_a_childs_children_are_as_safe(planted: Path) -> None:
