@@ -216,6 +216,23 @@ def test_a_layer_whose_image_is_not_found_is_no_result(run: Callable, tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_network_that_fails_on_a_scan_is_one_line(run: Callable, tmp_path: Path) -> None:
+    smooth(tmp_path / "a.nii", (610, 8, 2))
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Conv2d):\n"
+        "    def forward(self, image):\n"
+        "        return super().forward(image) + torch.zeros(600, 1)[: image.shape[2]]\n"
+    )
+    options = '{"in_channels": 1, "out_channels": 2, "kernel_size": 1}'
+    network = ("--encoder", f"{tmp_path}/net.py:Net", "--encoder-arguments", options, "-l", "output")
+    code, out, err = run(tmp_path / "a.nii", tmp_path / "out", *network, "--steps", 1)
+    assert (code, out) == (4, "")
+    assert "Net fails on an image of shape (1, 1, 610, 8) (RuntimeError: The size of tensor a (610)" in err
+    assert err.count("Net fails") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_several_scans_are_channels_and_are_found_together(run: Callable, tmp_path: Path) -> None:
     first = smooth(tmp_path / "t1.nii")
     second = (1000 - first[::-1]).astype(np.int16)

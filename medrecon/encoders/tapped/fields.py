@@ -144,7 +144,7 @@ class _Axis:
 
         modules = {tap.module for tap in taps.values()}
         with torch.no_grad(), seeded(image.device, self.survey.random):
-            watch(self.network, lambda: self.survey.inputs.run(self.network, image), see, modules)
+            watch(self.network, lambda: self.survey.inputs.run_or_refuse(self.network, image), see, modules)
         return sums
 
     def _work(self, length: int, taps: Mapping[str, Tap]) -> float:

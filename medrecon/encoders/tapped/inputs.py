@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from medrecon.errors import ModelError
+from medrecon.errors import ModelError, causes_of, in_short, known_cause, ran_out_of
 
 IMAGE = "image"
 """Stands for the image itself."""
@@ -58,7 +58,29 @@ class Inputs:
 
     def run(self, network: nn.Module, image: torch.Tensor) -> Any:
         """The network's result for an image (B, C, *spatial)."""
-        return network(image, **{name: _valued(value, image) for name, value in self.given.items()})
+        return network(image, **self._values(image))
+
+    def run_or_refuse(self, network: nn.Module, image: torch.Tensor) -> Any:
+        """The same; where the network fails, it is told what failed on what.
+
+        Raises:
+            ModelError: from whatever a stranger's network raises, but for want of memory and files.
+        """
+        values = self._values(image)
+        try:
+            return network(image, **values)
+        except Exception as error:
+            chain = causes_of(error)
+            if known_cause(error) or any(isinstance(each, OSError) or ran_out_of(each) for each in chain):
+                raise
+            raise ModelError(
+                f"{type(network).__name__} fails on an image of shape {tuple(image.shape)} "
+                f"({type(error).__name__}: {in_short(error)})",
+                remedy="name a shallower layer, or give it images of another size",
+            ) from error
+
+    def _values(self, image: torch.Tensor) -> dict[str, Any]:
+        return {name: _valued(value, image) for name, value in self.given.items()}
 
 
 NOTHING = Inputs()

@@ -166,7 +166,7 @@ class TappedEncoder(Frozen):
 
         modules = {self._taps[name].module for name in wanted}
         with seeded(padded.device, self._survey.random):
-            watch(self.network, lambda: self._survey.inputs.run(self.network, padded), see, modules)
+            watch(self.network, lambda: self._survey.inputs.run_or_refuse(self.network, padded), see, modules)
         missing = [name for name in wanted if name not in found]
         if missing:
             raise ModelError(

@@ -17,8 +17,8 @@ OUTPUT = "output"
 """The name under which a network's own result is tapped."""
 
 
-class _Seen(BaseException):
-    """All that was asked for is there. No Exception, so that a network's own `except` lets it through."""
+class _Ended(BaseException):
+    """The run ends within a hook. No Exception, so that a network's own `except` lets it through."""
 
 
 def module_names(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -55,10 +55,12 @@ def watch(
         network: whose modules are watched.
         run: runs it.
         see: called with the tensor's name (`relu`, at its second call `relu:2`), its module's name, and the
-            tensor itself, which the network may overwrite later; True ends the run there.
+            tensor itself, which the network may overwrite later; True ends the run there. What it raises is
+            raised as it is, whatever `run` makes of errors.
         modules: only these, by name; all when None.
     """
     calls: Counter[str] = Counter()
+    faults: list[Exception] = []
     thread = threading.get_ident()
     chosen = None if modules is None else set(modules)
 
@@ -69,10 +71,14 @@ def watch(
             calls[name] += 1
             key = name if calls[name] == 1 and name != INPUT else f"{name}:{calls[name]}"
             last = False
-            for part, tensor in tensors_of(result, key):
-                last = see(part, name, tensor) or last
+            try:
+                for part, tensor in tensors_of(result, key):
+                    last = see(part, name, tensor) or last
+            except Exception as error:
+                faults.append(error)
+                raise _Ended from error
             if last:
-                raise _Seen
+                raise _Ended
 
         return hook
 
@@ -83,8 +89,10 @@ def watch(
     ]
     try:
         run()
-    except _Seen:
+    except _Ended:
         pass
     finally:
         for hook in hooks:
             hook.remove()
+    if faults:
+        raise faults[0]

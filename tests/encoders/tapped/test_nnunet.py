@@ -215,7 +215,7 @@ def scan(
     hole: int = 0,
     notch: tuple[int, int] = (0, 0),
 ) -> np.ndarray:
-    """A smooth NIfTI of 1.2 x 1.5 x 2.2 mm, zero within `hole` voxels of its border and in a corner of X, Y."""
+    """A smooth NIfTI of 1.2 x 1.5 x 2.2 mm, zero within `hole` voxels of its border, and in a corner."""
     rng = np.random.default_rng(seed)
     x, y, z = np.meshgrid(*(np.linspace(0, 3, n) for n in shape), indexing="ij")
     values = (150 + 200 * np.sin(x + z) * np.cos(y) + rng.normal(0, 5, shape)).round().astype(np.int16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import math
 import pickle
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from monai.networks import nets
 from torch import nn
 
 from medrecon.blocks.tiles import plan_tiles
+from medrecon.cli.faults import fault_of
 from medrecon.encoders.adapt import ChannelMeanStd, ZScore
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError
@@ -348,6 +350,62 @@ def test_images_that_do_not_suit(image: torch.Tensor, said: str) -> None:
     with pytest.raises(ModelError, match=said) as caught:
         encoder(image)
     assert "\n" not in str(caught.value)
+
+
+class Limited(nn.Module):
+    """Knows 600 places along X; what happens beyond that is up to `fault`."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.places = nn.Parameter(torch.zeros(1, 4, 600, 1))
+        self.fault = fault
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Its places added to the features, where there are enough of them."""
+        if self.fault is not None and image.shape[2] > 600:
+            raise self.fault
+        found = self.conv(image)
+        return found + self.places[:, :, : found.shape[2]]
+
+
+def test_a_network_that_fails_is_told_in_one_line() -> None:
+    encoder = TappedEncoder(Limited())
+    assert encoder(torch.rand(1, 1, 600, 8))["output"].shape == (1, 4, 600, 8)
+    said = (
+        r"^Limited fails on an image of shape \(1, 1, 610, 8\) \(RuntimeError: The size of tensor a \(610\) "
+        r".*\); name a shallower layer, or give it images of another size$"
+    )
+    with pytest.raises(ModelError, match=said):
+        encoder(torch.rand(1, 1, 610, 8))
+    assert encoder(torch.rand(1, 1, 610, 8), "conv")["conv"].shape == (1, 4, 610, 8)
+    for fault in (ValueError("odd"), KeyError("a"), AssertionError("wrong\nsize"), ZeroDivisionError()):
+        with pytest.raises(ModelError, match=rf"\({type(fault).__name__}: [^\n]+\); name") as caught:
+            TappedEncoder(Limited(fault))(torch.rand(1, 1, 610, 8))
+        assert fault_of(caught.value).exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), 6),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 6),
+        (OSError(errno.ENOSPC, "No space left on device", "cache"), 5),
+    ],
+)
+def test_want_of_memory_is_no_fault_of_the_network(fault: Exception, code: int) -> None:
+    with pytest.raises(type(fault)) as caught:
+        TappedEncoder(Limited(fault))(torch.rand(1, 1, 610, 8))
+    assert fault_of(caught.value).exit_code == code
+
+
+def test_a_fault_of_our_own_is_not_laid_on_the_network() -> None:
+    """Ours are the hooks that see its layers, and they run within it."""
+    encoder = TappedEncoder(Limited())
+    encoder._taps = {name: None for name in encoder._taps if name == "conv"}  # type: ignore[misc]
+    with pytest.raises(AttributeError) as caught:
+        encoder(torch.rand(1, 1, 16, 16), ["conv"])
+    assert fault_of(caught.value).exit_code == 7
 
 
 def test_a_network_that_needs_more_than_an_image_is_refused() -> None:
