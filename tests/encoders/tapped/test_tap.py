@@ -7,6 +7,7 @@ import errno
 import math
 import pickle
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -402,8 +403,8 @@ def test_want_of_memory_is_no_fault_of_the_network(fault: Exception, code: int) 
 def test_a_fault_of_our_own_is_not_laid_on_the_network() -> None:
     """Ours are the hooks that see its layers, and they run within it."""
     encoder = TappedEncoder(Limited())
-    encoder._taps = {name: None for name in encoder._taps if name == "conv"}  # type: ignore[misc]
-    with pytest.raises(AttributeError) as caught:
+    encoder._taps = {"conv": SimpleNamespace(module="conv")}  # type: ignore[dict-item]
+    with pytest.raises(AttributeError, match="overwritten") as caught:
         encoder(torch.rand(1, 1, 16, 16), ["conv"])
     assert fault_of(caught.value).exit_code == 7
 
