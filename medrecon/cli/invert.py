@@ -70,7 +70,8 @@ def invert(
             "--layers",
             "-l",
             metavar="NAMES",
-            help="Comma: several results; plus: layers joined into one result, e.g. relu2_2,relu3_3+relu4_3.",
+            help="Comma: several results; plus: layers joined into one result, e.g. relu2_2,relu3_3+relu4_3. "
+            "One channel of a layer, counted from 0: 'relu3_3[17]', in quotes.",
         ),
     ],
     reading: OneScan,
@@ -168,7 +169,7 @@ def invert(
     place = pick_device(device)
     if INPUT in layers.split(","):
         raise UsageError("input is the scan itself: there is nothing to invert", remedy="name layers")
-    model = _open_model(other, start, settings, place)
+    model = _open_model(other, start, settings, place, layers)
     encoder = model.network.encoder
     known = [layer.name for layer in model.network.layers()]
     results = parse_results(layers, known)
@@ -244,11 +245,13 @@ def invert(
     return Outcome(data, show, 8 if failed else 0)
 
 
-def _open_model(other: OtherNetwork, start: str | None, settings: Settings, device: torch.device) -> Model:
+def _open_model(
+    other: OtherNetwork, start: str | None, settings: Settings, device: torch.device, layers: str
+) -> Model:
     """Build the encoder, or take a bundle's with the decoder to begin with.
 
     Raises:
-        UsageError: both or none of them is named.
+        UsageError: both or none of them is named; a single channel, of which a decoder makes no image.
         ModelError: one of them cannot be used.
     """
     if (other.encoder is None) == (start is None):
@@ -257,9 +260,11 @@ def _open_model(other: OtherNetwork, start: str | None, settings: Settings, devi
             remedy="give one of the two",
         )
     from medrecon.bundle.config import Bundle
+    from medrecon.bundle.results import parse_results
+    from medrecon.encoders.channels import ChannelsEncoder, find_channels
     from medrecon.inference.optimised import Model
     from medrecon.inversion import ImageOptimiser
-    from medrecon.reconstructor import Reconstructor, has_native_bfloat16
+    from medrecon.reconstructor import Reconstructor, has_native_bfloat16, parse_layers
 
     decoder = None
     if start is not None:
@@ -273,6 +278,16 @@ def _open_model(other: OtherNetwork, start: str | None, settings: Settings, devi
     else:
         looked_into = other.build(seed=settings.seed)
         name = f"{other.encoder} from grey"
+    known = looked_into.layers()
+    results = parse_results(layers, [layer.name for layer in known])
+    channels = find_channels([name for result in results for name in parse_layers(result)], known)
+    if channels and decoder is not None:
+        raise UsageError(
+            f"{next(iter(channels))} is one channel, and the decoder of --start needs the whole layer",
+            remedy="leave --start out and name the network with --encoder",
+        )
+    if channels:
+        looked_into = ChannelsEncoder(looked_into, channels)
     looked_into = looked_into.to(device).eval()
     # oneDNN's bfloat16 gradients are wrong for some 3D images
     mixed = looked_into.spatial_dims == 2 and has_native_bfloat16(device)

@@ -4,6 +4,7 @@ from medrecon.blocks.weights import fingerprint, fit_weights, read_weights
 from medrecon.encoders.adaptive import AdaptiveEncoder
 from medrecon.encoders.build import build_encoder
 from medrecon.encoders.cached import CachedEncoder
+from medrecon.encoders.channels import ChannelsEncoder
 from medrecon.encoders.deepbet import DeepbetEncoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.hierarchical import HierarchicalEncoder
@@ -17,6 +18,7 @@ from medrecon.encoders.vgg import VGGEncoder
 __all__ = [
     "AdaptiveEncoder",
     "CachedEncoder",
+    "ChannelsEncoder",
     "DeepbetEncoder",
     "Frozen",
     "FrozenEncoder",

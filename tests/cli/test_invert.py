@@ -233,6 +233,34 @@ def test_a_network_that_fails_on_a_scan_is_one_line(run: Callable, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+def test_single_channels_of_a_layer(run: Callable, tmp_path: Path, tiny_bundle: Path) -> None:
+    values = smooth(tmp_path / "a.nii")
+    asked = ("-l", "level1[3],level1[0]+level1[5]", "--slices", "2:4", "--steps", 20)
+    code, out, err = run(tmp_path / "a.nii", tmp_path / "out", *PLAIN, *asked, "--json")
+    assert code == 0, err
+    one, two = json.loads(out)["results"]
+    assert (one["result"], two["result"]) == ("level1[3]", "level1[0]+level1[5]")
+    for row in (one, two):
+        assert row["distance"] < 0.5
+        assert nib.load(row["output"]).shape == (*values.shape[:2], 2)
+    for wrong, said in (
+        (
+            [*PLAIN, "-l", "level1[16]"],
+            "layer level1 has no channel 16; its channels are level1[0] to level1[15]",
+        ),
+        ([*PLAIN, "-l", "level1[a]"], "no layer 'level1[a]': did you mean 'level1'"),
+    ):
+        code, out, err = run(tmp_path / "a.nii", tmp_path / "wrong", *wrong)
+        assert (code, out) == (4, "")
+        assert said in err
+        assert err.count("\n") == 1
+    begun = ("--start", tiny_bundle, "-l", "coarse2[0]")
+    code, out, err = run(tmp_path / "a.nii", tmp_path / "wrong", *begun)
+    assert (code, out) == (2, "")
+    assert "coarse2[0] is one channel, and the decoder of --start needs the whole layer" in err
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_several_scans_are_channels_and_are_found_together(run: Callable, tmp_path: Path) -> None:
     first = smooth(tmp_path / "t1.nii")
     second = (1000 - first[::-1]).astype(np.int16)

@@ -59,7 +59,7 @@ def picture(encoder: nn.Module, side: int, batch: int = 1) -> torch.Tensor:
 
 
 every = pytest.mark.parametrize("name", ENCODERS)
-WRAPPERS = {"Frozen", "CachedEncoder", "TappedEncoder"}
+WRAPPERS = {"Frozen", "CachedEncoder", "ChannelsEncoder", "TappedEncoder"}
 """They have the layers of the network that they are given, and tests of their own."""
 
 
