@@ -26,7 +26,9 @@ _PLAIN = tuple(
 )
 
 
-def write_atlas(final: Path, scores: ScanScores, volumes: AtlasVolumes, *, viewer: bool = True) -> Path:
+def write_atlas(
+    final: Path, scores: ScanScores, volumes: AtlasVolumes, *, viewer: bool = True, full_scene: bool = False
+) -> Path:
     """Write the atlas of one scan as a folder, whole or not at all.
 
     Args:
@@ -34,6 +36,7 @@ def write_atlas(final: Path, scores: ScanScores, volumes: AtlasVolumes, *, viewe
         scores: of the scan.
         volumes: what they were measured on.
         viewer: put the interactive viewer into the page.
+        full_scene: put each layer with its maps into the scene, not one alone.
 
     Raises:
         OutputError: it exists, or cannot be written.
@@ -46,7 +49,7 @@ def write_atlas(final: Path, scores: ScanScores, volumes: AtlasVolumes, *, viewe
         write_json(folder / METRICS, to_json(scores))
         write_csv(folder / TABLE, rows_of(scores))
         with ThreadPoolExecutor(1) as pool:  # the scene compresses while the page draws
-            scene = pool.submit(write_scene, folder / SCENE, scores, volumes)
+            scene = pool.submit(write_scene, folder / SCENE, scores, volumes, full=full_scene)
             write_page(folder / PAGE, scores, volumes, viewer=viewer)
             scene.result()
     return final

@@ -31,6 +31,7 @@ def measure_scan(
     *,
     marks: Marks = NOTHING,
     viewer: bool = True,
+    full_scene: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ScanScores:
     """Measure what each layer kept of a scan, and write it.
@@ -41,6 +42,7 @@ def measure_scan(
         place: the folder that is written.
         marks: masks and points that are looked at for themselves.
         viewer: put the interactive viewer into the page.
+        full_scene: put each layer with its maps into the scene, not one alone.
         progress: called with (hundredths of stages done, of all).
 
     Raises:
@@ -67,7 +69,7 @@ def measure_scan(
 
     scores, volumes = measure(engine, scan, masks, spheres, step=step, progress=tick)
     step("writing")
-    write_atlas(place, scores, volumes, viewer=viewer)
+    write_atlas(place, scores, volumes, viewer=viewer, full_scene=full_scene)
     return scores
 
 
@@ -83,6 +85,7 @@ def make_atlas(
     labels: str | Path | None = None,
     radius: float = RADIUS,
     viewer: bool = True,
+    full_scene: bool = False,
     device: str = "auto",
     hu: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -101,6 +104,7 @@ def make_atlas(
         labels: a JSON file with names of labels.
         radius: mm around a point.
         viewer: put the interactive viewer into the page.
+        full_scene: put each layer with its maps into the scene, not one alone.
         device: "auto", "cpu", "cuda" or "cuda:N".
         hu: the values are HU, which NIfTI, NRRD and MHA cannot say.
         progress: called with (hundredths of stages done, of all).
@@ -125,7 +129,9 @@ def make_atlas(
     rois, points = ([str(each)] if isinstance(each, (str, Path)) else list(each) for each in (roi, at))
     names = None if labels is None else Path(labels)
     marks = Marks(tuple(rois), tuple(points), names, radius)
-    return measure_scan(engine, scan, output, marks=marks, viewer=viewer, progress=progress)
+    return measure_scan(
+        engine, scan, output, marks=marks, viewer=viewer, full_scene=full_scene, progress=progress
+    )
 
 
 def write_overview(

@@ -40,6 +40,7 @@ class _Asked:
     encoder_weights: Path | None
     device: str
     own_output: bool = False
+    full_scene: bool = False
 
 
 @dataclass
@@ -143,6 +144,9 @@ def atlas(
     viewer: Annotated[
         bool, typer.Option("--viewer/--no-viewer", help="Put the interactive viewer into report.html.")
     ] = True,
+    full_scene: Annotated[
+        bool, typer.Option("--full-scene", help="All layers and their errors in review.mrb.")
+    ] = False,
     bundle: Bundle = DEFAULT,
     fit_on: FitOn = None,
     own_output: Annotated[
@@ -177,7 +181,7 @@ def atlas(
     if compare is not None and other.encoder is not None:
         raise UsageError("--compare names two bundles", remedy="leave --encoder out")
     marks = Marks(tuple(roi or ()), tuple(at or ()), labels, radius)
-    asked = _Asked(layers, marks, viewer, other.weights, device, own_output)
+    asked = _Asked(layers, marks, viewer, other.weights, device, own_output, full_scene)
     found = find_asked(session, source, reading)
     found = replace(found, scans=as_told(session, found.scans, output, source))
     say_notes(session, found)
@@ -259,10 +263,9 @@ def _run(
     )
 
     def one(scan: Scan, label: str) -> ScanScores:
+        shown = {"viewer": asked.viewer, "full_scene": asked.full_scene}
         with progress_bar(session, label) as tick:
-            scores = measure_scan(
-                engine, scan, places[scan.key], marks=asked.marks, viewer=asked.viewer, progress=tick
-            )
+            scores = measure_scan(engine, scan, places[scan.key], marks=asked.marks, progress=tick, **shown)
         for note in scores.warnings:
             say_note(session, scan, note)
         return scores

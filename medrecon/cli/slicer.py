@@ -6,6 +6,7 @@ Slicer reads `<filter-progress>` from stdout and shows whatever is on stderr as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from xml.sax.saxutils import escape
@@ -17,6 +18,15 @@ from medrecon.cli.faults import one_line
 from medrecon.cli.options import Bundle, Device, EncoderWeights, Hu
 from medrecon.cli.reconstruct import encoder_overrides
 from medrecon.cli.session import Outcome, Session
+from medrecon.cli.slicer_module import (
+    BUNDLE,
+    DEFAULT_LAYER,
+    LAYERS,
+    NAME,
+    TITLE,
+    description,
+    install_module,
+)
 from medrecon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ _ENDINGS = (".nii", ".nii.gz")
 
 @verb(
     "medrecon slicer --install ~/slicer_modules",
+    "medrecon slicer --install ~/slicer_modules --bundle my_bundle/",
     "medrecon slicer --xml",
     "medrecon slicer t1.nrrd level3.nii.gz --layers level3",
     loads=False,
@@ -43,17 +54,21 @@ def slicer(
     ] = None,
     layers: Annotated[
         str, typer.Option("--layers", "-l", metavar="NAMES", help="One layer, or several joined by plus.")
-    ] = "level3",
+    ] = DEFAULT_LAYER,
+    other: Annotated[
+        str, typer.Option("--other", metavar="NAMES", help="In place of --layers: what Slicer has as text.")
+    ] = "",
     xml: Annotated[bool, typer.Option("--xml", help="Print the module's description for Slicer.")] = False,
     install: Annotated[
         Path | None,
         typer.Option(
             "--install",
             metavar="FOLDER",
-            help="Put the module in this folder; name the folder to Slicer as an additional module path.",
+            help="Put the module in this folder; name the folder to Slicer as an additional module path. It "
+            "offers the layers of --bundle.",
         ),
     ] = None,
-    bundle: Bundle = "volume_autoencoder",
+    bundle: Bundle = BUNDLE,
     encoder_weights: EncoderWeights = None,
     device: Device = "auto",
     hu: Hu = False,
@@ -64,12 +79,12 @@ def slicer(
     """
     session.quiet = session.quiet or not session.verbose
     if install is not None:
-        return _install(install)
+        return _install(install, bundle)
     if xml:
-        return _describe()
+        return _describe(bundle)
     if source is None or output is None:
         raise UsageError("no input or no output was named", remedy="see medrecon slicer --help")
-    return _reconstruct(session, source, output, layers, bundle, encoder_weights, device, hu)
+    return _reconstruct(session, source, output, other.strip() or layers, bundle, encoder_weights, device, hu)
 
 
 def _reconstruct(
@@ -143,11 +158,23 @@ def _reconstruct(
     return Outcome(data, show)
 
 
-def _describe() -> Outcome:
-    """Print the module's description, and nothing else."""
-    from medrecon.cli.slicer_module import description
+def _chosen(bundle: str) -> tuple[str, Sequence[str]]:
+    """A bundle, by its whole path where it is a folder, and the layers that the module offers of it.
 
-    text = description()
+    Raises:
+        ModelError: no such bundle, or it cannot be built.
+    """
+    if bundle == BUNDLE:
+        return bundle, LAYERS
+    from medrecon.bundle.config import Bundle, bundle_names, layers_of
+
+    layers = [layer.name for layer in layers_of(Bundle.open(bundle))]
+    return bundle if bundle in bundle_names() else str(Path(bundle).resolve()), layers
+
+
+def _describe(bundle: str) -> Outcome:
+    """Print the module's description, and nothing else."""
+    text = description(*_chosen(bundle))
 
     def show(console: Console) -> None:
         console.file.write(text)  # as it is: the console would wrap it
@@ -155,15 +182,14 @@ def _describe() -> Outcome:
     return Outcome({"xml": text}, show)
 
 
-def _install(folder: Path) -> Outcome:
+def _install(folder: Path, bundle: str) -> Outcome:
     """Put the module in a folder, which is named to Slicer once.
 
     Raises:
+        ModelError: the bundle cannot be used.
         OutputError: it cannot be written.
     """
-    from medrecon.cli.slicer_module import NAME, TITLE, install_module
-
-    files = install_module(folder)
+    files = install_module(folder, *_chosen(bundle))
     place = folder.resolve()
 
     def show(console: Console) -> None:

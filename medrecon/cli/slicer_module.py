@@ -10,6 +10,7 @@ inherits the settings of Slicer's Python, which break any other Python: the `.py
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,6 +23,11 @@ _ABOUT = (
     "Shows what a layer of a neural network keeps of a scan: its features are turned back into a volume of "
     "the same grid and units. Subtract the input to see the error. For research, not for diagnosis."
 )
+
+BUNDLE = "volume_autoencoder"
+LAYERS = ("level1", "level2", "level3", "level4", "level5")
+"""Of the own networks, from fine to coarse: known here, so that the description needs no network."""
+DEFAULT_LAYER = "level4"
 
 _Parameter = tuple[str, dict[str, str], tuple[tuple[str, str], ...]]
 _VOLUMES: tuple[_Parameter, ...] = (
@@ -63,37 +69,7 @@ _VOLUMES: tuple[_Parameter, ...] = (
         ),
     ),
 )
-_MODEL: tuple[_Parameter, ...] = (
-    (
-        "string",
-        {},
-        (
-            ("name", "layers"),
-            ("longflag", "--layers"),
-            ("label", "Layers"),
-            (
-                "description",
-                "A layer, or several joined by plus: level1 (fine, keeps much) to level5 (coarse, keeps "
-                "little), level3+level4. 'input' goes round the network.",
-            ),
-            ("default", "level3"),
-        ),
-    ),
-    (
-        "string",
-        {},
-        (
-            ("name", "bundle"),
-            ("longflag", "--bundle"),
-            ("label", "Bundle"),
-            (
-                "description",
-                "volume_autoencoder (3D), slice_autoencoder (2D), or a MONAI bundle's folder. A bundle's "
-                "configuration can run code: name only bundles that you trust.",
-            ),
-            ("default", "volume_autoencoder"),
-        ),
-    ),
+_REST: tuple[_Parameter, ...] = (
     (
         "file",
         {"fileExtensions": ".safetensors,.pt,.pth"},
@@ -147,8 +123,58 @@ sys.exit(subprocess.call(command, env=env))
 '''
 
 
-def description() -> str:
-    """The module in XML, as Slicer asks for it with `--xml`."""
+def _model(bundle: str, layers: Sequence[str]) -> tuple[_Parameter, ...]:
+    """What is asked of the network. A choice in a description is fixed: it has the layers of one bundle."""
+    default = DEFAULT_LAYER if DEFAULT_LAYER in layers else layers[len(layers) // 2]
+    layer = (
+        ("name", "layers"),
+        ("longflag", "--layers"),
+        ("label", "Layer"),
+        (
+            "description",
+            f"The layers of {bundle}, from fine (keeps much) to coarse (keeps little). 'input' goes round "
+            "the network.",
+        ),
+        ("default", default),
+        *(("element", name) for name in (*layers, "input")),
+    )
+    other = (
+        ("name", "other"),
+        ("longflag", "--other"),
+        ("label", "Other Layers"),
+        (
+            "description",
+            "In place of the layer above: several joined by plus (level3+level4), or a layer of another "
+            "bundle. Empty for the layer above.",
+        ),
+        ("default", ""),
+    )
+    network = (
+        ("name", "bundle"),
+        ("longflag", "--bundle"),
+        ("label", "Bundle"),
+        (
+            "description",
+            "volume_autoencoder (3D) and slice_autoencoder (2D) have the layers level1 to level5; or a MONAI "
+            "bundle's folder. A bundle's configuration can run code: name only bundles that you trust.",
+        ),
+        ("default", bundle),
+    )
+    return (
+        ("string-enumeration", {}, layer),
+        ("string", {}, other),
+        ("string", {}, network),
+        *_REST,
+    )
+
+
+def description(bundle: str = BUNDLE, layers: Sequence[str] = LAYERS) -> str:
+    """The module in XML, as Slicer asks for it with `--xml`.
+
+    Args:
+        bundle: what the module starts with: a name or a folder.
+        layers: of that bundle, from fine to coarse; the module offers them.
+    """
     root = ElementTree.Element("executable")
     head = {
         "category": "Filtering",
@@ -163,7 +189,7 @@ def description() -> str:
         ElementTree.SubElement(root, tag).text = text
     for label, about, parameters in (
         ("Volumes", "The scan and what is made of it.", _VOLUMES),
-        ("Network", "Which layers of which network.", _MODEL),
+        ("Network", "Which layers of which network.", _model(bundle, layers)),
     ):
         group = ElementTree.SubElement(root, "parameters")
         ElementTree.SubElement(group, "label").text = label
@@ -176,8 +202,13 @@ def description() -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def install_module(folder: Path) -> list[Path]:
+def install_module(folder: Path, bundle: str = BUNDLE, layers: Sequence[str] = LAYERS) -> list[Path]:
     """Write the module's two files.
+
+    Args:
+        folder: of modules.
+        bundle: as for `description`.
+        layers: as for `description`.
 
     Returns:
         Where they are.
@@ -188,7 +219,7 @@ def install_module(folder: Path) -> list[Path]:
     from medrecon.io.files.publish import publish
 
     files = {
-        f"{NAME}.xml": description(),
+        f"{NAME}.xml": description(bundle, layers),
         f"{NAME}.py": _LAUNCHER.format(python=sys.executable, script=str(RUN_MODULE)),
     }
     for name, text in files.items():

@@ -10,26 +10,33 @@ from pathlib import Path
 import numpy as np
 
 from medrecon.errors import UsageError
-from medrecon.evaluation.scores import AtlasVolumes, ScanScores
+from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores
 from medrecon.io.files.publish import publish
 from medrecon.report.scene_views import COLUMNS, Shown, add_views
 from medrecon.report.scene_writer import SceneWriter
+
+DEFAULT_LAYER = "level4"
+"""The layer of a small scene, where it was measured: what the module in Slicer starts with."""
 
 _SHEAR = 0.1
 """Voxels that a grid's corner may lie off a straight one; the readers allow as much."""
 
 
 def write_scene(
-    path: str | Path, scores: ScanScores, volumes: AtlasVolumes, *, overwrite: bool = False
+    path: str | Path, scores: ScanScores, volumes: AtlasVolumes, *, full: bool = True, overwrite: bool = False
 ) -> Path:
     """Write a `.mrb` that 3D Slicer (5.0 or newer) opens without an extension.
 
-    It holds the source, each layer's reconstruction and its signed error (reconstruction - source), the
-    uncertainty and what the decoder invented where they are known, and the figures: as a table, and as each
-    volume's description and attributes. It opens with the source and up to four layers in one row and their
-    errors beneath, in the plane of acquisition and linked: all move together, and one slider fades
+    A full one holds the source, each layer's reconstruction and its signed error (reconstruction - source),
+    the uncertainty and what the decoder invented where they are known, and the figures: as a table, and as
+    each volume's description and attributes. It opens with the source and up to four layers in one row and
+    their errors beneath, in the plane of acquisition and linked: all move together, and one slider fades
     reconstructions and errors into the source. One window holds for source and reconstructions, one symmetric
     scale for all errors.
+
+    A small one holds the source and one layer (level4, or the middle one where there is none), side by side,
+    and the figures of all layers. The layer is kept in the finest steps, no coarser than an eighth of the
+    window, in which it takes four fifths of the source's bytes: so the scene stays below twice the source.
 
     Whole numbers (HU) are kept as int16, all else as float32; a few slices are held in memory at a time. The
     same content gives the same bytes, with the same release of the compression library.
@@ -38,6 +45,7 @@ def write_scene(
         path: where it goes, ending in .mrb.
         scores: from the atlas; the order of its layers is that of the scene.
         volumes: (X, Y, Z) on one grid, source units.
+        full: each layer with its maps, many times the source's size; else a small scene.
         overwrite: replace a file that is there.
 
     Returns:
@@ -50,12 +58,23 @@ def write_scene(
     path = Path(path)
     _check(path, scores, volumes)
     with publish(path, overwrite) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as bundle:
-        writer = SceneWriter(bundle, scores, volumes)
-        layers = [writer.layer(score) for score in scores.layers]
+        writer = SceneWriter(bundle, scores, volumes, errors=full)
+        if full:
+            rows = _rows(writer.source, [writer.layer(score) for score in scores.layers])
+        else:
+            score = default_score(scores)
+            over = Shown(score.layer, writer.source, writer.lone_layer(score), 0)
+            rows = [Shown("source", writer.source), over], []
         writer.table()
-        add_views(writer.scene, _rows(writer.source, layers), volumes.affine, scores.shape)
+        add_views(writer.scene, rows, volumes.affine, scores.shape)
         writer.finish()
     return path
+
+
+def default_score(scores: ScanScores) -> LayerScore:
+    """Of the layer that a small scene holds."""
+    named = [score for score in scores.layers if score.layer == DEFAULT_LAYER]
+    return named[0] if named else scores.layers[len(scores.layers) // 2]
 
 
 def _check(path: Path, scores: ScanScores, volumes: AtlasVolumes) -> None:

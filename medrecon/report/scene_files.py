@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, Any, cast
 
 import numpy as np
 from matplotlib.colors import Colormap
@@ -60,6 +61,26 @@ def write_nrrd(
     with kind(filename="", mode="wb", compresslevel=1, fileobj=stream, mtime=0) as packed:
         for start in range(0, shape[2], _SLICES):
             packed.write(turned(slab(slice(start, start + _SLICES)), little).data.cast("B"))
+
+
+def nrrd_size(slab: Slab, shape: Sequence[int], dtype: np.dtype, affine: np.ndarray) -> int:
+    """The bytes that `write_nrrd` would write."""
+    counter = _Counter()
+    write_nrrd(cast(IO[bytes], counter), slab, shape, dtype, affine)
+    return counter.size
+
+
+class _Counter(io.RawIOBase):
+    """Counts what is written to it."""
+
+    size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self.size += (length := memoryview(content).nbytes)
+        return length
 
 
 def _vector(values: np.ndarray) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -28,8 +28,10 @@ class Store:
     def __init__(self, source: np.ndarray, units: str) -> None:
         self.rounds = units == "HU" or source.dtype.kind in "iu" or bool(np.all(source == np.rint(source)))
 
-    def slab(self, volume: np.ndarray) -> Slab:
-        """The volume's slices as they are kept."""
+    def slab(self, volume: np.ndarray, step: float = 0.0) -> Slab:
+        """The volume's slices as they are kept; rounded to multiples of `step` where it is not 0."""
+        if step:
+            return lambda part: (np.rint(volume[:, :, part] / step) * step).astype(np.float32)
         if not self.rounds or volume.dtype.kind in "iu":
             return lambda part: volume[:, :, part].astype(np.float32)
         return lambda part: np.rint(volume[:, :, part]).astype(np.float32)
@@ -38,6 +40,19 @@ class Store:
         """What holds values from `low` to `high`; float32 where one is not finite."""
         fits = self.rounds and np.iinfo(_WHOLE).min <= low - 1 and high + 1 <= np.iinfo(_WHOLE).max
         return _WHOLE if fits else _FLOAT
+
+    def fitting_step(self, width: float, size: Callable[[float], int], budget: float) -> float:
+        """The finest step at which a volume takes no more than `budget` bytes; 0 where it needs none.
+
+        Args:
+            width: of the window that it is shown in: no step is coarser than an eighth of it.
+            size: the bytes that the volume takes in such steps.
+            budget: bytes.
+        """
+        step, coarser = 0.0, 2.0 if self.rounds else 2.0 ** math.floor(math.log2(width) - 12)
+        while size(step) > budget and coarser <= width / 8:
+            step, coarser = coarser, 2 * coarser
+        return step
 
 
 def ends(volume: np.ndarray) -> tuple[float, float]:

@@ -12,7 +12,8 @@ from matplotlib.colors import to_rgb
 from medrecon.report.scene_mrml import MrmlScene
 from medrecon.report.style import ACCENTS, INK
 
-_LAYOUTS = {
+_LAYOUTS: dict[int, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
+    2: (29, ("Red", "Yellow"), ()),
     3: (21, ("Red", "Green", "Yellow"), ("Red+", "Green+", "Yellow+")),
     4: (31, ("Red", "Yellow", "Green", "Slice4"), ("Slice5", "Slice6", "Slice7", "Slice8")),
     5: (
@@ -21,7 +22,7 @@ _LAYOUTS = {
         ("Slice6", "Slice7", "Slice8", "Slice9", "Slice10"),
     ),
 }
-"""Columns -> Slicer's layout of two rows (ThreeOverThree, FourByTwo, FiveByTwo), and its views."""
+"""Columns -> Slicer's layout (SideBySide, ThreeOverThree, FourByTwo, FiveByTwo), and its views by row."""
 
 COLUMNS = max(_LAYOUTS)
 
@@ -80,11 +81,11 @@ class Plane:
 def add_views(
     scene: MrmlScene, rows: tuple[Sequence[Shown], Sequence[Shown]], affine: np.ndarray, shape: Sequence[int]
 ) -> None:
-    """Add a layout of two rows whose views form one linked group.
+    """Add a layout whose views form one linked group.
 
     Args:
         scene: gets the nodes.
-        rows: the upper and the lower one, three to five views each.
+        rows: the upper and the lower one, three to five views each; or two views and none.
         affine: (4, 4), voxel index -> RAS mm.
         shape: (X, Y, Z) voxels.
     """

@@ -39,6 +39,15 @@ def describe(score: LayerScore, units: str) -> str:
     return ". ".join([f"{score.layer}: {parts[0]}", *parts[1:], _NOT_FOR_DIAGNOSIS])
 
 
+def alone(score: LayerScore, scores: ScanScores, step: float) -> str:
+    """The same for the only layer of a scene, with what the scene leaves out."""
+    others = [other.layer for other in scores.layers if other.layer != score.layer]
+    said = [f"Kept in steps of {number(step)} {scores.units}".rstrip()] if step else []
+    said += [f"Not in this scene: {', '.join([*others, 'errors'])}"]
+    remedy = "report.html shows them, and medrecon atlas --full-scene puts them here"
+    return ". ".join([f"{said[0]}", *said[1:], f"{remedy}. {describe(score, scores.units)}"])
+
+
 def attributes(score: LayerScore) -> dict[str, str]:
     """A layer's figures for programs: keys without blanks."""
     figures = {measure.key: number(measure.of(score)) for measure in MEASURES}

@@ -9,15 +9,17 @@ import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores
-from medrecon.report.scene_files import Slab, colour_table, file_name, text_table, write_nrrd
+from medrecon.report.scene_files import Slab, colour_table, file_name, nrrd_size, text_table, write_nrrd
 from medrecon.report.scene_mrml import MrmlScene
 from medrecon.report.scene_values import Store, ends, error_limit, map_limit
-from medrecon.report.scene_words import MEANING, attributes, describe, describe_source, metrics
+from medrecon.report.scene_words import MEANING, alone, attributes, describe, describe_source, metrics
 from medrecon.report.style import ERROR_MAP
 
 _EXTENT_MAP = LinearSegmentedColormap.from_list("medrecon_extent", ERROR_MAP(np.linspace(0.5, 1, 256)))
 _GREY = "vtkMRMLColorTableNodeGrey"
 _FOLDER = "review"
+_SHARE = 0.8
+"""Of the source's bytes, what a lone layer may take: the scene with its text stays below twice the source."""
 
 _HU = {
     "voxelValueQuantity": "CodeValue:112031|CodingSchemeDesignator:DCM|CodeMeaning:Attenuation%20Coefficient",
@@ -32,15 +34,18 @@ class SceneWriter:
         bundle: the `.mrb`, open for writing.
         scores: from the atlas.
         volumes: on one grid.
+        errors: errors will be added, and need their colours.
     """
 
-    def __init__(self, bundle: zipfile.ZipFile, scores: ScanScores, volumes: AtlasVolumes) -> None:
+    def __init__(
+        self, bundle: zipfile.ZipFile, scores: ScanScores, volumes: AtlasVolumes, *, errors: bool
+    ) -> None:
         self.scene = MrmlScene()
         self._bundle, self._scores, self._volumes = bundle, scores, volumes
         self._files = 0
         self._store = Store(volumes.source, scores.units)
-        self._limit = error_limit(volumes)
-        self._error_colours = self._colours("error", ERROR_MAP, (-self._limit, self._limit))
+        self._limit = error_limit(volumes) if errors else 0.0
+        self._error_colours = self._colours("error", ERROR_MAP, (-self._limit, self._limit)) if errors else ""
         self._maps: dict[str, tuple[str, float]] = {}
         self.source = self._volume(
             f"source {scores.label}".strip(),
@@ -50,6 +55,7 @@ class SceneWriter:
             describe_source(scores),
             {"key": scores.key, "modality": scores.modality, "units": scores.units, **scores.facts},
         )
+        self._source_size = bundle.infolist()[-1].file_size
 
     def layer(self, score: LayerScore) -> tuple[str, str, str]:
         """Add a layer: its name, and the ids of its reconstruction and its error."""
@@ -71,6 +77,30 @@ class SceneWriter:
         self._map("uncertainty", volumes.uncertainty, score)
         self._map("invented", volumes.invented, score)
         return name, image, error
+
+    def lone_layer(self, score: LayerScore) -> str:
+        """Add the reconstruction of the scene's only layer, smaller than the source: the id."""
+        result, affine = self._volumes.reconstructions[score.layer], self._volumes.affine
+        low, high = self._scores.window
+        bottom, top = ends(result)
+        step = self._store.fitting_step(
+            high - low,
+            lambda step: nrrd_size(
+                self._store.slab(result, step),
+                self._scores.shape,
+                self._store.dtype(bottom - step, top + step),
+                affine,
+            ),
+            _SHARE * self._source_size,
+        )
+        return self._volume(
+            score.layer,
+            self._store.slab(result, step),
+            self._store.dtype(bottom - step, top + step),
+            self._scores.window,
+            alone(score, self._scores, step),
+            {**attributes(score), "step": f"{step:g}"},
+        )
 
     def table(self) -> None:
         """Add the figures."""

@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from medrecon import __version__
+from medrecon import __version__, layers
+from medrecon.bundle.config import Bundle
 from medrecon.cli.app import main
+from medrecon.cli.slicer_module import BUNDLE, DEFAULT_LAYER
+from medrecon.report.scene import DEFAULT_LAYER as SCENE_LAYER
 
 HEAD = ("category", "title", "description", "version", "documentation-url", "license", "contributor")
 SCALARS = {"boolean", "integer", "float", "double", "string", "string-enumeration", "directory"}
@@ -148,6 +151,51 @@ def test_rules_find_planted_faults(there: str, instead: str, fault: str, run: Ru
     text = run("--xml")[1]
     assert there in text
     assert any(fault in found for found in faults(text.replace(there, instead, 1)))
+
+
+def choice(text: str, name: str) -> tuple[list[str], str]:
+    """The elements and the default of a choice."""
+    [found] = [p for p in ElementTree.fromstring(text.encode()).iter() if p.findtext("name") == name]
+    assert found.tag == "string-enumeration"
+    return [element.text or "" for element in found.iter("element")], found.findtext("default") or ""
+
+
+@pytest.mark.parametrize("bundle", [(), ("--bundle", "slice_autoencoder")])
+def test_layers_of_the_own_bundles_are_offered(bundle: tuple[str, ...], run: Run) -> None:
+    name = bundle[-1] if bundle else BUNDLE
+    offered, default = choice(run("--xml", *bundle)[1], "layers")
+    assert offered == [*(layer.name for layer in layers(name)), "input"]
+    assert default == DEFAULT_LAYER == SCENE_LAYER
+    assert default == Bundle.open(name).meta["network_def"]["layers"]
+
+
+def test_layers_of_a_chosen_bundle_are_offered(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    assert run("--install", tmp_path, "--bundle", tiny_bundle)[0] == 0
+    text = (tmp_path / "MedreconReconstruct.xml").read_text()
+    assert faults(text) == []
+    assert choice(text, "layers") == ([*(layer.name for layer in layers(tiny_bundle)), "input"], "coarse4")
+    call = call_of(text, {"inputVolume": "a.nrrd", "outputVolume": "b.nii.gz"})
+    assert call[call.index("--bundle") + 1] == str(tiny_bundle.resolve())
+    before = sorted((path.name, path.read_bytes()) for path in tmp_path.glob("Medrecon*"))
+    assert run("--install", tmp_path, "--bundle", "no_such_bundle")[0] == 4
+    assert sorted((path.name, path.read_bytes()) for path in tmp_path.glob("Medrecon*")) == before
+
+
+def test_other_layers_take_the_place_of_the_choice(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    write_nrrd(tmp_path / "a.nrrd")
+    chosen = {
+        "inputVolume": str(tmp_path / "a.nrrd"),
+        "outputVolume": str(tmp_path / "b.nii.gz"),
+        "bundle": str(tiny_bundle),
+        "device": "cpu",
+    }
+    text = run("--xml")[1]
+    assert "--other" not in call_of(text, chosen), "an empty field asks for nothing"
+    code, out, _ = run(*call_of(text, {**chosen, "other": "coarse2+coarse4"}))
+    assert code == 0
+    assert "<filter-name>medrecon coarse2+coarse4</filter-name>" in out
+    code, _, err = run(*call_of(text, chosen))
+    assert (code, "coarse2" in err) == (4, True), "the choice is of another bundle: the layers are named"
 
 
 def test_description_is_light_and_alone_on_stdout() -> None:

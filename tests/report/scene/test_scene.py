@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from medrecon.errors import OutputError, UsageError
+from medrecon.evaluation.scores import AtlasVolumes, ScanScores
 from medrecon.report.scene import write_scene
 from medrecon.report.scene_values import Store, error_limit, map_limit, round_up
 from medrecon.report.scene_views import planes
@@ -168,6 +170,61 @@ def test_figures_stand_beside_their_controls(make_atlas: Callable, tmp_path: Pat
         rows = [line.split("\t") for line in bundle.read(table).decode().splitlines()]
     assert [row[1] for row in rows[1:]] == ["reconstruction", "mean image"] * 2
     assert len({len(row) for row in rows}) == 1
+
+
+def made_scan(units: str, make_atlas: Callable) -> tuple[ScanScores, AtlasVolumes]:
+    """A body with noise in air that a scanner's floor holds flat: layers put noise there and pack worse."""
+    scores, volumes = make_atlas(5, shape=(64, 60, 40), units=units)
+    x, y, _ = np.meshgrid(*(np.linspace(-1, 1, n) for n in scores.shape), indexing="ij")
+    body = x**2 + y**2 < 0.5
+    volumes.source[~body] = -1024 if units else 0
+    for number, values in enumerate(volumes.reconstructions.values()):
+        noise = np.random.default_rng(number).normal(0, 12 if units else 0.012, scores.shape)
+        values[:] = volumes.source + noise
+    return scores, volumes
+
+
+@pytest.mark.parametrize("units", ["HU", ""])
+def test_small_scene_stays_below_twice_the_source(units: str, make_atlas: Callable, tmp_path: Path) -> None:
+    scores, volumes = made_scan(units, make_atlas)
+    path = write_scene(tmp_path / "small.mrb", scores, volumes, full=False)
+    source = nib.Nifti1Image(volumes.source.astype(np.int16 if units else np.float32), volumes.affine)
+    nib.save(source, tmp_path / "source.nii.gz")
+    with zipfile.ZipFile(path) as bundle:
+        [stored] = [i.file_size for i in bundle.infolist() if "source" in i.filename]
+    assert path.stat().st_size < 2 * min(stored, (tmp_path / "source.nii.gz").stat().st_size)
+    assert path.stat().st_size < write_scene(tmp_path / "full.mrb", scores, volumes).stat().st_size / 3
+
+
+@pytest.mark.parametrize("units", ["HU", ""])
+def test_small_scene_holds_the_default_layer(units: str, make_atlas: Callable, tmp_path: Path) -> None:
+    scores, volumes = made_scan(units, make_atlas)
+    path = write_scene(tmp_path / "small.mrb", scores, volumes, full=False)
+    assert faults(path) == []
+    assert set(by_name(path, "Volume")) == {"source CT abdomen", "level4"}
+    node = by_name(path, "Volume")["level4"]
+    said = node.get("description", "")
+    assert "Not in this scene: level1, level2, level3, level5, errors" in said
+    step = float(dict(p.split(":") for p in node.get("attributes", "").split(";"))["Medrecon.step"])
+    assert 0 < step <= (scores.window[1] - scores.window[0]) / 8
+    assert f"in steps of {step:.4g}" in said
+    found, affine = volume(path, "level4", tmp_path)
+    assert 0 < np.abs(found - volumes.reconstructions["level4"]).max() <= step * 0.5001
+    assert found.dtype == (np.int16 if units else np.float32)
+    assert np.abs(affine - volumes.affine).max() < 1e-9
+    assert np.array_equal(volume(path, "source CT abdomen", tmp_path)[0], volumes.source), "as it is"
+    [layout] = [n.get("currentViewArrangement") for n in nodes(path) if n.tag == "Layout"]
+    assert layout == "29", "side by side"
+    over = [n.get("references", "") for n in nodes(path) if n.tag == "SliceComposite"]
+    assert [node.get("id", "?") in references for references in over] == [False, True]
+
+
+def test_small_scene_keeps_values_that_fit(make_atlas: Callable, tmp_path: Path) -> None:
+    scores, volumes = make_atlas(["coarse2", "coarse4", "coarse8"], shape=(64, 60, 40))
+    volumes.reconstructions["coarse4"][:] = np.rint(volumes.source / 64) * 64 + 3  # less in it
+    path = write_scene(tmp_path / "small.mrb", scores, volumes, full=False)
+    assert "steps of" not in by_name(path, "Volume")["coarse4"].get("description", ""), "the middle layer"
+    assert np.array_equal(volume(path, "coarse4", tmp_path)[0], volumes.reconstructions["coarse4"])
 
 
 def test_hostile_text(make_atlas: Callable, tmp_path: Path) -> None:
