@@ -70,6 +70,21 @@ def scan(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize(("asked", "full"), [((), False), (("--full-scene",), True)])
+def test_scene_is_small_unless_a_full_one_is_asked_for(asked, full, run, scan, tmp_path, monkeypatch):
+    given = []
+
+    def write(path: Path, *_: object, **said: object) -> Path:
+        given.append(said["full"])
+        path.write_text("stands in")
+        return path
+
+    monkeypatch.setattr("medrecon.report.scene.write_scene", write)
+    assert run(scan, tmp_path / "out", "--layers", "coarse2", *asked)[0] == 0
+    assert given == [full]
+
+
 def test_one_scan(run, scan, tmp_path):
     code, out, err = run(scan, tmp_path / "out", "--layers", "coarse2,coarse4,coarse2+coarse4")
     assert (code, err) == (0, "")
