@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import nn
 
 from medrecon.contract import Encoder
@@ -146,7 +146,7 @@ def _read(file: Path) -> Any:
     try:
         if file.suffix == ".safetensors":
             _check_header(file)
-            return load_file(file)
+            return load(file.read_bytes())  # not mapped: a file that is cut later would end the process
         with torch.serialization.safe_globals(NUMBERS):
             return torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:

@@ -130,3 +130,14 @@ def test_fingerprint_follows_the_weights_and_nothing_else(tmp_path: Path) -> Non
         other[2].bias.copy_(first[2].bias)
         other[0].weight.copy_(first[0].weight.flip(-1))
     assert fingerprint(other) != fingerprint(first)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux")
+def test_a_file_is_read_and_not_mapped(tmp_path: Path) -> None:
+    """A mapped file that is cut while its tensors are in use ends the process with SIGBUS."""
+    path = tmp_path / "weights.safetensors"
+    save_file({"a": torch.arange(100_000.0)}, path)
+    weights = read_weights(path)
+    assert str(path) not in Path("/proc/self/maps").read_text()
+    path.write_bytes(b"")
+    assert torch.equal(weights["a"], torch.arange(100_000.0))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from medrecon.errors import ModelError
 from medrecon.io.files.atomic import write_whole
@@ -87,9 +88,10 @@ class Components:
             ModelError: it holds something else, or another network's.
         """
         try:
-            with safe_open(path, framework="pt") as file:
-                meta = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+            content = path.read_bytes()  # not mapped: a file that is cut meanwhile would end the process
+            tensors = load(content)
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            meta = header.get("__metadata__", {})
         except (SafetensorError, OSError) as error:
             raise ModelError(
                 f"holds no components ({error})", path=path, remedy="name another file, or a new one"
