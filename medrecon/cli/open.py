@@ -41,7 +41,7 @@ def open(
     ] = True,
     device: Device = "auto",
 ) -> Outcome:
-    """Open a page to drop a scan on, choose layers, and read reports.
+    """Open a page where scans are dropped and reports read.
 
     The page is served to this machine alone (127.0.0.1), at an address with a secret in it. Nothing leaves
     the machine. Uploads are kept in a temporary folder until they are measured.
