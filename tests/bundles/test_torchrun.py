@@ -49,6 +49,7 @@ def run(
 ) -> None:
     script = folder / "script.py"
     script.write_text(RUN)
+    overrides = {**overrides, "bundle_root": str(files[0].parents[1])}
     words = [json.dumps([str(file) for file in files]), json.dumps(overrides), str(folder)]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *torchrun, str(script), *words],

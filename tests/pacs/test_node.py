@@ -109,9 +109,13 @@ def test_a_series_goes_through_once(
 ) -> None:
     make_ct(tmp_path / "ct")
     service = make_service(keep_hours=0.0)
+    orphan = tmp_path / "spool" / "series" / "0123456789abcdef" / "left.dcm"
+    orphan.parent.mkdir(parents=True)
+    orphan.touch()
     with service.listening():
         assert send(service, tmp_path / "ct") == 6
         service.run(until_idle=True)
+        assert not orphan.exists(), "what a killed node left goes"
         assert list(derived(destination).values()) == [6]
         assert send(service, tmp_path / "ct") == 6
         service.run(until_idle=True)

@@ -113,6 +113,14 @@ class Intake:
             if self._queue.forget(series):
                 shutil.rmtree(self.folder(series), ignore_errors=True)
 
+    def sweep(self) -> None:
+        """Remove what a killed node left of series that the queue does not know (any more)."""
+        with self._lock:
+            kept = {self.folder(series) for series in self._queue.series()}
+            for folder in (self._spool / "series").glob("*"):
+                if folder not in kept:
+                    shutil.rmtree(folder, ignore_errors=True)
+
 
 def _start(header: Dataset) -> int:
     """Where the data set of a file begins: what is before it, the sender's own software writes."""

@@ -221,6 +221,11 @@ class Queue:
                 base.execute("DELETE FROM instances WHERE series = ?", (series,))
         return bool(gone)
 
+    def series(self) -> list[str]:
+        """The series whose files are kept."""
+        with self._lock:
+            return [uid for (uid,) in self._base.execute("SELECT uid FROM series")]
+
     def counts(self) -> dict[str, int]:
         """How many series are in each state; those that are done and forgotten count as done."""
         with self._lock:

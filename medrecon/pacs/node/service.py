@@ -102,6 +102,11 @@ class Service:
         retried = self.queue.retry_failed(time.time())
         if retried:
             LOG.info("%d jobs that had failed are tried again", retried)
+        self.intake.sweep()
+        self._work(until_idle)
+        self._tidy()
+
+    def _work(self, until_idle: bool) -> None:
         while not self._stop.is_set():
             self.watch.beat = time.time()
             self._look_for_whole_series()

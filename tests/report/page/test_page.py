@@ -125,7 +125,10 @@ def test_it_can_be_walked_without_eyes(seen: Seen) -> None:
 
 def test_scores_stand_above_their_controls(seen: Seen) -> None:
     rows = " ".join(seen.words.split())
-    assert "level1 20.0 12.3 23.4 −1.3 41.0 0.912 0.950 0.080 0.200 identity 0.0 ∞ 1.000 linear code" in rows
+    assert (
+        "level1 20.0 12.3 23.4 −1.3 41.0 0.912 0.950 0.080 0.200 0.800 0.400 identity 0.0 ∞ 1.000 linear code"
+        in rows
+    )
     assert "12,345 voxels" in rows
     assert "Keeps as much as JPEG 2000 at 0.11 bits per voxel (its own features take 1.5)." in rows
     assert "Fine detail is gone beyond 0.15 lp/mm (structures thinner than 3.3 mm)." in rows

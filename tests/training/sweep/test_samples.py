@@ -39,7 +39,7 @@ def test_patterns_split_the_scans(tmp_path: Path, make_ct: Make, make_nifti: Mak
     assert [scan.path.name for scan in kept] == ["mr.nii.gz"]
     assert [str(error.path and error.path.name) for error in refused] == ["gap"]
     for patterns, said in (
-        ([], "ct_one, mr.nii.gz"),
+        ([], "no scan is held out"),
         (["mr*", "mt*"], "nothing matches"),
         (["*"], "train on"),
     ):
