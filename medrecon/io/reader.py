@@ -99,20 +99,21 @@ def contiguous(volume: np.ndarray) -> np.ndarray:
     if values.flags.c_contiguous:
         return values
     turned = np.empty(values.shape, values.dtype)
-    source, target = torch.from_numpy(values), torch.from_numpy(turned)
     threads = torch.get_num_threads()
-    shares = np.array_split(np.arange(source.shape[1]), min(threads, 4))
+    shares = np.array_split(np.arange(values.shape[1]), min(threads, 4))
     try:
         with ThreadPoolExecutor(len(shares)) as pool:
-            list(pool.map(lambda planes: _turn_planes(source, target, planes.tolist()), shares))
+            list(pool.map(lambda planes: _turn_planes(values, turned, planes.tolist()), shares))
     finally:
         torch.set_num_threads(threads)
     return turned
 
 
-def _turn_planes(source: torch.Tensor, target: torch.Tensor, planes: list[int]) -> None:
+def _turn_planes(values: np.ndarray, turned: np.ndarray, planes: list[int]) -> None:
     """Copy planes of one y, (X, Z), through a buffer that stays in the processor's cache."""
     torch.set_num_threads(1)  # a plane is too little work to share: waking threads costs ten times the copy
+    # made here: inference mode holds for one thread, and its tensors cannot be written in another
+    source, target = torch.from_numpy(values), torch.from_numpy(turned)
     columns, _, slices = source.shape
     gathered = torch.empty((slices, columns), dtype=source.dtype)
     plane = torch.empty((columns, slices), dtype=source.dtype)
