@@ -118,8 +118,11 @@ def check_source(facts: FeatureFacts, scan: Scan) -> None:
         ScanError: it is another one.
     """
     if not _is_same(facts, scan):
+        known = facts.source.get("series_sha256")
         raise ScanError(
-            "is not the series that these features were made from (another SeriesInstanceUID or volume)",
+            "is not the series that these features were made from (another SeriesInstanceUID or volume)"
+            if known
+            else "cannot be told from other series: these features were made from one without SeriesInstanceUID",
             path=scan.path,
             remedy="name that series, or leave --source out to write NIfTI",
         )

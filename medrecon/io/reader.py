@@ -99,24 +99,26 @@ def contiguous(volume: np.ndarray) -> np.ndarray:
     if values.flags.c_contiguous:
         return values
     turned = np.empty(values.shape, values.dtype)
-    threads = torch.get_num_threads()
-    shares = np.array_split(np.arange(values.shape[1]), min(threads, 4))
-    try:
-        with ThreadPoolExecutor(len(shares)) as pool:
-            list(pool.map(lambda planes: _turn_planes(values, turned, planes.tolist()), shares))
-    finally:
-        torch.set_num_threads(threads)
+    planes, threads = np.arange(values.shape[1]), min(torch.get_num_threads(), 4)
+    if threads == 1:
+        _turn_planes(values, turned, planes)
+        return turned
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda share: _turn_planes(values, turned, share), np.array_split(planes, threads)))
     return turned
 
 
-def _turn_planes(values: np.ndarray, turned: np.ndarray, planes: list[int]) -> None:
-    """Copy planes of one y, (X, Z), through a buffer that stays in the processor's cache."""
-    torch.set_num_threads(1)  # a plane is too little work to share: waking threads costs ten times the copy
-    # made here: inference mode holds for one thread, and its tensors cannot be written in another
-    source, target = torch.from_numpy(values), torch.from_numpy(turned)
-    columns, _, slices = source.shape
-    gathered = torch.empty((slices, columns), dtype=source.dtype)
-    plane = torch.empty((columns, slices), dtype=source.dtype)
+def _turn_planes(values: np.ndarray, turned: np.ndarray, planes: np.ndarray) -> None:
+    """Copy planes of one y, (X, Z), through buffers that stay in the processor's cache.
+
+    torch only transposes one plane in one thread; the rest is numpy's, which shares no work among threads:
+    for a plane, waking them costs ten times the copy.
+    """
+    columns, _, slices = values.shape
+    gathered = np.empty((slices, columns), values.dtype)
+    plane = np.empty((columns, slices), values.dtype)
+    source, target = torch.from_numpy(gathered).t(), torch.from_numpy(plane)
     for y in planes:
-        gathered.copy_(source[:, y, :].t())
-        target[:, y, :] = plane.copy_(gathered.t())
+        gathered[:] = values[:, y, :].T
+        target.copy_(source)
+        turned[:, y, :] = plane

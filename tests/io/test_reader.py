@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import nibabel as nib
 import numpy as np
@@ -254,6 +255,37 @@ def test_contiguous(dtype: type) -> None:
         assert np.array_equal(turned, view)
         assert torch.get_num_threads() == threads
     assert contiguous(np.full((2, 2, 2), 65535, np.uint16)).max() == 65535
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 64])
+@pytest.mark.parametrize("shape", [(0, 3, 4), (3, 0, 4), (1, 1, 1), (7, 1, 70), (70, 3, 60), (61, 5, 130)])
+def test_contiguous_in_as_many_threads_as_torch_has(shape: tuple[int, int, int], threads: int) -> None:
+    values = np.arange(np.prod(shape), dtype=np.int32).reshape(shape[::-1]).T
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            assert np.array_equal(contiguous(values), values)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_contiguous_needs_no_thread_beside_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a DataLoader's worker, where torch has one thread; what fails in a thread fails here."""
+    monkeypatch.setattr("threading.Thread.start", Mock(side_effect=RuntimeError("can't start new thread")))
+    values = np.ones((4, 5, 6)).T
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    assert np.array_equal(contiguous(values), values)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    with pytest.raises(RuntimeError, match="thread"):
+        contiguous(values)
+
+
+def test_contiguous_leaves_the_threads_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch keeps one number for the threads of a process: two readers must not change it under each other."""
+    monkeypatch.setattr("torch.set_num_threads", Mock(side_effect=AssertionError("changed")))
+    assert np.array_equal(contiguous(np.ones((4, 5, 6)).T), np.ones((6, 5, 4)))
 
 
 def test_a_volume_of_several_comes_back_from_its_files(tmp_path: Path, make_series: Make) -> None:
