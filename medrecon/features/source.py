@@ -122,7 +122,7 @@ def check_source(facts: FeatureFacts, scan: Scan) -> None:
         raise ScanError(
             "is not the series that these features were made from (another SeriesInstanceUID or volume)"
             if known
-            else "cannot be told from other series: these features were made from one without SeriesInstanceUID",
+            else "cannot be told from others: these features come from a series without SeriesInstanceUID",
             path=scan.path,
             remedy="name that series, or leave --source out to write NIfTI",
         )

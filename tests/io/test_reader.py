@@ -283,7 +283,7 @@ def test_contiguous_needs_no_thread_beside_its_own(monkeypatch: pytest.MonkeyPat
 
 
 def test_contiguous_leaves_the_threads_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch keeps one number for the threads of a process: two readers must not change it under each other."""
+    """torch keeps one number for the threads of a process: two readers must not change each other's."""
     monkeypatch.setattr("torch.set_num_threads", Mock(side_effect=AssertionError("changed")))
     assert np.array_equal(contiguous(np.ones((4, 5, 6)).T), np.ones((6, 5, 4)))
 
