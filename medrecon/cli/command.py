@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperArgument, TyperCommand, TyperOption
 
 from medrecon.cli.session import Outcome, Session
 
@@ -103,7 +103,8 @@ class GroupedCommand(TyperCommand):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                heading = getattr(parameter, "rich_help_panel", None) or kind
+                ours = isinstance(parameter, (TyperArgument, TyperOption))
+                heading = (parameter.rich_help_panel if ours else None) or kind
                 sections.setdefault(heading, []).append(record)
         for heading, records in sections.items():
             if records:

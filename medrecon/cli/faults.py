@@ -108,5 +108,6 @@ def usage_fault(error: Any) -> Fault:
     message = error.format_message().strip().rstrip(".").replace("Value error, ", "")
     message = re.sub(r" \(Possible options: (.*)\)", r": did you mean \1?", message)
     message = message.replace(". Did you mean", ": did you mean")
-    command = getattr(getattr(error, "ctx", None), "command_path", "medrecon")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "medrecon"
     return Fault(None, message[:1].lower() + message[1:], f"see {command} --help", UsageError.exit_code)

@@ -86,11 +86,11 @@ def _even_copy(encoder: Encoder) -> Encoder | None:
         return None
     with torch.no_grad():
         for module in even.modules():
-            weight = getattr(module, "weight", None)
-            if isinstance(weight, torch.Tensor) and weight.is_floating_point():
+            own = dict(module.named_parameters(recurse=False))
+            weight, bias = own.get("weight"), own.get("bias")
+            if weight is not None and weight.is_floating_point():
                 weight.fill_(1 / max(1, weight[0].numel()))
-            bias = getattr(module, "bias", None)
-            if isinstance(bias, torch.Tensor) and bias.is_floating_point():
+            if bias is not None and bias.is_floating_point():
                 bias.zero_()
     return even
 

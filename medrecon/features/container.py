@@ -12,7 +12,8 @@ import math
 import os
 import re
 import struct
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -37,6 +38,7 @@ OPEN = "0" * 64
 """What stands there while a file is being written."""
 
 MOST_HEADER = 8 << 20
+_READING = os.O_RDONLY | os.O_BINARY if sys.platform == "win32" else os.O_RDONLY
 _SUM = re.compile(rf'"{SUM}":"([0-9a-f]{{64}})"'.encode())
 _PIECE = 4 << 20
 
@@ -77,7 +79,7 @@ class Container:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._descriptor = os.open(path, _READING)
         try:
             text, data = _header(self._descriptor)
             if _hashed(self._descriptor, text) != _found(text)[1].decode():
@@ -196,13 +198,9 @@ def _at(descriptor: int, position: int, size: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _seek_and_read(descriptor: int, size: int, position: int) -> bytes:
+def _some(descriptor: int, position: int, size: int) -> bytes:
+    size = min(size, 1 << 30)
+    if sys.platform != "win32":
+        return os.pread(descriptor, size, position)
     os.lseek(descriptor, position, os.SEEK_SET)
     return os.read(descriptor, size)
-
-
-_read: Callable[[int, int, int], bytes] = getattr(os, "pread", _seek_and_read)  # Windows has no pread
-
-
-def _some(descriptor: int, position: int, size: int) -> bytes:
-    return _read(descriptor, min(size, 1 << 30), position)

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +74,7 @@ def create(path: Path, facts: FeatureFacts, tensors: Mapping[str, np.ndarray]) -
 
 def _take_space(descriptor: int, start: int, size: int) -> None:
     """Claim the disk space now: a full disk met later, through a mapping, would kill the process."""
-    if hasattr(os, "posix_fallocate"):
+    if sys.platform == "linux":
         os.posix_fallocate(descriptor, start, size)
         return
     zeros = bytes(1 << 20)

@@ -269,7 +269,8 @@ class DimseArchive(Archive):
                 if self._tls:
                     self._tls[0].wrap_socket(plain, server_hostname=node.host).close()
         except ssl.SSLError as error:
-            said = getattr(error, "verify_message", "") or error.reason or "no TLS there"
+            verified = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else ""
+            said = verified or error.reason or "no TLS there"
             return self.error(
                 f"TLS with {node.address} does not verify ({in_short(said, 80)})",
                 "name its authority as ca in the file of nodes",

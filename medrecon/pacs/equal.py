@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataelem import DataElement
@@ -52,7 +54,7 @@ def _same_element(one: DataElement, other: DataElement, passed: frozenset[BaseTa
 def _plain(element: DataElement) -> object:
     """The value, without what an encoding may pad or leave open."""
     value = element.value
-    if value is None or (hasattr(value, "__len__") and len(value) == 0):
+    if value is None or (isinstance(value, Sized) and len(value) == 0):
         return ""
     if isinstance(value, bytes):
         return value.rstrip(b"\0 ")

@@ -108,7 +108,7 @@ def keep_checkpoints(
     # MONAI's adversarial trainer puts whole networks in its state: no safe load takes them back, and they
     # are among the parts already.
     state, keys = trainer.state, trainer.state_dict_user_keys
-    keys[:] = [key for key in keys if not hasattr(getattr(state, key, None), "state_dict")]
+    keys[:] = [key for key in keys if not hasattr(vars(state).get(key), "state_dict")]
     SaveWhole(folder, everything, network, interval).attach(trainer)
     written = sorted(Path(folder).glob("checkpoint_epoch=*.pt"), key=lambda p: int(p.stem.rsplit("=", 1)[1]))
     if written and not resume:

@@ -45,7 +45,14 @@ class Job:
 
     def data(self) -> dict[str, Any]:
         """For the page."""
-        return {k: getattr(self, k) for k in ("number", "title", "state", "share", "result", "error")}
+        return {
+            "number": self.number,
+            "title": self.title,
+            "state": self.state,
+            "share": self.share,
+            "result": self.result,
+            "error": self.error,
+        }
 
 
 class Jobs:

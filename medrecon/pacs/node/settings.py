@@ -132,7 +132,14 @@ def _fault(settings: Settings) -> tuple[str, str] | None:
             return f"[node] {port} is no port", "give one from 1 to 65535, or 0 for none"
     if not settings.dicom_port and not settings.http_port:
         return "[node] has no port", "give dicom_port or http_port"
-    for key in ("stable_seconds", "retry_seconds", "max_associations", "max_instance_mib", "retries"):
-        if getattr(settings, key) <= 0:
-            return f"[node] {key} is {getattr(settings, key)}", "give more than 0"
+    counts = {
+        "stable_seconds": settings.stable_seconds,
+        "retry_seconds": settings.retry_seconds,
+        "max_associations": settings.max_associations,
+        "max_instance_mib": settings.max_instance_mib,
+        "retries": settings.retries,
+    }
+    for key, value in counts.items():
+        if value <= 0:
+            return f"[node] {key} is {value}", "give more than 0"
     return None

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def cache_folder() -> Path:
             path=root,
             remedy="set XDG_CACHE_HOME to a folder of yours",
         ) from error
-    owned = not hasattr(os, "getuid") or facts.st_uid == os.getuid()
+    owned = sys.platform == "win32" or facts.st_uid == os.getuid()
     if not owned or (facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.name == "posix"):
         raise OutputError(
             "others can write into this cache, and what lies there is run",
