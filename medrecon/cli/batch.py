@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from medrecon.cli.faults import PARTIAL, Fault, fault_of
-from medrecon.cli.options import ManyScans
+from medrecon.cli.options import ManyScans, OneScan
 from medrecon.cli.session import Session
 
 if TYPE_CHECKING:
@@ -34,6 +34,21 @@ def find_asked(session: Session, source: Path, reading: ManyScans) -> Found:
     if not reading.all_series:
         refuse_mixed(found)
     return replace(found, scans=tuple(with_hu(scan) if reading.hu else scan for scan in found.scans))
+
+
+def find_one_asked(session: Session, source: Path, reading: OneScan) -> Scan:
+    """The one scan of a source, read as asked for.
+
+    Raises:
+        ScanError: nothing can be read, or there are several.
+        UsageError: the options do not suit the scan.
+    """
+    from medrecon.io import find_one
+    from medrecon.io.choices import with_hu
+
+    scan = find_one(session.folder_of(source), **reading.options)
+    scan = with_hu(scan) if reading.hu else scan
+    return replace(scan, named_from_source=reading.names_from_source)
 
 
 def as_told(session: Session, scans: Iterable[Scan], *places: Path) -> tuple[Scan, ...]:

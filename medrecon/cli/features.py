@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medrecon.cli.batch import called, names_of, say_note
+from medrecon.cli.batch import called, find_one_asked, names_of, say_note
 from medrecon.cli.command import verb
 from medrecon.cli.faults import one_line
 from medrecon.cli.networks import OtherNetwork
@@ -91,16 +91,12 @@ def features(
     """
     from medrecon.compute.devices import pick_device
     from medrecon.features.maps import FeatureMaps, write_features
-    from medrecon.io import find_one
-    from medrecon.io.choices import with_hu
     from medrecon.io.files.names import scan_label
     from medrecon.io.files.publish import check_free
 
     start = time.perf_counter()
     place = pick_device(device)
-    found = find_one(session.folder_of(source), **reading.options)
-    found = with_hu(found) if reading.hu else found
-    scan = replace(found, named_from_source=reading.names_from_source)
+    scan = find_one_asked(session, source, reading)
     check_free(output, overwrite)
     opened = _open(session, other, bundle, layers, reading, place)
     encoder = opened.encoder

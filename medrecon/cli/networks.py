@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medrecon.cli.batch import find_one_asked
 from medrecon.cli.options import Encoder, EncoderArguments, EncoderWeights, OneScan
 from medrecon.errors import UsageError
 
@@ -117,8 +118,6 @@ class OtherNetwork:
             ScanError: one of them cannot be read.
         """
         from medrecon.inference.prepared import in_order
-        from medrecon.io import find_one
-        from medrecon.io.choices import with_hu
 
         given: dict[str, Scan] = {}
         for text in self.channels or []:
@@ -128,8 +127,7 @@ class OtherNetwork:
             if Path(path).absolute() == scan.path.absolute():
                 given[name] = scan
             else:
-                found = find_one(session.folder_of(Path(path)), **reading.options)
-                given[name] = with_hu(found) if reading.hu else found
+                given[name] = find_one_asked(session, Path(path), reading)
         if not given:
             return (scan,)
         if not any(each is scan for each in given.values()):

@@ -1,0 +1,152 @@
+"""The options of the command `invert` that say how an image is optimised, and for which network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medrecon.cli.networks import OtherNetwork
+from medrecon.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from medrecon.inference.optimised import Model, Settings
+
+
+class Optimiser(str, Enum):
+    """How the image is changed."""
+
+    lbfgs = "lbfgs"
+    adam = "adam"
+
+
+class Parameterisation(str, Enum):
+    """What is changed in the place of the image."""
+
+    fourier = "fourier"
+    multiscale = "multiscale"
+    pixels = "pixels"
+    prior = "prior"
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How an image is optimised."""
+
+    steps: Annotated[
+        int,
+        typer.Option(
+            "--steps",
+            min=1,
+            metavar="N",
+            help="At most so many evaluations of the encoder, a slice or a volume each.",
+        ),
+    ] = 300
+    optimiser: Annotated[
+        Optimiser | None,
+        typer.Option(
+            "--optimiser",
+            metavar="lbfgs|adam",
+            help="Default: adam for the parameterisation prior, lbfgs for all others.",
+        ),
+    ] = None
+    parameterisation: Annotated[
+        Parameterisation,
+        typer.Option(
+            "--parameterisation",
+            metavar="fourier|multiscale|pixels|prior",
+            help="The spectrum (low frequencies first), a Laplacian pyramid, the voxels, or "
+            "a small network (deep image prior).",
+        ),
+    ] = Parameterisation.fourier
+    tv: Annotated[
+        float | None,
+        typer.Option("--tv", min=0.0, metavar="X", help="Weight of the total variation; more is smoother."),
+    ] = None
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            metavar="X",
+            min=0.0,
+            help="Stop when the loss fell by less than this share over 20 steps; 0 takes every step.",
+        ),
+    ] = None
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the deep image prior.")] = 0
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            metavar="NAME|DIR",
+            rich_help_panel="Network",
+            help="Decode, then refine: begin at what this bundle's decoder makes, and use its encoder, which "
+            "--encoder-weights gives its weights. Without it each image begins as even grey.",
+        ),
+    ] = None
+
+    def settings(self) -> Settings:
+        """The same, as the optimisation takes it."""
+        from medrecon.inference.optimised import Settings
+
+        return Settings(
+            steps=self.steps,
+            optimiser=None if self.optimiser is None else self.optimiser.value,
+            parameterisation=self.parameterisation.value,
+            seed=self.seed,
+            tv=self.tv,
+            tolerance=self.tolerance,
+        )
+
+
+def open_model(other: OtherNetwork, how: Optimisation, device: torch.device, layers: str) -> Model:
+    """Build the encoder, or take a bundle's with the decoder to begin with.
+
+    Raises:
+        UsageError: both or none of them is named; a single channel, of which a decoder makes no image.
+        ModelError: one of them cannot be used.
+    """
+    settings, start = how.settings(), how.start
+    if (other.encoder is None) == (start is None):
+        raise UsageError(
+            "which network? --encoder names one, --start a bundle with an encoder and a decoder",
+            remedy="give one of the two",
+        )
+    from medrecon.bundle.config import Bundle
+    from medrecon.bundle.results import parse_results
+    from medrecon.encoders.channels import ChannelsEncoder, find_channels
+    from medrecon.inference.optimised import Model
+    from medrecon.inversion import ImageOptimiser
+    from medrecon.reconstructor import Reconstructor, has_native_bfloat16, parse_layers
+
+    decoder = None
+    if start is not None:
+        overrides: dict[str, Any] = {"device": device}
+        if other.weights is not None:
+            overrides["encoder_weights"] = other.weights
+        bundle = Bundle.open(start, overrides)
+        built = bundle.network(device)
+        looked_into, decoder = built.encoder, built.inversion
+        name = f"{bundle.name} {bundle.version}".strip() + " from its decoder's image"
+    else:
+        looked_into = other.build(seed=settings.seed)
+        name = f"{other.encoder} from grey"
+    known = looked_into.layers()
+    results = parse_results(layers, [layer.name for layer in known])
+    channels = find_channels([name for result in results for name in parse_layers(result)], known)
+    if channels and decoder is not None:
+        raise UsageError(
+            f"{next(iter(channels))} is one channel, and the decoder of --start needs the whole layer",
+            remedy="leave --start out and name the network with --encoder",
+        )
+    if channels:
+        looked_into = ChannelsEncoder(looked_into, channels)
+    looked_into = looked_into.to(device).eval()
+    # oneDNN's bfloat16 gradients are wrong for some 3D images
+    mixed = looked_into.spatial_dims == 2 and has_native_bfloat16(device)
+    given = settings.given() | {"mixed_precision": mixed}
+    inversion = ImageOptimiser(looked_into, start=decoder, **given).to(device)
+    return Model(Reconstructor(looked_into, inversion, mixed_precision=False), name, settings, other.weights)
