@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -66,7 +66,12 @@ def _as_typer_has_it(work: Callable[..., Outcome], loads: bool) -> Callable[...,
             groups[name] = kind
             kinds = get_type_hints(kind, include_extras=True)
             parameters += [
-                inspect.Parameter(each.name, keyword, default=each.default, annotation=kinds[each.name])
+                inspect.Parameter(
+                    each.name,
+                    keyword,
+                    default=inspect.Parameter.empty if each.default is MISSING else each.default,
+                    annotation=kinds[each.name],
+                )
                 for each in fields(kind)
             ]
         else:

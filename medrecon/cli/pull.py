@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,10 +22,64 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medrecon.io.scan import Found
+    from medrecon.pacs.address import Address
     from medrecon.pacs.pulling import Pulled
+    from medrecon.pacs.query import Query
     from medrecon.pacs.series import SeriesInfo
 
-_WHICH = "Which studies"
+
+def _choice(name: str, metavar: str, help: str, **more: Any) -> Any:
+    return typer.Option(name, metavar=metavar, rich_help_panel="Which studies", help=help, **more)
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which studies and series of a PACS."""
+
+    patient: Annotated[str, _choice("--patient", "ID", "Patient ID (* and ?).")] = ""
+    date: Annotated[
+        str,
+        _choice(
+            "--date",
+            "DAY[-DAY]",
+            "Day of the study, such as 20260131, 20260101-20260131 or 20260101-.",
+        ),
+    ] = ""
+    modality: Annotated[str, _choice("--modality", "NAME", "Such as CT or MR.")] = ""
+    description: Annotated[
+        str,
+        _choice(
+            "--description",
+            "TEXT",
+            "Description of the series or study (* and ?; letter case does not count).",
+        ),
+    ] = ""
+    study: Annotated[str, _choice("--study", "UID", "Study Instance UID.")] = ""
+    series: Annotated[str, _choice("--series", "UID", "Series Instance UID.")] = ""
+    limit: Annotated[int, _choice("--limit", "N", "Refuse a query that more studies match.", min=1)] = 100
+
+    def query(self, at: Address) -> Query:
+        """The same as a query, with the UIDs of an address.
+
+        Raises:
+            UsageError: the address names other UIDs.
+        """
+        from medrecon.pacs.query import Query
+
+        return Query(
+            study=_once("--study", at.study, self.study),
+            series=_once("--series", at.series, self.series),
+            patient=self.patient,
+            date=self.date,
+            modality=self.modality,
+            description=self.description,
+        )
+
+
+def _once(option: str, in_address: str, given: str) -> str:
+    if in_address and given and in_address != given:
+        raise UsageError(f"two UIDs are given, one by {option}", remedy="give one of them")
+    return in_address or given
 
 
 @verb(
@@ -44,6 +99,7 @@ def pull(
         ),
     ],
     pacs: Pacs,
+    which: Which,
     output: Annotated[
         Path | None,
         typer.Argument(
@@ -52,46 +108,6 @@ def pull(
             "only what is missing.",
         ),
     ] = None,
-    patient: Annotated[
-        str, typer.Option("--patient", metavar="ID", rich_help_panel=_WHICH, help="Patient ID (* and ?).")
-    ] = "",
-    date: Annotated[
-        str,
-        typer.Option(
-            "--date",
-            metavar="DAY[-DAY]",
-            rich_help_panel=_WHICH,
-            help="Day of the study, such as 20260131, 20260101-20260131 or 20260101-.",
-        ),
-    ] = "",
-    modality: Annotated[
-        str, typer.Option("--modality", metavar="NAME", rich_help_panel=_WHICH, help="Such as CT or MR.")
-    ] = "",
-    description: Annotated[
-        str,
-        typer.Option(
-            "--description",
-            metavar="TEXT",
-            rich_help_panel=_WHICH,
-            help="Description of the series or study (* and ?; letter case does not count).",
-        ),
-    ] = "",
-    study: Annotated[
-        str, typer.Option("--study", metavar="UID", rich_help_panel=_WHICH, help="Study Instance UID.")
-    ] = "",
-    series: Annotated[
-        str, typer.Option("--series", metavar="UID", rich_help_panel=_WHICH, help="Series Instance UID.")
-    ] = "",
-    limit: Annotated[
-        int,
-        typer.Option(
-            "--limit",
-            min=1,
-            metavar="N",
-            rich_help_panel=_WHICH,
-            help="Refuse a query that more studies match.",
-        ),
-    ] = 100,
     list_only: Annotated[
         bool, typer.Option("--list", help="Say which series match; fetch nothing. UIDs are shown.")
     ] = False,
@@ -111,22 +127,14 @@ def pull(
     whole, and is checked as `medrecon scans` checks it.
     """
     from medrecon.pacs.address import Address
-    from medrecon.pacs.query import Query
     from medrecon.pacs.series import find_series
 
     at = Address.parse(node)
-    query = Query(
-        study=_once("--study", at.study, study),
-        series=_once("--series", at.series, series),
-        patient=patient,
-        date=date,
-        modality=modality,
-        description=description,
-    )
+    query = which.query(at)
     if output is None and not list_only:
         raise UsageError("no folder is named", remedy="name one, or pass --list")
     with pacs.connect(session, at.node) as archive:
-        wanted = find_series(archive, query, limit)
+        wanted = find_series(archive, query, which.limit)
         if list_only:
             return _listed(wanted, names_from_source)
         if not wanted:
@@ -134,12 +142,6 @@ def pull(
         place = Path(str(output))
         done, faults = pull_each(session, archive, wanted, place, any_count=any_count, overwrite=overwrite)
     return _pulled(session, at.node, place, done, faults, names_from_source)
-
-
-def _once(option: str, in_address: str, given: str) -> str:
-    if in_address and given and in_address != given:
-        raise UsageError(f"two UIDs are given, one by {option}", remedy="give one of them")
-    return in_address or given
 
 
 def _listed(wanted: Sequence[SeriesInfo], named: bool) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +23,7 @@ from medrecon.cli.batch import (
 )
 from medrecon.cli.command import verb
 from medrecon.cli.deidentify import Identity
-from medrecon.cli.faults import fault_of, one_line
+from medrecon.cli.faults import Fault, fault_of, one_line
 from medrecon.cli.linear import DEFAULT, FitOn, chosen_bundle
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import (
@@ -155,7 +155,7 @@ def reconstruct(
                     for note in outcome.notes:
                         session.say(f"note: {note}")
                     if error_map:
-                        outcome = with_error_maps(pipeline, outcome, overwrite)
+                        outcome = _with_error_maps(pipeline, outcome, overwrite)
                 yield scan, outcome
 
     records, failures = tell_each(session, found, outcomes())
@@ -177,21 +177,9 @@ def reconstruct(
     }
 
     def show(console: Console) -> None:
-        rows = [
-            (called(record.scan, console.file), result, path, "" if number else f"{record.seconds:.1f}")
-            for record in records
-            for number, (result, path) in enumerate(record.outputs.items())
-        ]
-        if rows:
-            print_table(console, ("scan", "result", "written to", "seconds"), rows, right=("seconds",))
-        if failures:
-            print_table(console, ("failed", "why"), [(fault.path, fault.message) for fault in failures])
+        _show(console, records, failures, checks)
         for caveat in pipeline.bundle.caveats:
             console.print(f"note: {caveat}")
-        for record in records:
-            if record.scan.key in checks:
-                name = one_line(called(record.scan, console.file))
-                console.print(f"tiling: {name}: {checks[record.scan.key].words()}")
         if written is not None and not session.quiet:
             console.print(f"manifest: {one_line(str(written))}")
         if sources is not None and not session.quiet:
@@ -204,18 +192,35 @@ def reconstruct(
     return Outcome(data, show, exit_code(bool(records), failures))
 
 
-def with_error_maps(pipeline: Pipeline, record: Record, overwrite: bool) -> Record | Exception:
+def _show(
+    console: Console,
+    records: Sequence[Record],
+    failures: Sequence[Fault],
+    checks: Mapping[str, TilingCheck],
+) -> None:
+    """What became of each scan."""
+    rows = [
+        (called(record.scan, console.file), result, path, "" if number else f"{record.seconds:.1f}")
+        for record in records
+        for number, (result, path) in enumerate(record.outputs.items())
+    ]
+    if rows:
+        print_table(console, ("scan", "result", "written to", "seconds"), rows, right=("seconds",))
+    if failures:
+        print_table(console, ("failed", "why"), [(fault.path, fault.message) for fault in failures])
+    for record in records:
+        if record.scan.key in checks:
+            name = one_line(called(record.scan, console.file))
+            console.print(f"tiling: {name}: {checks[record.scan.key].words()}")
+
+
+def _with_error_maps(pipeline: Pipeline, record: Record, overwrite: bool) -> Record | Exception:
     """The record with its error maps among the outputs, or the error of writing them."""
     try:
         maps = pipeline.write_error_maps(record, overwrite=overwrite)
     except MedreconError as error:
         return error
     return replace(record, outputs={**record.outputs, **maps})
-
-
-def encoder_overrides(encoder_weights: Path | None) -> dict[str, Any]:
-    """What a bundle over somebody else's network must be told: the file of that network's weights."""
-    return {} if encoder_weights is None else {"encoder_weights": encoder_weights}
 
 
 def _planned(pipeline: Pipeline, found: Found, error_map: bool) -> Outcome:

@@ -16,7 +16,6 @@ import typer
 from medrecon.cli.command import verb
 from medrecon.cli.faults import one_line
 from medrecon.cli.options import Bundle, Device, EncoderWeights, Hu
-from medrecon.cli.reconstruct import encoder_overrides
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.slicer_module import (
     BUNDLE,
@@ -136,7 +135,7 @@ def _reconstruct(
         device=device,
         output_format="nifti",
         overwrite=True,
-        overrides=encoder_overrides(encoder_weights),
+        overrides={} if encoder_weights is None else {"encoder_weights": encoder_weights},
     )
     # reading, writing and the last tile's share of the bar
     record = pipeline.run(scan, progress=lambda done, of: tell("filter-progress", f"{0.95 * done / of:.3f}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,120 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medrecon.training.sweep.budget import Budget
+    from medrecon.training.sweep.variants import Variant
+
+
+@dataclass(frozen=True)
+class Variants:
+    """What is trained, in how many ways, and for how long each."""
+
+    layer: Annotated[
+        str,
+        typer.Option(
+            "--layer", "-l", metavar="NAME", help="What each decoder is trained for, e.g. relu3_3 or a+b."
+        ),
+    ]
+    widths: Annotated[
+        str,
+        typer.Option(
+            "--widths",
+            metavar="N,N,...",
+            help="Channels of the decoder: its first entry of widths, the others keep their proportion.",
+        ),
+    ] = ""
+    depths: Annotated[str, typer.Option("--depths", metavar="N,N,...", help="The decoder's depths.")] = ""
+    recipes: Annotated[
+        str,
+        typer.Option(
+            "--recipes",
+            metavar="NAME,NAME,...",
+            help="Losses: 'pixel' is train.yaml alone, any other name an overlay beside it (perceptual, "
+            "adversarial), a plus joins overlays.",
+        ),
+    ] = ""
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary", metavar="ID=V,V,...", help="Vary any id of train.yaml, as YAML values; repeatable."
+        ),
+    ] = None
+    fixed: Set = None
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            metavar="N",
+            help="Equal time: as many steps as fit, by the speed of the first ones. Default: 2 minutes.",
+        ),
+    ] = None
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, metavar="N", help="Equal steps instead."),
+    ] = None
+
+    def result(self) -> str:
+        """What each decoder is trained for.
+
+        Raises:
+            UsageError: more than one result is named.
+        """
+        from medrecon.bundle.results import parse_results
+
+        results = parse_results(self.layer)
+        if len(results) > 1:
+            raise UsageError(
+                f"--layer {self.layer} names several results",
+                remedy="sweep one at a time, or join layers by a plus",
+            )
+        return results[0]
+
+    def budget(self) -> Budget:
+        """How long each trains.
+
+        Raises:
+            UsageError: steps and minutes are both given, or are none.
+        """
+        from medrecon.training.sweep.budget import Budget
+
+        return Budget(self.steps, 2.0 if self.steps is None and self.minutes is None else self.minutes)
+
+    def plan(self, root: Path) -> list[Variant]:
+        """The variants of a bundle.
+
+        Args:
+            root: the bundle's folder.
+
+        Raises:
+            UsageError: an option is malformed.
+            ModelError: the bundle has no such thing to vary.
+        """
+        from medrecon.training.sweep.variants import (
+            parse_assignments,
+            parse_value,
+            parse_values,
+            plan_variants,
+        )
+
+        return plan_variants(
+            root,
+            layer=self.result(),
+            widths=_numbers(self.widths, "--widths", 1),
+            depths=_numbers(self.depths, "--depths", 0),
+            recipes=[name.strip() for name in self.recipes.split(",")] if self.recipes else [],
+            vary=parse_assignments(self.vary, "--vary", parse_values),
+            fixed=parse_assignments(self.fixed, "--set", parse_value),
+        )
+
+
+def _numbers(text: str, option: str, least: int) -> list[int]:
+    from medrecon.training.sweep.variants import parse_values
+
+    values = parse_values(text) if text else []
+    if any(not isinstance(value, int) or isinstance(value, bool) or value < least for value in values):
+        raise UsageError(
+            f"{option} {text} are not whole numbers from {least} up", remedy=f"such as {option} 16,32,64"
+        )
+    return values
 
 
 @verb(
@@ -41,49 +156,8 @@ def sweep(
             "goes on where it was stopped.",
         ),
     ],
-    layer: Annotated[
-        str,
-        typer.Option(
-            "--layer", "-l", metavar="NAME", help="What each decoder is trained for, e.g. relu3_3 or a+b."
-        ),
-    ],
+    kinds: Variants,
     held_out: HeldOut = None,
-    widths: Annotated[
-        str,
-        typer.Option(
-            "--widths",
-            metavar="N,N,...",
-            help="Channels of the decoder: its first entry of widths, the others keep their proportion.",
-        ),
-    ] = "",
-    depths: Annotated[str, typer.Option("--depths", metavar="N,N,...", help="The decoder's depths.")] = "",
-    recipes: Annotated[
-        str,
-        typer.Option(
-            "--recipes",
-            metavar="NAME,NAME,...",
-            help="Losses: 'pixel' is train.yaml alone, any other name an overlay beside it (perceptual, "
-            "adversarial), a plus joins overlays.",
-        ),
-    ] = "",
-    vary: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--vary", metavar="ID=V,V,...", help="Vary any id of train.yaml, as YAML values; repeatable."
-        ),
-    ] = None,
-    fixed: Set = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            "--minutes",
-            metavar="N",
-            help="Equal time: as many steps as fit, by the speed of the first ones. Default: 2 minutes.",
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, metavar="N", help="Equal steps instead.")
-    ] = None,
     slices: Annotated[
         int,
         typer.Option(
@@ -108,26 +182,15 @@ def sweep(
     from medrecon.bundle.config import find_bundle, layers_of, read_training
     from medrecon.bundle.results import check_results, encoder_setting
     from medrecon.compute.devices import pick_device
-    from medrecon.training.sweep.budget import Budget
     from medrecon.training.sweep.pictures import draw_side_by_side, draw_table
     from medrecon.training.sweep.run import Examiner, Watch, run_variants
     from medrecon.training.sweep.samples import split_scans
     from medrecon.training.sweep.table import write_table
     from medrecon.training.sweep.train import Trainer
-    from medrecon.training.sweep.variants import parse_assignments, parse_value, parse_values, plan_variants
 
     root = find_bundle(bundle)
-    budget = Budget(steps, 2.0 if steps is None and minutes is None else minutes)
-    (result,) = _single(layer)
-    variants = plan_variants(
-        root,
-        layer=result,
-        widths=_numbers(widths, "--widths", 1),
-        depths=_numbers(depths, "--depths", 0),
-        recipes=[name.strip() for name in recipes.split(",")] if recipes else [],
-        vary=parse_assignments(vary, "--vary", parse_values),
-        fixed=parse_assignments(fixed, "--set", parse_value),
-    )
+    result, budget = kinds.result(), kinds.budget()
+    variants = kinds.plan(root)
     config = read_training(root)
     weights = encoder_setting(config, encoder_weights, root)
     opened = OpenBundle.open(root, weights)
@@ -172,28 +235,6 @@ def sweep(
     files += draw_side_by_side(rows, variants, examiner, output)
     data = {**facts(), "variants": rows, "files": [str(file) for file in files]}
     return Outcome(data, lambda console: _show(console, rows, budget, files), PARTIAL if failures else 0)
-
-
-def _single(layer: str) -> list[str]:
-    from medrecon.bundle.results import parse_results
-
-    results = parse_results(layer)
-    if len(results) > 1:
-        raise UsageError(
-            f"--layer {layer} names several results", remedy="sweep one at a time, or join layers by a plus"
-        )
-    return results
-
-
-def _numbers(text: str, option: str, least: int) -> list[int]:
-    from medrecon.training.sweep.variants import parse_values
-
-    values = parse_values(text) if text else []
-    if any(not isinstance(value, int) or isinstance(value, bool) or value < least for value in values):
-        raise UsageError(
-            f"{option} {text} are not whole numbers from {least} up", remedy=f"such as {option} 16,32,64"
-        )
-    return values
 
 
 def _show(console: Console, rows: Sequence[Mapping[str, Any]], budget: Budget, files: Sequence[Path]) -> None:
