@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -32,6 +33,12 @@ def pyramid_kernels(spatial_dims: int, channels: Sequence[int]) -> list[torch.Te
     Raises:
         ValueError: a level has more channels than the level before gives it values.
     """
+    return [kernel.clone() for kernel in _kernels(spatial_dims, tuple(channels))]
+
+
+@lru_cache
+def _kernels(spatial_dims: int, channels: tuple[int, ...]) -> list[torch.Tensor]:
+    """The same, computed once: encoder and decoder start from one pyramid."""
     kernels = []
     before = torch.zeros(1, spatial_dims, dtype=torch.long)  # the frequencies of a voxel
     for level, count in enumerate(channels):

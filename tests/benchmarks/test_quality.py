@@ -32,6 +32,7 @@ def run(script: ModuleType, out: Path, arguments: list[str]) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_one_command_makes_every_table(
     benchmark: Script, toy_bundle: Callable[[str], Path], readable: Path, tmp_path: Path
 ) -> None:

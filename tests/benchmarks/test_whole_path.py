@@ -67,6 +67,7 @@ def whole_path(
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("medvae_stand_in")
 def test_whole_path_compares_its_contestants(
     whole_path: Callable[..., tuple[dict[str, Any], str]],

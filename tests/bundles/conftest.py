@@ -121,11 +121,11 @@ def run_config(
 ) -> Callable[[Path, Path, dict[str, str]], None]:
     """`run_config(config, cwd, options)`: what `python -m monai.bundle run` does, from another directory.
 
-    For the bundle of volumes in a process of its own, as a user would; for the other here, which is quicker.
+    For one bundle in a process of its own, as a user would; for the others here, which is quicker.
     """
 
     def run(config: Path, cwd: Path, options: dict[str, Any]) -> None:
-        if config.parents[1].name.startswith("slice_"):
+        if config.parents[1].name != "volume_autoencoder":
             monkeypatch.chdir(cwd)
             monai.bundle.run(config_file=str(config), logging_file=False, **options)
             return

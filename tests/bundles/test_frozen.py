@@ -84,6 +84,7 @@ def training(scans: dict[str, Any], weights: dict[str, Path]) -> Callable[..., d
             "max_epochs": 2,
             "iterations_per_epoch": 2,
             "batch_size": 1,
+            "fit_batches": 10,
             "patch_size": size,
             "val_interval": 2,
             "validate#dataset#length": 1,

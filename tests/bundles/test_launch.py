@@ -95,6 +95,7 @@ def test_a_process_that_is_killed_costs_nothing_but_time(
     assert not ended.value.code
 
 
+@pytest.mark.slow
 def test_a_run_that_is_handed_on_names_no_scan(train: Run, scans: dict[str, Any], tmp_path: Path) -> None:
     (scans["folder"] / "mr.nii.gz").rename(scans["folder"] / "Qwixel_19470131.nii.gz")
     (scans["folder"] / "series").rename(scans["folder"] / "Zorgblatt")
@@ -117,6 +118,7 @@ def test_a_run_that_is_handed_on_names_no_scan(train: Run, scans: dict[str, Any]
     assert "other held_out" in data["error"]["message"]
 
 
+@pytest.mark.slow
 def test_its_own_fault_is_one_line(train: Run, tmp_path: Path) -> None:
     code, data, err = train(tmp_path / "run", training_results={"level9": 1})
     assert code == 4

@@ -17,10 +17,10 @@ ADVERSARIAL = {
 TRAININGS = pytest.mark.parametrize(
     ("name", "overlays"),
     [
-        ("slice_autoencoder", []),
+        pytest.param("slice_autoencoder", [], marks=pytest.mark.slow),
         pytest.param("slice_transform_code", [], marks=pytest.mark.slow),
         pytest.param("volume_autoencoder", [], marks=pytest.mark.slow),
         pytest.param("slice_autoencoder", ["adversarial.yaml"], marks=pytest.mark.slow),
     ],
 )
-"""What is shown of trainings that take long: on slices always, the others in the slow tests."""
+"""Those that take several processes each, of which one is killed, or which are joined."""

@@ -269,6 +269,7 @@ def test_refusals_are_one_line_on_stderr(
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_installed_module(run: Run, tmp_path: Path, tiny_bundle: Path) -> None:
     folder = tmp_path / "slicer modules"
     for _ in range(2):

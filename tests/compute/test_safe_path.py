@@ -104,7 +104,8 @@ def _training(run: Path, processes: int) -> Training:
     return Training(run, (run / "no.yaml",), processes, 1, 1)
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_trainings(namesake: Path, tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     training = _training(tmp_path / "run", processes)
     monkeypatch.chdir(namesake)
@@ -114,6 +115,7 @@ def test_trainings(namesake: Path, tmp_path: Path, processes: int, monkeypatch: 
     assert "no.yaml" in training.log.read_text()  # it came as far as the configuration
 
 
+@pytest.mark.slow
 def test_a_child_is_safe_by_itself(planted: Path, tmp_path: Path) -> None:
     """Also where Python, before 3.11, does not know PYTHONSAFEPATH."""
     done = call(planted, *module_command("medrecon.training.launch.process"), "--help")

@@ -90,6 +90,7 @@ def fake_medrecon(folder: Path) -> dict[str, str]:
     return {**os.environ, "PATH": f"{script.parent}{os.pathsep}{os.environ['PATH']}"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
 def test_the_slurm_script_takes_its_study(deploy: Path, tmp_path: Path, make_ct: Make) -> None:
     for name in ("a study", "b"):

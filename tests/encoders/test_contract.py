@@ -42,15 +42,21 @@ ENCODERS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
 OWN = ["plain2d", "plain3d", "hierarchical2d", "hierarchical3d", "adaptive2d", "adaptive3d", "frozen3d"]
 
 
-def build(name: str) -> nn.Module:
+@pytest.fixture(scope="module")
+def encoder(request: pytest.FixtureRequest) -> nn.Module:
     """An encoder with weights that let everything through: what is at zero says nothing of its reach."""
     torch.manual_seed(0)
-    encoder = ENCODERS[name][0]()
+    made = ENCODERS[request.param][0]()
     with torch.no_grad():
-        for parameter in encoder.parameters():
+        for parameter in made.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=(2 / parameter[0].numel()) ** 0.5)
-    return encoder.eval()
+    return made.eval()
+
+
+@pytest.fixture(autouse=True)
+def same_pictures() -> None:
+    torch.manual_seed(1)
 
 
 def picture(encoder: nn.Module, side: int, batch: int = 1) -> torch.Tensor:
@@ -58,7 +64,7 @@ def picture(encoder: nn.Module, side: int, batch: int = 1) -> torch.Tensor:
     return torch.rand(batch, 1, *(side,) * dims)
 
 
-every = pytest.mark.parametrize("name", ENCODERS)
+every = pytest.mark.parametrize("encoder", ENCODERS, indirect=True)
 WRAPPERS = {"Frozen", "CachedEncoder", "ChannelsEncoder", "TappedEncoder"}
 """They have the layers of the network that they are given, and tests of their own."""
 
@@ -73,8 +79,7 @@ def is_a(value: object, kind: type) -> bool:
 
 
 @every
-def test_layers_are_declared_as_they_are(name: str) -> None:
-    encoder = build(name)
+def test_layers_are_declared_as_they_are(encoder: nn.Module) -> None:
     image = picture(encoder, 64, batch=2)
     with torch.no_grad():
         features = encoder(image)
@@ -93,8 +98,7 @@ def test_layers_are_declared_as_they_are(name: str) -> None:
 
 @every
 @pytest.mark.parametrize("side", [1, 17, 50])
-def test_any_size_is_covered_whole(name: str, side: int) -> None:
-    encoder = build(name)
+def test_any_size_is_covered_whole(encoder: nn.Module, side: int) -> None:
     with torch.no_grad():
         features = encoder(picture(encoder, side))
     for info in encoder.layers():
@@ -103,8 +107,7 @@ def test_any_size_is_covered_whole(name: str, side: int) -> None:
 
 
 @every
-def test_a_layer_does_not_depend_on_its_company(name: str) -> None:
-    encoder = build(name)
+def test_a_layer_does_not_depend_on_its_company(encoder: nn.Module) -> None:
     image = picture(encoder, 33)
     names = [info.name for info in encoder.layers()]
     with torch.no_grad():
@@ -118,8 +121,7 @@ def test_a_layer_does_not_depend_on_its_company(name: str) -> None:
 
 
 @every
-def test_samples_of_a_batch_do_not_mix_and_calls_repeat(name: str) -> None:
-    encoder = build(name)
+def test_samples_of_a_batch_do_not_mix_and_calls_repeat(encoder: nn.Module) -> None:
     image = picture(encoder, 32, batch=2)
     with torch.no_grad():
         both, again = encoder(image), encoder(image)
@@ -131,8 +133,7 @@ def test_samples_of_a_batch_do_not_mix_and_calls_repeat(name: str) -> None:
 
 
 @every
-def test_a_wrong_name_is_answered_with_near_ones(name: str) -> None:
-    encoder = build(name)
+def test_a_wrong_name_is_answered_with_near_ones(encoder: nn.Module) -> None:
     right = encoder.layers()[-1].name
     with pytest.raises(ModelError, match=f"there is no layer '{right}x'; did you mean .*{right}") as caught:
         encoder(picture(encoder, 32), [right + "x"])
@@ -140,8 +141,7 @@ def test_a_wrong_name_is_answered_with_near_ones(name: str) -> None:
 
 
 @every
-def test_gradients_flow_to_the_image(name: str) -> None:
-    encoder = build(name)
+def test_gradients_flow_to_the_image(encoder: nn.Module) -> None:
     image = picture(encoder, 32).requires_grad_()
     sum(value.square().mean() for value in encoder(image).values()).backward()
     assert image.grad is not None
@@ -149,9 +149,12 @@ def test_gradients_flow_to_the_image(name: str) -> None:
     assert image.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize(("name", "layer"), [(n, layer) for n, (_, ls) in ENCODERS.items() for layer in ls])
-def test_receptive_field_is_what_gradients_reach(name: str, layer: str) -> None:
-    encoder = build(name)
+@pytest.mark.parametrize(
+    ("encoder", "layer"),
+    [(name, layer) for name, (_, layers) in ENCODERS.items() for layer in layers],
+    indirect=["encoder"],
+)
+def test_receptive_field_is_what_gradients_reach(encoder: nn.Module, layer: str) -> None:
     info = next(i for i in encoder.layers() if i.name == layer)
     side = -(-(max(info.receptive_field) + 3 * max(info.stride)) // 32) * 32
     seen: list[set[int]] = [set() for _ in info.stride]
@@ -172,10 +175,9 @@ def test_receptive_field_is_what_gradients_reach(name: str, layer: str) -> None:
     pytest.fail(f"declared {info.receptive_field}, but gradients reach {reach}")
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_no_statistics_over_the_window(name: str) -> None:
+@pytest.mark.parametrize("encoder", OWN, indirect=True)
+def test_no_statistics_over_the_window(encoder: nn.Module) -> None:
     """A change far away leaves the middle of a large image alone, to the last bit."""
-    encoder = build(name)
     dims = len(encoder.layers()[0].stride)
     reach = max(max(info.receptive_field) for info in encoder.layers())
     side = -(-2 * (reach + 32) // 16) * 16
