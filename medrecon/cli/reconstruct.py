@@ -137,7 +137,6 @@ def reconstruct(
         return _planned(pipeline, found, error_map)
 
     checks: dict[str, TilingCheck] = {}
-
     labels = {scan.key: label_of(number, found) for number, scan in enumerate(found.scans, start=1)}
 
     @contextlib.contextmanager
@@ -185,9 +184,8 @@ def reconstruct(
         if sources is not None and not session.quiet:
             console.print(f"which scan is which, for you alone: {one_line(str(sources))}")
         if found.left_out and not session.quiet:
-            console.print(
-                f"left out: {len(found.left_out)} files that are no part of a scan (medrecon scans)"
-            )
+            count = len(found.left_out)
+            console.print(f"left out: {count} files that are no part of a scan (medrecon scans)")
 
     return Outcome(data, show, exit_code(bool(records), failures))
 
@@ -254,12 +252,7 @@ def _planned(pipeline: Pipeline, found: Found, error_map: bool) -> Outcome:
 
     def show(console: Console) -> None:
         rows = [
-            (
-                called(scan, console.file),
-                "x".join(str(n) for n in scan.shape),
-                named,
-                path,
-            )
+            (called(scan, console.file), "x".join(str(n) for n in scan.shape), named, path)
             for scan in found.scans
             for named, path in [
                 *planned[scan.key].items(),

@@ -19,7 +19,7 @@ from medrecon.training.sweep.train import Trainer
 from medrecon.training.sweep.variants import Variant, plan_variants
 
 NAME = "slice_transform_code"
-FIXED = {"batch_size": 1, "patch_size": [16, 16], "iterations_per_epoch": 4}
+FIXED = {"batch_size": 1, "patch_size": [16, 16], "iterations_per_epoch": 4, "fit_patches": 3}
 
 
 class Killed(Exception):
@@ -130,7 +130,7 @@ def test_the_command(
     words = [
         scans["folder"], out, "--bundle", bundle, "--layer", "level3", "--widths", "2,8",
         "--recipes", "pixel,gentle", "--steps", 4, "--held-out", "mr*", "--slices", 2,
-        "--set", "batch_size=1", "--set", "patch_size=[16,16]",
+        "--set", "batch_size=1", "--set", "patch_size=[16,16]", "--set", "fit_patches=3",
     ]  # fmt: skip
     code, said, err = run_sweep(capsys, *words, "--json")
     assert (code, err) == (0, "")
