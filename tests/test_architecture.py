@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,7 @@ def module_name(path: Path, package: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def sources(package: Path) -> dict[str, tuple[Path, ast.Module]]:
     found = {}
     for path in sorted(package.rglob("*.py")):
@@ -113,6 +115,7 @@ def sources(package: Path) -> dict[str, tuple[Path, ast.Module]]:
     return found
 
 
+@cache
 def imports(package: Path) -> list[Import]:
     trees = sources(package)
     return [
@@ -135,8 +138,8 @@ def imports_of(name: str, path: Path, tree: ast.Module, modules: set[str]) -> It
                     inner = f"{base}.{alias.name}"
                     ours = base.split(".")[0] == name.split(".")[0]
                     yield Import(name, child.lineno, inner if inner in modules or not ours else base, runs)
-            else:
-                hidden = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            elif isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
+                hidden = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
                 if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
                     continue  # for the type checker's eyes only: no import at all
                 yield from visit(child, runs and not hidden)

@@ -107,9 +107,9 @@ class GroupedCommand(TyperCommand):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                ours = isinstance(parameter, (TyperArgument, TyperOption))
-                heading = (parameter.rich_help_panel if ours else None) or kind
+                heading = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                if isinstance(parameter, (TyperArgument, TyperOption)):
+                    heading = parameter.rich_help_panel or heading
                 sections.setdefault(heading, []).append(record)
         for heading, records in sections.items():
             if records:

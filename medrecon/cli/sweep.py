@@ -210,8 +210,6 @@ def sweep(
         session.complain(failures[-1], error)
         return True
 
-    files: list[Path] = []
-
     def facts() -> dict[str, Any]:
         return {
             "bundle": root.name,
@@ -225,13 +223,14 @@ def sweep(
             "failed": [fault.data() for fault in failures],
         }
 
-    def measured(rows: list[dict[str, Any]]) -> None:
-        files[:] = write_table(output, facts(), rows) + draw_table(rows, facts(), budget, output)
+    def measured(rows: list[dict[str, Any]]) -> list[Path]:
+        return write_table(output, facts(), rows)
 
     watch = Watch(session.say, lambda label: progress_bar(session, label), failed, measured)
     session.say(f"{len(variants)} variants, {budget.words()}; {output} keeps what is done")
     rows = run_variants(Trainer(root, settings, budget), examiner, variants, output, watch)
-    measured(rows)  # once more: the last variant may have failed
+    files = measured(rows)  # once more: the last variant may have failed
+    files += draw_table(rows, facts(), budget, output)
     files += draw_side_by_side(rows, variants, examiner, output)
     data = {**facts(), "variants": rows, "files": [str(file) for file in files]}
     return Outcome(data, lambda console: _show(console, rows, budget, files), PARTIAL if failures else 0)

@@ -38,7 +38,10 @@ OPEN = "0" * 64
 """What stands there while a file is being written."""
 
 MOST_HEADER = 8 << 20
-_READING = os.O_RDONLY | os.O_BINARY if sys.platform == "win32" else os.O_RDONLY
+if sys.platform == "win32":
+    _READING = os.O_RDONLY | os.O_BINARY
+else:
+    _READING = os.O_RDONLY
 _SUM = re.compile(rf'"{SUM}":"([0-9a-f]{{64}})"'.encode())
 _PIECE = 4 << 20
 

@@ -41,7 +41,7 @@ class Watch:
     say: Callable[[str], None]
     bar: Callable[[str], AbstractContextManager[Tick | None]]
     failed: Callable[[str, Exception], bool]
-    measured: Callable[[list[dict[str, Any]]], None]
+    measured: Callable[[list[dict[str, Any]]], object]
 
 
 @dataclass
