@@ -16,6 +16,8 @@ import pytest
 from PIL import Image, ImageSequence
 
 from medrecon.cli.app import main
+from medrecon.evaluation.findings import FindingMeter
+from medrecon.evaluation.marked import sphere
 from medrecon.report.page import write_page
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -233,9 +235,8 @@ def test_the_scrubber_is_driven_by_mouse_wheel_and_keys(browse: Callable[..., An
     assert clicked[1] > here[1]
     assert clicked[2] == here[2]
 
-    finding = until(chromium, "return document.getElementById('viewer').dataset.finding ?? ''", bool)
-    assert len(json.loads(finding)["kept"]) == 2
-    assert "its surroundings; kept: level1" in chromium.find_element("id", "here").text
+    assert len(found_here(chromium)["kept"]) == 2
+    assert "its surroundings. Kept, with 95 % intervals: level1" in chromium.find_element("id", "here").text
 
     zoomed = after(chromium, lambda: wheel(chromium, error, -250, control=True), "zoom")
     assert zoomed == [pytest.approx(2, abs=0.01)]
@@ -276,6 +277,64 @@ def test_the_scrubber_is_driven_by_mouse_wheel_and_keys(browse: Callable[..., An
     assert requests(chromium) == {page.as_uri()}
     injected = "const s = document.createElement('script'); s.textContent = 'window.bad = 1';"
     assert chromium.execute_script(f"{injected} document.body.append(s); return window.bad") is None
+
+
+def found_here(chromium: Any) -> dict[str, Any]:
+    finding = "return document.getElementById('viewer').dataset.finding ?? ''"
+    return dict(json.loads(until(chromium, finding, bool)))
+
+
+def click_at(chromium: Any, wanted: tuple[float, float]) -> list[float]:
+    """Click a point (mm to the right and to the front) in the axial picture; the voxel that it lies in."""
+
+    def clicked(x: float, y: float) -> list[float]:
+        pane = chromium.find_element("id", "pane-0")
+        webdriver.ActionChains(chromium).move_to_element_with_offset(pane, round(x), round(y)).click().perform()
+        chromium.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+        return numbers(chromium.execute_script(PANES)[0]["at"])
+
+    first, second = clicked(60, 60), clicked(-60, -60)
+    each = [(b - a) / -120 for a, b in zip(first, second, strict=True)]
+    chromium.execute_script("delete document.getElementById('viewer').dataset.finding")
+    return clicked(*(60 + (w - a) / mm for w, a, mm in zip(wanted, first, each, strict=False)))
+
+
+def test_a_click_measures_what_the_command_measures(browse: Callable[..., Any], tmp_path: Path) -> None:
+    scores = made.scan(window=(-100.0, 100.0))
+    volumes = made.volumes(scores)
+    chromium = browse(write_page(tmp_path / "report.html", scores, volumes))
+    start_viewer(chromium)
+    at = click_at(chromium, (-7.5, 0.0))
+    chromium.execute_script("delete document.getElementById('viewer').dataset.finding")
+    chromium.find_element("name", "radius").send_keys("8")
+    found = found_here(chromium)
+    meter = FindingMeter(sphere("here", made.AFFINE, made.SHAPE, at, 8.0), volumes.source, made.AFFINE)
+    assert found["contrast"] == pytest.approx(meter.source.contrast, rel=1e-6)
+    assert abs(found["contrast"]) > 200, "it is the ball"
+    for layer, clicked in zip(scores.layers, found["kept"], strict=True):
+        kept = meter.of(np.rint(volumes.reconstructions[layer.layer]))
+        assert clicked == pytest.approx([kept.kept, kept.low, kept.high], rel=1e-5)
+        assert clicked[2] - clicked[1] > 0.001
+    assert found["exact"]
+    assert "not from all" not in chromium.find_element("id", "here").text
+    assert not chromium.find_element("id", "read-held").is_displayed()
+
+
+def test_a_click_where_voxels_are_left_out_says_so(browse: Callable[..., Any], tmp_path: Path) -> None:
+    scores = made.scan(window=(-100.0, 100.0))
+    page = write_page(tmp_path / "report.html", scores, made.volumes(scores, (80, 72, 40)), most_bytes=6e5)
+    chromium = browse(page)
+    start_viewer(chromium)
+    facts = json.loads(chromium.execute_script("return document.getElementById('viewer-facts').textContent"))
+    assert len(facts["parts"]) > 1
+    click_at(chromium, (20.0, 15.0))
+    assert not found_here(chromium)["exact"]
+    assert "not from all" in chromium.find_element("id", "here").text
+    held = chromium.find_element("id", "read-held")
+    assert not held.is_displayed(), "the planes of the opening point are whole"
+    chromium.find_element("id", "pane-0").send_keys(Keys.ARROW_UP, Keys.SHIFT, Keys.ARROW_RIGHT)
+    until(chromium, "return document.getElementById('read-held').hidden", lambda hidden: not hidden)
+    assert "of the nearest voxel in this page" in held.text
 
 
 def test_full_screen_slices_that_open_and_a_picture_that_moves(

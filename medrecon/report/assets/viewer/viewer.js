@@ -3,6 +3,7 @@ const section = document.getElementById("viewer");
 const body = document.getElementById("viewer-body");
 const facts = JSON.parse(document.getElementById("viewer-facts").textContent);
 const field = (name) => body.querySelector(`[name="${name}"]`);
+const VAGUE = 1; /* width of an interval of kept contrast from which on nothing can be said */
 const part = (id) => document.getElementById(id);
 
 const fixed = (value, digits) => (Number(Number(value).toFixed(digits)) + 0).toFixed(digits).replace("-", "−");
@@ -68,6 +69,10 @@ function tell() {
   const [right, front, head] = model.place(state.at);
   const side = (value, plus, minus) => `${value < 0 ? minus : plus}\u00a0${fixed(Math.abs(value), 1)}`;
   put("at", `${side(right, "R", "L")}  ${side(front, "A", "P")}  ${side(head, "S", "I")}`);
+  const { off } = nearestHeld(facts.parts, state.at);
+  const away = Math.hypot(...off.map((v, a) => v * facts.spacing[a]));
+  part("read-held").hidden = !away;
+  put("held", `of the nearest voxel in this page, ${fixed(away, 1)} mm away`);
   put("source", amount(values[0]));
   put("reconstruction", amount(values[1]));
   put("error", amount(values[1] - values[0]));
@@ -78,21 +83,31 @@ function tell() {
   }
 }
 
-/* The sentence about what was clicked. Numbers without an interval: --at on the command line gives one. */
+/* The sentence about what was clicked; a newer click ends it. */
 async function tellFinding() {
   const at = [...model.state.at];
   const radius = Number(field("radius").value);
-  const found = await findingAt(model, at, radius);
-  if (at.some((v, a) => v !== model.state.at[a])) return; /* clicked elsewhere meanwhile */
+  const stale = () => at.some((v, a) => v !== model.state.at[a]) || radius !== Number(field("radius").value);
+  part("here").textContent = "Measuring …";
+  const found = await findingAt(model, at, radius, stale);
+  if (stale()) return;
   if (!found || Math.abs(found.contrast) < model.facts.source.coding[1]) {
     part("here").textContent = "Here nothing stands out from its surroundings.";
     return;
   }
-  const shares = facts.layers.map(({ name }, n) => `${name} ${fixed(100 * found.kept[n], 0)}\u00a0%`);
+  const percent = (share) => fixed(100 * share, 0);
+  const shares = facts.layers.map(({ name }, n) => {
+    const [share, low, high] = found.kept[n];
+    if (high - low > VAGUE) return `${name} cannot be told`;
+    const sure = high - low < 0.005 ? "" : ` (${percent(low)} to ${percent(high)})`;
+    return `${name} ${percent(share)}\u00a0%${sure}`;
+  });
   const sign = found.contrast > 0 ? "above" : "below";
   const place = model.place(at).map((v) => v.toFixed(1)).join(",");
+  const held = found.exact ? "" : " From the voxels that this page holds, not from all.";
   part("here").textContent =
-    `Here: ${amount(Math.abs(found.contrast))} ${sign} its surroundings; kept: ${shares.join(", ")} (--at ${place}).`;
+    `Here: ${amount(Math.abs(found.contrast))} ${sign} its surroundings. Kept, with 95\u00a0% intervals: ` +
+    `${shares.join(", ")}.${held} All voxels, edge and size: medrecon atlas … --at=${place} --radius ${radius}`;
   section.dataset.finding = JSON.stringify(found);
 }
 

@@ -15,6 +15,17 @@ async function unpack(text) {
   return values;
 }
 
+/* Where the value of a voxel of the shown box is kept: part `n`, its voxel `place`, and how many voxels `off`. */
+function nearestHeld(parts, voxel) {
+  for (let n = parts.length - 1; n >= 0; n--) {
+    const { origin, step, shape } = parts[n];
+    const near = voxel.map((v, a) => Math.round((v - origin[a]) / step[a]));
+    if (n && near.some((v, a) => v < 0 || v >= shape[a])) continue;
+    const place = near.map((v, a) => Math.min(shape[a] - 1, Math.max(0, v)));
+    return { n, place, off: place.map((v, a) => origin[a] + v * step[a] - voxel[a]) };
+  }
+}
+
 /* The parts of one volume, from coarse to fine: values of `parts[n]` in `data[n]`. */
 class Volume {
   constructor(parts, data, [zero, step]) {
@@ -22,17 +33,10 @@ class Volume {
   }
 
   /* The stored value at a voxel of the shown box, from the finest part that holds one near enough. */
-  stored([i, j, k]) {
-    for (let n = this.parts.length - 1; n >= 0; n--) {
-      const { origin, step, shape } = this.parts[n];
-      const at = [i, j, k].map((v, a) => Math.round((v - origin[a]) / step[a]));
-      const inside = at.every((v, a) => v >= 0 && v < shape[a]);
-      if (inside || n === 0) {
-        const [x, y, z] = at.map((v, a) => Math.min(shape[a] - 1, Math.max(0, v)));
-        return this.data[n][x + shape[0] * (y + shape[1] * z)];
-      }
-    }
-    return 0;
+  stored(at) {
+    const { n, place: [x, y, z] } = nearestHeld(this.parts, at);
+    const { shape } = this.parts[n];
+    return this.data[n][x + shape[0] * (y + shape[1] * z)];
   }
 
   value(at) {
