@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from monai.data import MetaTensor, decollate_batch, list_data_collate
 from medrecon.atlas.labels import LabelProbe
 from medrecon.atlas.own_output import OwnOutput
 from medrecon.atlas.probe import CODE, PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
+from medrecon.atlas.progress import passes_of
 from medrecon.atlas.transform_code import TransformCode
 from medrecon.bundle.results import parse_results
 from medrecon.contract import LayerInfo, Progress
@@ -164,18 +166,19 @@ class AtlasNetwork:
             identity = self._bring_home(image, image["image"].clone(), source)[0]
             start = time.perf_counter()
             results: dict[str, np.ndarray] = {}
+            passes = passes_of(progress, 2 * math.ceil(len(self.results) / _AT_ONCE))
             if self.own_output is not None:
                 self.own_output.see(image["image"])
             for first in range(0, len(self.results), _AT_ONCE):
                 names = self.results[first : first + _AT_ONCE]
-                pred = self._infer(image["image"], names, self.network, progress)
+                pred = self._infer(image["image"], names, self.network, next(passes))
                 home = self._bring_home(image, pred, source)
                 results.update(zip(names, home, strict=True))
                 if self.own_output is not None:
                     self.own_output.add(names, pred)
                 del pred, home
             between = time.perf_counter()
-            box = self._controls(image["image"], progress)
+            box = self._controls(image["image"], passes)
             told: dict[str, Told] = {}
             if mask is not None:
                 told, small = self._told(image["image"], mask, scan)
@@ -198,14 +201,10 @@ class AtlasNetwork:
             return {}, [f"labels told: {error.message}"]
 
     def _infer(
-        self,
-        image: torch.Tensor,
-        names: Sequence[str],
-        network: Reconstructor,
-        progress: Progress | None = None,
+        self, image: torch.Tensor, names: Sequence[str], network: Reconstructor, tick: Progress | None = None
     ) -> torch.Tensor:
         inferer = self._parts.inferer.for_results(names, self._most)
-        return inferer(image.to(self.device), network, progress=progress)
+        return inferer(image.to(self.device), network, progress=tick)
 
     def _bring_home(self, batch: dict[str, Any], pred: torch.Tensor, source: np.ndarray) -> list[np.ndarray]:
         """(1, R, *grid of the network) -> R volumes on the source's grid, in its units and its precision."""
@@ -219,7 +218,7 @@ class AtlasNetwork:
             made.append(as_stored(values, source))
         return made
 
-    def _controls(self, image: torch.Tensor, progress: Progress | None) -> MiddleSlices:
+    def _controls(self, image: torch.Tensor, passes: Iterator[Progress | None]) -> MiddleSlices:
         low, high = _range_of(image)
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         depth, plane = plain.shape[-1], plain.shape[-3] * plain.shape[-2]
@@ -240,7 +239,7 @@ class AtlasNetwork:
             for first in range(0, len(self.results), _AT_ONCE):
                 names = self.results[first : first + _AT_ONCE]
                 asked = [(name, kind) for name in names for kind in kinds]
-                made = self._infer(seen, [variant(*pair) for pair in asked], probe, progress)[0]
+                made = self._infer(seen, [variant(*pair) for pair in asked], probe, next(passes))[0]
                 for (name, kind), values in zip(asked, made, strict=True):
                     if kind != RANDOM or name not in probe.same:
                         box.variants[name, kind] = _units(values, low, width)

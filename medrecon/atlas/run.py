@@ -11,6 +11,7 @@ from medrecon.atlas.marks import RADIUS, Marks
 from medrecon.atlas.measuring import measure
 from medrecon.atlas.network import AtlasNetwork
 from medrecon.atlas.output import INDEX, PAGE, refuse_taken, write_atlas
+from medrecon.atlas.progress import halves
 from medrecon.atlas.summary import patient_numbers, write_summary
 from medrecon.evaluation.scores import ScanScores
 from medrecon.inference.prepared import check_units
@@ -52,21 +53,7 @@ def measure_scan(
     """
     masks, spheres = marks.on(scan)
     check_units(engine.network.encoder, scan)
-    stages = ["network", "codecs", *engine.results, "writing"]
-    stage = -1
-
-    def tell(hundredths: int) -> None:
-        if progress is not None:
-            progress(hundredths, 100 * len(stages))
-
-    def step(name: str) -> None:
-        nonlocal stage
-        stage += 1
-        tell(100 * stage)
-
-    def tick(done: int, of: int) -> None:
-        tell(int(100 * done / max(1, of)))
-
+    step, tick = halves(progress, ["codecs", *engine.results, "writing"])
     scores, volumes = measure(engine, scan, masks, spheres, step=step, progress=tick)
     step("writing")
     write_atlas(place, scores, volumes, viewer=viewer, full_scene=full_scene)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "medrecon open",
     "medrecon open chest.zip --results my_results",
     "medrecon open --port 8080 --no-browser",
-    takes="5 s of a CPU core until the page is there; then as `atlas`, scan by scan. Ctrl+C ends it.",
+    takes="about a second until the page is there; then as `atlas`, scan by scan. Ctrl+C ends it.",
 )
 def open(
     session: Session,
@@ -46,9 +46,10 @@ def open(
     The page is served to this machine alone (127.0.0.1), at an address with a secret in it. Nothing leaves
     the machine. Uploads are kept in a temporary folder until they are measured.
     """
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from medrecon.atlas.local import Jobs, LocalServer
     from medrecon.atlas.local.server import Desk
-    from medrecon.bundle.config import Bundle, bundle_names, layers_of
     from medrecon.report.local_page import local_page
 
     if source is not None and not source.exists():
@@ -60,9 +61,15 @@ def open(
         raise OutputError(
             f"cannot be made: {why}", path=results, remedy="choose another --results"
         ) from error
-    layers = {name: [layer.name for layer in layers_of(Bundle.open(name))] for name in bundle_names()}
-    page = local_page(layers, None if source is None else source.name)
-    desk = Desk(jobs, lambda *asked: _start(jobs, layers, device, *asked), lambda: page, source)
+    page = local_page(None if source is None else source.name)
+    bundles: Future[dict[str, list[str]]] = ThreadPoolExecutor(1).submit(_bundles)  # while the page opens
+    desk = Desk(
+        jobs,
+        lambda *asked: _start(jobs, bundles.result(), device, *asked),
+        lambda: page,
+        lambda: bundles.result() if bundles.done() else None,
+        source,
+    )
     try:
         server = LocalServer(desk, port)
     except OSError as error:
@@ -79,6 +86,13 @@ def open(
             session.say("ended")
     done = [job["result"] for job in jobs.data() if job["result"]]
     return Outcome({"results": str(jobs.folder), "done": done}, lambda console: None)
+
+
+def _bundles() -> dict[str, list[str]]:
+    """The bundles that come with medrecon, and their layers: takes seconds, for PyTorch and MONAI."""
+    from medrecon.bundle.config import Bundle, bundle_names, layers_of
+
+    return {name: [layer.name for layer in layers_of(Bundle.open(name))] for name in bundle_names()}
 
 
 def _start(

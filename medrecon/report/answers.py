@@ -49,8 +49,9 @@ def layer_line(scores: ScanScores, name: str) -> str:
     where = "in the body" if layer.body else "over the scan"
     text = f"{clean(name)}: {_size(_error(layer), layer, scores)} off on average {where}"
     if scores.noise > 0:
-        text += f", {_times_noise(_spread(layer), scores.noise)}"
-    text += f" (PSNR of the scan {psnr(layer)})."
+        spread = amount(_spread(layer), scores.units)
+        text += f" (root mean square {spread}, {_times_noise(_spread(layer), scores.noise)})"
+    text += f". PSNR of the scan {psnr(layer)}."
     limit = layer.spectrum.limit
     if limit:
         text += f" Structures thinner than {significant(0.5 / limit)} mm are gone."
@@ -100,9 +101,8 @@ def _where(layers: Sequence[LayerScore], scores: ScanScores) -> str:
         body = worst.body
         if body is None or body.mae < worst.mae:
             return "All over the scan; see the map of errors."
-        return (
-            f"In the body, not in the air around it (over the whole scan {_size(worst.mae, worst, scores)})."
-        )
+        over = _size(worst.mae, worst, scores)
+        return f"In the body, not in the air around it: over the whole scan it is {over}."
     most, least = (pick(parts, key=lambda name: parts[name].mae) for pick in (max, min))
     if parts[most].mae < _APART * parts[least].mae:
         return f"Much the same in all tissues at {clean(worst.layer)}."
@@ -126,15 +126,16 @@ def _down_to(layers: Sequence[LayerScore], scores: ScanScores) -> str:
         if len(within) == len(layers):
             said.append(f"All layers: errors stay within the scan's own noise ({noise}).")
         elif within:
-            said.append(f"{clean(within[-1].layer)}: errors stay within the scan's own noise ({noise}).")
+            said.append(
+                f"Down to {clean(within[-1].layer)} errors stay within the scan's own noise ({noise})."
+            )
         else:
             said.append(f"No layer stays within the scan's own noise ({noise}).")
     gone = [(layer.layer, 0.5 / layer.spectrum.limit) for layer in layers if layer.spectrum.limit]
     if gone:
-        sizes = [
-            f"{significant(size)} mm at {clean(name)}" for name, size in dict((gone[0], gone[-1])).items()
-        ]
-        said.append(f"Gone are structures thinner than {', '.join(sizes)}.")
+        ends = dict((gone[0], gone[-1])).items()
+        sizes = [f"thinner than {significant(size)} mm from {clean(name)} on" for name, size in ends]
+        said.append(f"Gone are structures {', '.join(sizes)}.")
     if empty := next((layer for layer in layers if _knows_nothing(layer)), None):
         said.append(f"From {clean(empty.layer)} on it is hardly better than a flat image.")
     return " ".join(said)
@@ -151,9 +152,9 @@ def _trust(layers: Sequence[LayerScore], scores: ScanScores) -> str:
     said = []
     if same is not None:
         said.append(
-            "The way in and out alone changes nothing."
+            "Reading and writing alone change nothing."
             if math.isinf(same.psnr)
-            else f"The way in and out alone costs something (PSNR {number(same.psnr)} dB)."
+            else f"Reading and writing alone cost something (PSNR {number(same.psnr)} dB)."
         )
     held = [layer.coverage for layer in layers if layer.coverage is not None and layer.rmse]
     if held:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from jinja2.utils import htmlsafe_json_dumps
-
 from medrecon import __version__
 from medrecon.report.html import SELF, asset, content_policy, render, style_sheet
 
 
-def local_page(bundles: Mapping[str, Sequence[str]], given: str | None) -> tuple[str, str]:
+def local_page(given: str | None) -> tuple[str, str]:
     """Make the page.
 
     Args:
-        bundles: name -> its layers.
         given: name of the scan that was named on the command line.
 
     Returns:
@@ -28,8 +23,6 @@ def local_page(bundles: Mapping[str, Sequence[str]], given: str | None) -> tuple
         scripts=[script],
         connect=SELF,
         version=__version__,
-        bundles=list(bundles),
         given=given,
-        facts=htmlsafe_json_dumps({"bundles": {name: list(layers) for name, layers in bundles.items()}}),
     )
     return page, f"{content_policy(style, [script], connect=SELF)}; frame-ancestors 'none'"

@@ -156,7 +156,7 @@ def _limit_words(layer: Any) -> str:
 
 def _grid(scores: ScanScores) -> list[tuple[str, str]]:
     extent = [n * step for n, step in zip(scores.shape, scores.spacing, strict=True)]
-    known = [("Modality", scores.modality), ("Voxels", words.times(scores.shape))]
+    known = [("Modality", scores.modality or "not said by the file"), ("Voxels", words.times(scores.shape))]
     known += [
         ("Voxel size", f"{words.times(scores.spacing)} mm"),
         ("Extent", f"{words.times([round(v) for v in extent])} mm"),

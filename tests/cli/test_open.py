@@ -94,6 +94,14 @@ def test_a_scan_is_dropped_and_its_report_opens(address: str, chromium: Any, tmp
     chromium.find_element("css selector", "#new button").click()
     why = until(chromium, "return document.querySelector('#jobs .failed')?.textContent ?? ''", bool)
     assert ";" in why, "what is wrong, and what to do"
+
+    chromium.find_element("name", "files").send_keys(str(scan(tmp_path / "again.nii.gz")))
+    chromium.execute_script("document.querySelector('[name=bundle]').value = 'slice_autoencoder'")
+    chromium.find_element("css selector", "#new button").click()
+    stop = "const button = document.querySelector('#jobs button'); button?.click(); return Boolean(button)"
+    until(chromium, stop, bool)
+    until(chromium, "return document.querySelector('#jobs li').textContent", lambda t: "stopped" in t)
+    assert chromium.current_url == address
     assert chromium.get_log("browser") == []
     assert len(list((tmp_path / "results").iterdir())) == 1, "nothing half-written"
 

@@ -28,7 +28,7 @@ class Job:
     Attributes:
         number: counted from 1.
         title: what to call it before it has a label.
-        state: "waiting", "running", "done" or "failed".
+        state: "waiting", "running", "stopping", "stopped", "done" or "failed".
         share: of the work, 0 to 1.
         result: name of the folder of its results, once done.
         error: why it failed, and what to do.
@@ -55,6 +55,10 @@ class Job:
         }
 
 
+class _Stopped(Exception):
+    """Raised where a job tells its progress, once it is asked to stop."""
+
+
 class Jobs:
     """Runs jobs in a thread of its own, one at a time.
 
@@ -66,6 +70,7 @@ class Jobs:
         results.mkdir(parents=True, exist_ok=True)
         self.folder = results.resolve()
         self._all: list[Job] = []
+        self._changing = threading.Lock()
         self._waiting: queue.Queue[Job | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, daemon=True, name="medrecon open")
         self._thread.start()
@@ -81,6 +86,16 @@ class Jobs:
         self._all.append(job)
         self._waiting.put(job)
         return job
+
+    def stop(self, number: int) -> bool:
+        """Let a job not begin, or end where it next tells its progress; False where there is none to stop."""
+        with self._changing:
+            job = next((job for job in self._all if job.number == number), None)
+            after = {"waiting": "stopped", "running": "stopping"}
+            if job is None or job.state not in after:
+                return False
+            job.state = after[job.state]
+            return True
 
     def data(self) -> list[dict[str, Any]]:
         """All jobs, the newest first."""
@@ -118,11 +133,13 @@ class Jobs:
 
     def _run(self) -> None:
         while (job := self._waiting.get()) is not None:
-            job.state = "running"
             try:
-                name = self._free(job)
-                job.work(self.folder / name, lambda done, of, job=job: _tick(job, done, of))  # type: ignore[misc]
-                job.result, job.share, job.state = name, 1.0, "done"
+                if self._begins(job):
+                    name = self._free(job)
+                    job.work(self.folder / name, lambda done, of, job=job: _tick(job, done, of))  # type: ignore[misc]
+                    job.result, job.share, job.state = name, 1.0, "done"
+            except _Stopped:
+                job.state = "stopped"
             except MedreconError as error:
                 job.error, job.state = "; ".join(filter(None, (error.message, error.remedy))), "failed"
             except Exception as error:  # the page must learn of it, and the next job must run
@@ -130,6 +147,12 @@ class Jobs:
                 job.error, job.state = f"internal error: {type(error).__name__}: {error}", "failed"
             finally:
                 job.after()
+
+    def _begins(self, job: Job) -> bool:
+        with self._changing:
+            begins = job.state == "waiting"
+            job.state = "running" if begins else job.state
+            return begins
 
     def _free(self, job: Job) -> str:
         stamp = f"{datetime.now():%Y-%m-%d_%H%M%S}_{job.number}"
@@ -141,4 +164,6 @@ class Jobs:
 
 
 def _tick(job: Job, done: int, of: int) -> None:
+    if job.state == "stopping":
+        raise _Stopped
     job.share = done / max(1, of)

@@ -41,6 +41,7 @@ class Desk:
         start: `start(scan, title, request, after)` checks a request ({"bundle", "layers", "hu"}) and adds its
             job; raises MedreconError where it cannot be.
         page: makes the page: HTML, and its content security policy.
+        bundles: name of each network -> its layers; None while they are not known yet.
         given: a scan that was named on the command line.
         uploads: files that a browser hands over.
     """
@@ -48,6 +49,7 @@ class Desk:
     jobs: Jobs
     start: Callable[[Path, str, Mapping[str, Any], Callable[[], None]], Any]
     page: Callable[[], tuple[str, str]]
+    bundles: Callable[[], Mapping[str, Sequence[str]] | None]
     given: Path | None = None
     uploads: Uploads = field(default_factory=Uploads)
 
@@ -103,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._get)
 
     def do_POST(self) -> None:
-        """A new upload, one of its files, or a job."""
+        """A new upload, one of its files, a job, or its end."""
         self._answer(self._post)
 
     @property
@@ -140,7 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
                 page, policy = self._desk.page()
                 self._send(page.encode(), "text/html; charset=utf-8", {"Content-Security-Policy": policy})
             case ["state"]:
-                self._json({"jobs": self._desk.jobs.data(), "results": self._desk.jobs.results()})
+                jobs, bundles = self._desk.jobs, self._desk.bundles()
+                self._json({"jobs": jobs.data(), "results": jobs.results(), "bundles": bundles})
             case ["results", name, *path] if path and Path(path[-1]).suffix in _SHOWN:
                 file = None if ".." in path else self._desk.jobs.file(name, "/".join(path))
                 if file is None:
@@ -159,6 +162,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json({})
             case ["run"]:
                 self._start(self._question())
+            case ["stop"]:
+                number = self._question().get("number")
+                if not isinstance(number, int) or not self._desk.jobs.stop(number):
+                    raise UsageError("there is no such job under way")
+                self._json({})
             case _:
                 raise _Refused(HTTPStatus.NOT_FOUND)
 

@@ -28,6 +28,8 @@ def server(tmp_path: Path) -> Iterator[LocalServer]:
 
         def work(output: Path, progress: Callable[[int, int], None]) -> None:
             progress(1, 2)
+            while title == "endless":
+                progress(1, 2)
             output.mkdir()
             names = [f.name for f in scan.iterdir()] if scan.is_dir() else [scan.name]
             scores = {"label": ",".join(sorted(names)), "facts": {"model": "m"}}
@@ -38,7 +40,8 @@ def server(tmp_path: Path) -> Iterator[LocalServer]:
 
         return jobs.add(title, work, after)
 
-    desk = Desk(jobs, start, lambda: ("<!doctype html><title>p</title>", "default-src 'none'"))
+    page = "<!doctype html><title>p</title>", "default-src 'none'"
+    desk = Desk(jobs, start, lambda: page, lambda: {"b": ["level1"]})
     desk.uploads = Uploads(most_bytes=1000, most_files=3)
     with LocalServer(desk) as made:
         threading.Thread(target=made.serve_forever, daemon=True).start()
@@ -185,6 +188,30 @@ def test_errors_are_told(server: LocalServer, tmp_path: Path) -> None:
     assert (status, content["error"]) == (422, "there is no such network; choose another")
     here(server, "run", {"title": "broken"})
     assert finished(server)["jobs"][0]["error"] == "it is broken; mend it"
+
+
+def test_a_job_that_runs_and_one_that_waits_are_stopped(server: LocalServer, tmp_path: Path) -> None:
+    server.desk.given = tmp_path
+    for title in ("endless", "endless", "one", "more"):
+        here(server, "run", {"title": title})
+    ends = time.monotonic() + 20
+
+    def states() -> list[str]:
+        return [job["state"] for job in reversed(here(server, "state")[1]["jobs"])]
+
+    def until(wanted: list[str]) -> None:
+        while states() != wanted:
+            assert time.monotonic() < ends, states()
+            time.sleep(0.02)
+
+    until(["running", "waiting", "waiting", "waiting"])
+    for number in (1, 3):
+        assert here(server, "stop", {"number": number})[0] == 200
+    until(["stopped", "running", "stopped", "waiting"])
+    assert here(server, "stop", {"number": 2})[0] == 200
+    until(["stopped", "stopped", "stopped", "done"])
+    for number in (1, 4, 5, "x", None, True):
+        assert here(server, "stop", {"number": number})[0] == 422, number
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,9 @@ def click_at(chromium: Any, wanted: tuple[float, float]) -> list[float]:
 
     def clicked(x: float, y: float) -> list[float]:
         pane = chromium.find_element("id", "pane-0")
-        webdriver.ActionChains(chromium).move_to_element_with_offset(pane, round(x), round(y)).click().perform()
+        webdriver.ActionChains(chromium).move_to_element_with_offset(
+            pane, round(x), round(y)
+        ).click().perform()
         chromium.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
         return numbers(chromium.execute_script(PANES)[0]["at"])
 

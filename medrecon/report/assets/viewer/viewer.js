@@ -49,7 +49,7 @@ function tell() {
   part("told").textContent = layer ? layer.told : "The source itself: nothing is lost.";
   part("pane-0-h").textContent = state.flipped || !layer ? "source" : `source | ${layer.name}`;
   part("pane-1-h").textContent = signed
-    ? `error${layer ? ` of ${layer.name}` : ""}: amber too high, blue too low`
+    ? `error${layer ? ` of ${layer.name}` : ""}: amber too high, blue too low, up to ${amount(state.limit, state.limit < 10 ? 1 : 0)}`
     : `${state.map}${map ? "" : ": none for this layer"}`;
   part("pane-2-h").textContent = others()[0];
   part("pane-3-h").textContent = others()[1];

@@ -1,0 +1,42 @@
+"""How far an atlas is: the network's passes as one, and its stages beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from medrecon.contract import Progress
+
+
+def passes_of(progress: Progress | None, count: int) -> Iterator[Progress | None]:
+    """For each of so many passes of a network what it tells its progress to: the whole only moves on."""
+    for n in range(count):
+        yield None if progress is None else _shifted(progress, n, count)
+
+
+def _shifted(progress: Progress, n: int, count: int) -> Progress:
+    return lambda done, of: progress(n * of + done, count * of)
+
+
+def halves(
+    progress: Progress | None, stages: Sequence[str]
+) -> tuple[Callable[[str], None], Callable[[int, int], None]]:
+    """The network counts for one half, which is about what it takes, and the stages after it for the other.
+
+    Args:
+        progress: called with (hundredths of stages done, of all).
+        stages: the names of those after the network, in order.
+
+    Returns:
+        What is called as a stage begins, and what is called while the network runs.
+    """
+    half = 100 * len(stages)
+
+    def begin(stage: str) -> None:
+        if progress is not None and stage in stages:
+            progress(half + 100 * stages.index(stage), 2 * half)
+
+    def tick(done: int, of: int) -> None:
+        if progress is not None:
+            progress(half * done // max(1, of), 2 * half)
+
+    return begin, tick
