@@ -96,6 +96,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_readme_run(folder: Path) -> None:
     for block in runs(README):
         run(block, folder)

@@ -167,6 +167,7 @@ def test_torchscript(name: str, tmp_path: Path, small_bundle: Callable[[str], Pa
             torch.testing.assert_close(exported(image), network(image), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_torchscript_from_the_command_line(
     tmp_path: Path, small_bundle: Callable[[str], Path], one_thread: dict[str, str]
 ) -> None:

@@ -37,7 +37,7 @@ def shell(line: str, **changes: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("how", ["", "--json"])
+@pytest.mark.parametrize("how", ["", pytest.param("--json", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", STREAMS)
 def test_streams(name: str, how: str, tmp_path: Path, make_nifti) -> None:
     make_nifti(tmp_path / "a.nii.gz")
@@ -49,7 +49,7 @@ def test_streams(name: str, how: str, tmp_path: Path, make_nifti) -> None:
     )
 
 
-@pytest.mark.parametrize("how", ["", "--json"])
+@pytest.mark.parametrize("how", [pytest.param("", marks=pytest.mark.slow), "--json"])
 def test_errors_where_streams_are_closed(how: str, tmp_path: Path) -> None:
     for redirection in (">&-", "2>&-", ">&- 2>&-", ">/dev/full", "2>/dev/full"):
         done = shell(f"scans {tmp_path}/nowhere {how} {redirection}")
@@ -58,6 +58,7 @@ def test_errors_where_streams_are_closed(how: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["", "--json", "--names-from-source", "--json --names-from-source"])
+@pytest.mark.slow
 def test_a_terminal_that_knows_ascii_alone(how: str, tmp_path: Path, make_nifti) -> None:
     make_nifti(tmp_path / "Müller_脳.nii.gz")
     plain = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -126,6 +127,7 @@ def test_what_a_library_says_is_whole_and_plain(said: str, short: str) -> None:
     assert in_short(ValueError(said), 16 if "word" in said else 160) == short
 
 
+@pytest.mark.slow
 def test_json_nested_deeply(tmp_path: Path) -> None:
     deep = "[" * 100_000
     done = shell(f"layers --encoder resnet18 --encoder-arguments '{deep}' --json")

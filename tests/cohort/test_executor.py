@@ -62,6 +62,7 @@ def folders(output: Path) -> set[str]:
     return {path.name for path in output.iterdir() if path.is_dir()}
 
 
+@pytest.mark.slow
 def test_bad_studies_and_a_worker_that_dies(
     tmp_path: Path, tiny_bundle: Path, make_ct: Make, make_nifti: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -462,6 +462,7 @@ def kill_at_random(
     assert not list(node.spool.rglob("*.dcm"))
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_nothing_is_lost_or_doubled(
     tmp_path: Path, tiny_bundle: Path, destination: SmallPacs, make_ct: Make
 ) -> None:

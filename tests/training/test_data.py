@@ -251,6 +251,7 @@ def test_an_unfinished_checkpoint_of_a_run_before_is_removed(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "tmp00000000"])
 
 
+@pytest.mark.slow
 def test_a_kill_while_writing_leaves_the_older_checkpoint(tmp_path: Path, repo: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

@@ -151,6 +151,7 @@ def test_files_that_say_nothing(training: Training, content: str) -> None:
     assert read_cause(training.errors, training.log) is None
 
 
+@pytest.mark.slow
 def test_a_process_writes_what_it_ended_with(training: Training) -> None:
     """As `launch` starts it, with a configuration that fails."""
     training.errors.mkdir(mode=0o700)
