@@ -44,6 +44,8 @@ Compare = Callable[[Scan, "Tally"], None]
 COUNT = int(os.environ.get("MEDRECON_FUZZ", "0"))
 SHAPE = (9, 7, 5)
 SECONDS = 10
+ROUNDED = 0.0501
+"""mm: half of the last digit of a position with one decimal."""
 KINDS: dict[str, dict[str, Any]] = {
     "explicit CT": {"orientation": "oblique"},
     "MR": {"modality": "MR", "intercept": 0},
@@ -144,7 +146,7 @@ def second_look(scan: Scan, tally: Tally) -> None:
                 name,
                 path,
             )
-            assert np.abs(np.asarray(place) - here).max() < 0.05, (name, place, here)
+            assert np.abs(np.asarray(place) - here).max() <= ROUNDED, (name, place, here)
 
 
 def second_look_frames(scan: Scan, tally: Tally) -> None:
@@ -166,7 +168,7 @@ def second_look_frames(scan: Scan, tally: Tally) -> None:
         return  # one of several volumes
     for image, point, (slope, intercept) in zip(stored, points, lines, strict=True):
         i, j, k = (index_of @ [*point, 1])[:3]
-        assert max(abs(i), abs(j), abs(k - round(k))) < 0.05, (i, j, k)
+        assert max(abs(i), abs(j), abs(k - round(k))) <= ROUNDED, (i, j, k)
         assert np.allclose(image * slope + intercept, values[:, :, round(k)].T, rtol=1e-6)
 
 

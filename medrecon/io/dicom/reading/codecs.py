@@ -24,6 +24,8 @@ JPEG_LOSSLESS = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (57, 70))
 JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (80, 81))
 JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (90, 91))
 HTJ2K = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (201, 202, 203))
+LOSSY = JPEG | frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (81, 91, 203))
+"""What may be lossy: values overshoot there by what compression has lost."""
 SUPPORTED = JPEG | JPEG_LOSSLESS | JPEG_LS | JPEG_2000 | HTJ2K | {RLE}
 
 
@@ -150,18 +152,46 @@ def to_stored(image: np.ndarray, stored: int, allocated: int, signed: bool) -> n
     return values
 
 
+def fitted(image: np.ndarray, syntax: str, stored: int, signed: bool) -> np.ndarray:
+    """Values that the header's Bits Stored can hold; what lossy compression overshoots is clipped.
+
+    Unsigned values of a signed image are two's complements, of the bits stored or of all that the codec has.
+
+    Raises:
+        ValueError: values need more bits, so that they are others than the header says.
+    """
+    if syntax == RLE:
+        return image  # bits that are not stored may hold an overlay, as in native pixels
+    limit = 1 << stored
+    lowest, highest = (-(limit >> 1), (limit >> 1) - 1) if signed else (0, limit - 1)
+    if signed and image.dtype.kind == "u":
+        spare = (1 << 8 * image.dtype.itemsize) - (limit >> 1)
+        lossy, fits = False, (image < limit) | (image >= spare)
+    else:
+        lossy, fits = syntax in LOSSY, (image >= lowest) & (image <= highest)
+    if fits.all():
+        return image
+    if lossy:
+        return np.clip(image, lowest, highest)
+    odd = int(image[~fits][0])
+    raise ValueError(
+        f"the image holds {odd}, which {stored} stored bits cannot (take the lowest: --accept bits)"
+    )
+
+
 def decode_file(task: list[Any]) -> list[bytes]:
     """The wanted frames of one file as raw little-endian unsigned integers.
 
     Raises:
         Broken: they do not decode.
     """
-    path, offset, size, order, count, syntax, rows, columns, allocated, wanted = task
+    path, offset, size, order, count, syntax, rows, columns, allocated, stored, signed, wanted = task
     try:
         with Path(path).open("rb") as stream:
             items = list(fragments(stream, offset, size, order))
         parts = split_frames(items, count, frozenset((b"\xff\xd9",)))
-        images = (decode_frame(parts[index], syntax, rows, columns, allocated) for index in wanted)
+        images = [decode_frame(parts[index], syntax, rows, columns, allocated) for index in wanted]
+        images = images if stored is None else [fitted(image, syntax, stored, signed) for image in images]
         return [np.ascontiguousarray(image).astype(f"<u{allocated // 8}").tobytes() for image in images]
     except (ValueError, RuntimeError, IndexError, MemoryError, struct.error, OSError, TypeError) as error:
         raise Broken(path, f"{type(error).__name__}: {error}"[:300]) from None

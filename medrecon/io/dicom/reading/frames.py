@@ -26,6 +26,7 @@ class Frame:
         rows: number of rows; `columns` likewise.
         allocated: Bits Allocated; `stored` Bits Stored; `signed` Pixel Representation.
         slope: of the rescale, as `intercept`.
+        any_bits: whether to take the lowest bits where a compressed image has more than are stored.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Frame:
     signed: bool
     slope: float = 1.0
     intercept: float = 0.0
+    any_bits: bool = False
 
 
 def first_frame(header: Header, options: ReadOptions) -> tuple[Frame, list[str]]:
@@ -97,6 +99,7 @@ def first_frame(header: Header, options: ReadOptions) -> tuple[Frame, list[str]]
             signed,
             slope,
             intercept,
+            options.accepts("bits"),
         ),
         notes,
     )

@@ -140,7 +140,8 @@ def decode_frames(frames: Sequence[Frame]) -> np.ndarray:
         files.append(
             [
                 *(str(frame.path), frame.offset, frame.size, frame.order, frame.count, frame.syntax),
-                *(frame.rows, frame.columns, frame.allocated, [frame.index]),
+                *(frame.rows, frame.columns, frame.allocated),
+                *(None if frame.any_bits else frame.stored, frame.signed, [frame.index]),
             ]
         )
     shape = (len(frames), first.rows, first.columns)
