@@ -10,6 +10,7 @@ import typer
 from medrecon import __version__
 from medrecon.cli import (
     atlas,
+    audit,
     cohort,
     compare,
     decode,
@@ -40,6 +41,7 @@ VERBS = (
     compare.compare,
     demo.demo,
     atlas.atlas,
+    audit.audit,
     open.open,
     invert.invert,
     encode.encode,

@@ -2,5 +2,6 @@
 
 from medrecon.phantoms.dataset import PhantomDataset
 from medrecon.phantoms.generator import labelled_volume, random_volume
+from medrecon.phantoms.patient import patient_scan
 
-__all__ = ["PhantomDataset", "labelled_volume", "random_volume"]
+__all__ = ["PhantomDataset", "labelled_volume", "patient_scan", "random_volume"]
