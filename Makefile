@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # one process of tests for each core, but no more than eight: each takes 1 GB
-PARALLEL := -n logical --maxprocesses 8
+PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test test-slow test-all lint docs clean
