@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import ResampleToMatch
 
 from medrecon.atlas.probe import random_encoder
-from medrecon.contract import Encoder, Features
+from medrecon.contract import Encoder
 from medrecon.errors import UsageError
 from medrecon.evaluation.linear_probe import Places, linear_probe, shuffled
 from medrecon.evaluation.scores import Told
@@ -58,7 +58,6 @@ class LabelProbe:
         self._network = network
         self._other = random_encoder(encoder)
         self._infos = {layer.name: layer for layer in network.layers()}
-        self._known: dict[str, Features] = {}
 
     def told(self, result: str) -> Told:
         """How well the places are told from the features of a result's layers."""

@@ -9,8 +9,6 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional
 
-from medrecon.blocks.dct import analyse, block_basis
-
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": torch.relu_,
     "leaky_relu": functional.leaky_relu_,
@@ -48,27 +46,6 @@ class ResidualBlock(nn.Module):
         """What comes after the convolution of `x`, which is overwritten."""
         made: torch.Tensor = self.mix(self.activation(convolved))
         return made.add_(x)
-
-
-class CentredBlocks(nn.Module):
-    """An image as blocks of 4 voxels along each axis without its absolute intensity.
-
-    All 4 ** dims orthonormal coefficients of each block, the mean of the block taken relative to the blocks
-    around it: adding a constant to the image changes nothing, and zero padding means "goes on as it is".
-    """
-
-    SIZE = 4
-
-    def __init__(self, spatial_dims: int) -> None:
-        super().__init__()
-        basis = block_basis(self.SIZE, spatial_dims, self.SIZE**spatial_dims)
-        self.basis: torch.Tensor
-        self.register_buffer("basis", basis, persistent=False)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 1, *S) -> (B, 4 ** dims, *S / 4)."""
-        coefficients = analyse(image, self.basis, self.SIZE)
-        return torch.cat([centred(coefficients[:, :1]), coefficients[:, 1:]], dim=1)
 
 
 def centred(mean: torch.Tensor) -> torch.Tensor:

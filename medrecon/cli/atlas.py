@@ -16,7 +16,7 @@ from medrecon.cli.command import verb
 from medrecon.cli.faults import Fault
 from medrecon.cli.linear import DEFAULT, FitOn, chosen_bundle
 from medrecon.cli.networks import OtherNetwork
-from medrecon.cli.options import Bundle, Device, ManyScans
+from medrecon.cli.options import Bundle, Device, ManyScans, layers_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.errors import UsageError
@@ -90,11 +90,8 @@ def atlas(
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(
-            "--layers",
-            "-l",
-            metavar="NAMES",
-            help="Comma: several results; plus: layers joined into one, e.g. level2,level3+level4. Default: "
+        layers_option(
+            "Comma: several results; plus: layers joined into one, e.g. level2,level3+level4. Default: "
             "each layer.",
         ),
     ] = None,

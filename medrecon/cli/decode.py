@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrecon.cli.command import verb
-from medrecon.cli.options import OUTPUT_FORMATS, Device, OutputFormat, Overwrite
+from medrecon.cli.options import OUTPUT_FORMATS, Device, OutputFormat, Overwrite, layers_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
@@ -37,11 +37,8 @@ def decode(
     ],
     layers: Annotated[
         str | None,
-        typer.Option(
-            "--layers",
-            "-l",
-            metavar="NAMES",
-            help="Of the layers in the file. Comma: several results; plus: layers joined into one, e.g. "
+        layers_option(
+            "Of the layers in the file. Comma: several results; plus: layers joined into one, e.g. "
             "level3,level3+level4. Default: each layer is one result.",
         ),
     ] = None,

@@ -21,7 +21,7 @@ from medrecon.cli.batch import (
 )
 from medrecon.cli.command import verb
 from medrecon.cli.faults import one_line
-from medrecon.cli.options import Bundle, Device, EncoderWeights, Input, ManyScans, Overwrite
+from medrecon.cli.options import Bundle, Device, EncoderWeights, Input, ManyScans, Overwrite, layers_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
@@ -61,11 +61,8 @@ def encode(
     reading: ManyScans,
     layers: Annotated[
         str | None,
-        typer.Option(
-            "--layers",
-            "-l",
-            metavar="NAMES",
-            help="The layers to keep, separated by commas (`medrecon layers` lists them). Default: what the "
+        layers_option(
+            "The layers to keep, separated by commas (`medrecon layers` lists them). Default: what the "
             "bundle names.",
         ),
     ] = None,

@@ -15,7 +15,7 @@ from medrecon.cli.batch import called, find_one_asked, names_of, say_note
 from medrecon.cli.command import verb
 from medrecon.cli.faults import one_line
 from medrecon.cli.networks import OtherNetwork
-from medrecon.cli.options import Bundle, Device, Input, OneScan, Overwrite
+from medrecon.cli.options import Bundle, Device, Input, OneScan, Overwrite, layers_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
@@ -53,12 +53,8 @@ def features(
     other: OtherNetwork,
     layers: Annotated[
         str | None,
-        typer.Option(
-            "--layers",
-            "-l",
-            metavar="NAMES",
-            help="The layers to write, by comma (`medrecon layers` lists them). Default: what the bundle "
-            "names.",
+        layers_option(
+            "The layers to write, by comma (`medrecon layers` lists them). Default: what the bundle names.",
         ),
     ] = None,
     keep: Annotated[

@@ -15,7 +15,7 @@ from medrecon.cli.command import verb
 from medrecon.cli.faults import PARTIAL, one_line
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.optimisation import Optimisation, open_model
-from medrecon.cli.options import Device, Format, OneScan, OutputFormat, Overwrite
+from medrecon.cli.options import Device, Format, OneScan, OutputFormat, Overwrite, layers_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
@@ -50,11 +50,8 @@ def invert(
     ],
     layers: Annotated[
         str,
-        typer.Option(
-            "--layers",
-            "-l",
-            metavar="NAMES",
-            help="Comma: several results; plus: layers joined into one result, e.g. relu2_2,relu3_3+relu4_3. "
+        layers_option(
+            "Comma: several results; plus: layers joined into one result, e.g. relu2_2,relu3_3+relu4_3. "
             "One channel of a layer, counted from 0: 'relu3_3[17]', in quotes.",
         ),
     ],

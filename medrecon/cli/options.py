@@ -26,6 +26,7 @@ class OutputFormat(str, Enum):
 
 OUTPUT_FORMATS = "|".join(OutputFormat)
 
+Scans = Annotated[Path, typer.Argument(metavar="SCANS", help="Folder of scans, searched to the bottom.")]
 Input = Annotated[
     Path,
     typer.Argument(
@@ -34,13 +35,17 @@ Input = Annotated[
         "reconstruct also takes pacs:NAME/STUDY[/SERIES], by UIDs.",
     ),
 ]
+
+
+def layers_option(help: str) -> Any:
+    """`--layers`, which means something of its own to each verb."""
+    return typer.Option("--layers", "-l", metavar="NAMES", help=help)
+
+
 Layers = Annotated[
     str | None,
-    typer.Option(
-        "--layers",
-        "-l",
-        metavar="NAMES",
-        help="Comma: several results; plus: layers joined into one result, e.g. level2,level3+level4. "
+    layers_option(
+        "Comma: several results; plus: layers joined into one result, e.g. level2,level3+level4. "
         "'input' uses no network: the control. Default: what the bundle names.",
     ),
 ]

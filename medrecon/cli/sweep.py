@@ -11,7 +11,7 @@ import typer
 
 from medrecon.cli.command import verb
 from medrecon.cli.faults import PARTIAL, Fault, fault_of
-from medrecon.cli.options import Bundle, Device, EncoderWeights, HeldOut, Set
+from medrecon.cli.options import Bundle, Device, EncoderWeights, HeldOut, Scans, Set
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
@@ -147,7 +147,7 @@ def _numbers(text: str, option: str, least: int) -> list[int]:
 )
 def sweep(
     session: Session,
-    scans: Annotated[Path, typer.Argument(metavar="SCANS", help="Folder of scans, searched to the bottom.")],
+    scans: Scans,
     output: Annotated[
         Path,
         typer.Argument(

@@ -16,7 +16,7 @@ import typer
 from medrecon.cli.command import verb
 from medrecon.cli.linear import DEFAULT, refuse_channels
 from medrecon.cli.networks import OtherNetwork
-from medrecon.cli.options import Bundle, Device, DryRun, HeldOut, Machines, Set
+from medrecon.cli.options import Bundle, Device, DryRun, HeldOut, Machines, Scans, Set, layers_option
 from medrecon.cli.progress import long_work
 from medrecon.cli.session import Outcome, Session
 from medrecon.errors import ModelError, UsageError, near
@@ -42,7 +42,7 @@ _BEST = re.compile(rb"Key metric: (\w+) best value: (-?[\d.]+)")
 )
 def train(
     session: Session,
-    scans: Annotated[Path, typer.Argument(metavar="SCANS", help="Folder of scans, searched to the bottom.")],
+    scans: Scans,
     run: Annotated[
         Path,
         typer.Argument(
@@ -56,11 +56,8 @@ def train(
     held_out: HeldOut = None,
     layers: Annotated[
         str | None,
-        typer.Option(
-            "--layers",
-            "-l",
-            metavar="NAMES",
-            help="With --encoder: the layers to train a decoder for, by comma. It inverts each, and any of "
+        layers_option(
+            "With --encoder: the layers to train a decoder for, by comma. It inverts each, and any of "
             "them joined.",
         ),
     ] = None,

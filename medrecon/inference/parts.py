@@ -72,20 +72,9 @@ def open_parts(
     """Build everything that can fail before the first voxel is read.
 
     Args:
-        bundle: name of a bundle that comes with medrecon, or a bundle's folder.
-        scans: as `medrecon.io.find_scans` gives them.
-        output: see `medrecon.io.plan_outputs`.
-        layers: results, as text or list; None takes those of the bundle's configuration.
         each_layer: where no layers are named, take each of the network's instead.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        output_format: "same", "dicom", "nifti" ...
-        overwrite: replace outputs that exist.
-        overrides: further ids of configs/inference.yaml and their values.
 
-    Raises:
-        ModelError: the bundle is missing or broken, its weights do not fit, or a layer is unknown.
-        OutputError: an output exists, or its place cannot be written.
-        UsageError: the options do not make sense.
+    The others, and what is raised, are those of `Pipeline.from_bundle`.
     """
     if not scans:
         raise UsageError("no scan to work on", remedy="name a scan")

@@ -12,7 +12,7 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional
 
-from medrecon.blocks.convolutions import CentredBlocks, ResidualBlock, centred
+from medrecon.blocks.convolutions import ResidualBlock, centred
 from medrecon.blocks.dct import block_basis, from_parts, sub_blocks, synthesise, to_parts
 from medrecon.blocks.rolling import Rolling, RollingBlocks, Rows
 from medrecon.blocks.tiles import slabs
@@ -21,6 +21,10 @@ from medrecon.inversion.given import levels_given
 
 _AT_ONCE = 4096
 """Blocks that are put together at a time."""
+
+
+_BLOCK = 4
+"""Side of the blocks that the fine scale looks at, in voxels."""
 
 
 class AdaptiveDecoder(Decoder):
@@ -61,7 +65,7 @@ class AdaptiveDecoder(Decoder):
         super().__init__()
         strides, channels = {layer.stride for layer in layers}, {layer.channels for layer in layers}
         dims, size = len(layers[0].stride), layers[0].stride[0]
-        if len(strides) != 1 or channels != {size**dims} or size % CentredBlocks.SIZE:
+        if len(strides) != 1 or channels != {size**dims} or size % _BLOCK:
             raise ValueError("AdaptiveDecoder wants levels of one stride, each with a channel for each voxel")
         if len(widths) != 2:
             raise ValueError(f"AdaptiveDecoder wants two widths, got {tuple(widths)}")
@@ -72,13 +76,12 @@ class AdaptiveDecoder(Decoder):
         self.register_buffer("basis", block_basis(size, dims, size**dims), persistent=False)
         conv, up = Conv[Conv.CONV, dims], Conv[Conv.CONVTRANS, dims]
         fine, coarse = widths
-        ratio = self.ratio = size // CentredBlocks.SIZE
-        parts = sub_blocks(size, CentredBlocks.SIZE, dims)
+        ratio = self.ratio = size // _BLOCK
+        parts = sub_blocks(size, _BLOCK, dims)
         parts[0] = 0  # see `_split`
         self.parts: torch.Tensor
         self.register_buffer("parts", parts, persistent=False)
         details = size**dims - 1
-        self.blocks4 = CentredBlocks(dims)
         self.stem = conv(4**dims, fine, 3, padding=1, bias=False)
         self.down = conv(fine, coarse, ratio, stride=ratio, bias=False)
         self.kept = conv(details, coarse, 1, bias=False)
@@ -191,7 +194,7 @@ class AdaptiveDecoder(Decoder):
         return slice(part.start * self.ratio, part.stop * self.ratio)
 
     def _centred_means(self, levels: Sequence[torch.Tensor], parts: Sequence[slice]) -> torch.Tensor:
-        """The means of all blocks of 4 voxels as `CentredBlocks` has them: (B, *positions).
+        """The means of all blocks of 4 voxels, each relative to those around it: (B, *positions).
 
         The means of the blocks go in in full precision: relative to what lies around they are small.
         """
@@ -206,7 +209,7 @@ class AdaptiveDecoder(Decoder):
         return centred(torch.cat(means, dim=1)[:, None])[:, 0]
 
     def _split(self, low: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
-        """What `CentredBlocks` gives of the image behind (B, *blocks, channels): (B, 4 ** dims, *positions).
+        """Blocks of 4 voxels of the image behind (B, *blocks, channels): (B, 4 ** dims, *positions).
 
         One change of basis instead of the way through voxels; the means are those of `_centred_means`.
         """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import nn
 
-from medrecon.contract import Decoder, Features, LayerInfo, Progress
+from medrecon.contract import Features, LayerInfo, Progress
 from medrecon.errors import ModelError
 from medrecon.inversion.linear import (
     Batches,
@@ -17,13 +17,14 @@ from medrecon.inversion.linear import (
     is_aside,
     measure_scales,
 )
+from medrecon.inversion.made_for import MadeFor
 from medrecon.inversion.upsample import fit_size
 
 _MEASURED = 4
 """Batches that the channels' scales are taken from."""
 
 
-class LinearDecoder(Decoder):
+class LinearDecoder(MadeFor):
     """Inverts any subset of a network's layers by linear maps: a lower bound of what they keep.
 
     Each position of a layer makes its own block of voxels (`LinearInverse`). Several layers give the weighted
@@ -41,7 +42,6 @@ class LinearDecoder(Decoder):
     """
 
     names: list[str]
-    made_for: torch.Tensor
     together: torch.Tensor
     means: torch.Tensor
 
@@ -62,7 +62,6 @@ class LinearDecoder(Decoder):
         count = len(self.names) + 1
         self.register_buffer("means", torch.zeros(count, dtype=torch.float64))
         self.register_buffer("together", torch.zeros(count, count, dtype=torch.float64))
-        self.register_buffer("made_for", torch.zeros(32, dtype=torch.uint8))
         self.reach = max(self._inverse(name).reach for name in self.names)
 
     def forward(
@@ -113,15 +112,6 @@ class LinearDecoder(Decoder):
         fit_inverses(inverses, gridded, lambda name, value: self._scale(name).standardise(value))
         if len(self.names) > 1:
             self._fit_together(batches)
-
-    @property
-    def encoder_fingerprint(self) -> str:
-        """Of the weights that this was fitted for (`medrecon.encoders.fingerprint`); "" before."""
-        return bytes(self.made_for.tolist()).hex() if bool(self.made_for.any()) else ""
-
-    def remember(self, encoder_fingerprint: str) -> None:
-        """Keep, with the maps, which encoder's features they are for."""
-        self.made_for.copy_(torch.tensor(list(bytes.fromhex(encoder_fingerprint)), dtype=torch.uint8))
 
     def _fit_together(self, batches: Batches) -> None:
         """Second moments of the layers' images and of the truth, on what no map was fitted to."""

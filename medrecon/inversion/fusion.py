@@ -12,9 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from medrecon.blocks.convolutions import ACTIVATIONS, ResidualBlock
-from medrecon.contract import Decoder, Features, LayerInfo, Progress
+from medrecon.contract import Features, LayerInfo, Progress
 from medrecon.errors import ModelError
 from medrecon.inversion.linear import Batches, LinearInverse, Standardised, fit_inverses, measure_scales
+from medrecon.inversion.made_for import MadeFor
 from medrecon.inversion.single import stages
 from medrecon.inversion.upsample import Shuffle, fit_size, unshuffle, upsampler
 
@@ -26,7 +27,7 @@ STEP = 0.1
 """What is learned is added at this scale: an optimizer's first steps must not bury the linear inverse."""
 
 
-class FusionDecoder(Decoder):
+class FusionDecoder(MadeFor):
     """Inverts any subset of an encoder's layers, of any strides, in 2D or 3D, with one set of weights.
 
     It starts from the linear inverse of the shallowest layer given, fitted in closed form (`fit`), and adds
@@ -53,7 +54,6 @@ class FusionDecoder(Decoder):
     """
 
     names: list[str]
-    made_for: torch.Tensor
 
     def __init__(
         self,
@@ -107,7 +107,6 @@ class FusionDecoder(Decoder):
         self.head = Shuffle(wide[finest], 1, finest, kernel=3)
         nn.init.zeros_(self.head.conv.weight)
         nn.init.zeros_(self.head.conv.bias)
-        self.register_buffer("made_for", torch.zeros(32, dtype=torch.uint8))
         overlap = {"shuffle": 0, "resize": 2, "transposed": 1}[upsampling]
         # Positions that a stage looks aside: its input, its blocks, its way up, and the head's convolution.
         beyond = sum((depth + 1 + overlap) * max(stride) for stride in self.strides) + max(self.strides[-1])
@@ -153,15 +152,6 @@ class FusionDecoder(Decoder):
         image = base + STEP * self.head(x).float()
         image = torch.sigmoid(4 * image - 2) if self.output == "sigmoid" else image
         return fit_size(image, tuple(shape))
-
-    @property
-    def encoder_fingerprint(self) -> str:
-        """Of the weights that this is trained to invert (`medrecon.encoders.fingerprint`); "" before."""
-        return bytes(self.made_for.tolist()).hex() if bool(self.made_for.any()) else ""
-
-    def remember(self, encoder_fingerprint: str) -> None:
-        """Keep, with the weights, which encoder's features they are for."""
-        self.made_for.copy_(torch.tensor(list(bytes.fromhex(encoder_fingerprint)), dtype=torch.uint8))
 
     def fit(self, batches: Batches) -> None:
         """Fit what is not trained, the scale of each channel and the linear inverses, to typical images.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from medrecon.errors import OutputError, UsageError
 
-PAPER, INK, FAINT, LINE = "#0e1116", "#f0f3f6", "#9aa4b2", "#2b323c"
+PAPER, INK, FAINT = "#0e1116", "#f0f3f6", "#9aa4b2"
 ACCENTS = ("#5ab0ff", "#ffb454", "#7ee2a8", "#ff7b89", "#c9a6ff")
 
 # dark where the error is zero, so that only errors light up: blue below the source, amber above
