@@ -10,6 +10,7 @@ import typer
 
 from medrecon.cli.command import verb
 from medrecon.cli.faults import PARTIAL, fault_of
+from medrecon.cli.machines import Machines
 from medrecon.cli.options import (
     Bundle,
     Device,
@@ -17,7 +18,6 @@ from medrecon.cli.options import (
     EncoderWeights,
     Format,
     Layers,
-    Machines,
     ManyScans,
     OutputFormat,
 )

@@ -11,7 +11,6 @@ import typer
 
 _READING = "How scans are found and read"
 _NETWORK = "Network"
-_CLUSTER = "Machines"
 
 
 class OutputFormat(str, Enum):
@@ -179,8 +178,6 @@ NiftiForm = Annotated[
         help="Which one to believe where a NIfTI file contradicts itself.",
     ),
 ]
-
-
 NamesFromSource = Annotated[
     bool,
     typer.Option(
@@ -247,58 +244,3 @@ class ManyScans(OneScan):
             help="Take every series of a folder in which several lie side by side.",
         ),
     ] = False
-
-
-@dataclass(frozen=True)
-class Machines:
-    """What a cluster, or this machine, gives to the work."""
-
-    cluster: Annotated[
-        str,
-        typer.Option(
-            "--cluster",
-            metavar="local|slurm|pbs|kubernetes",
-            rich_help_panel=_CLUSTER,
-            help="Where it runs; kubernetes is for cohorts only.",
-        ),
-    ] = "local"
-    nodes: Annotated[
-        int,
-        typer.Option(
-            "--nodes",
-            min=1,
-            metavar="N",
-            rich_help_panel=_CLUSTER,
-            help="Machines of the cluster that take part.",
-        ),
-    ] = 1
-    gpus: Annotated[
-        int | None,
-        typer.Option(
-            "--gpus",
-            min=0,
-            metavar="N",
-            rich_help_panel=_CLUSTER,
-            help="GPUs of each machine, one process for each. Default: those of this machine.",
-        ),
-    ] = None
-    cluster_options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--cluster-option",
-            metavar="NAME=VALUE",
-            rich_help_panel=_CLUSTER,
-            help="Of Parsl's provider, such as partition, account, walltime, worker_init, image; "
-            "repeatable. For cohorts, 'address' is this machine's, as the workers reach it.",
-        ),
-    ] = None
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """What the planners of workers and processes take."""
-        return {
-            "cluster": self.cluster,
-            "nodes": self.nodes,
-            "gpus": self.gpus,
-            "cluster_options": tuple(self.cluster_options or ()),
-        }

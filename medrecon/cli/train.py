@@ -15,8 +15,9 @@ import typer
 
 from medrecon.cli.command import verb
 from medrecon.cli.linear import DEFAULT, refuse_channels
+from medrecon.cli.machines import Machines
 from medrecon.cli.networks import OtherNetwork
-from medrecon.cli.options import Bundle, Device, DryRun, HeldOut, Machines, Scans, Set, layers_option
+from medrecon.cli.options import Bundle, Device, DryRun, HeldOut, Scans, Set, layers_option
 from medrecon.cli.progress import long_work
 from medrecon.cli.session import Outcome, Session
 from medrecon.errors import ModelError, UsageError, near
