@@ -129,10 +129,12 @@ def is_exact(value: float | None) -> bool:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write results where they were asked for."""
+    """Write results where they were asked for, and their picture beside them."""
+    from plots import draw
+
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(_plain(content), indent=1) + "\n", encoding="utf-8")
-    print(f"\nwritten: {path}")
+    print("\nwritten:", *(str(each) for each in (path, *draw(path))))
 
 
 def _plain(value: Any) -> Any:

@@ -48,15 +48,20 @@ def describe() -> dict[str, Any]:
     }
 
 
-def best_time(work: Callable[[], object], seconds: float) -> float:
-    """The shortest of the repetitions that fit into some seconds, at least two."""
+def times_of(work: Callable[[], object], seconds: float) -> list[float]:
+    """The repetitions that fit into some seconds, at least two."""
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 2 or time.perf_counter() < end:
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
-    return min(times)
+    return times
+
+
+def best_time(work: Callable[[], object], seconds: float) -> float:
+    """The shortest of the repetitions that fit into some seconds, at least two."""
+    return min(times_of(work, seconds))
 
 
 def ceilings(seconds: float = 3.0, size: int = 2048, folder: Path | None = None) -> dict[str, float]:

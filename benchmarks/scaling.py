@@ -58,6 +58,7 @@ def one(size: Sequence[int], bundle: str, layers: str, repeats: int, most: int |
             processor.append(time.process_time() - worked)
     told: dict[str, Any] = {"size": list(image.shape[2:]), "voxels": image.numel()}
     told |= {"seconds": min(seconds), "processor_seconds": min(processor)}
+    told["seconds_range"] = [min(seconds), max(seconds)]
     told["peak_gib"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * UNIT / 2**30
     if volume:
         limit = most or affordable_voxels(torch.device("cpu"), network.inversion.bytes_per_voxel)

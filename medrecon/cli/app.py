@@ -30,7 +30,7 @@ from medrecon.cli import (
     sweep,
     train,
 )
-from medrecon.cli.command import GroupedCommand
+from medrecon.cli.command import GroupedCommand, Unbroken, unbroken
 from medrecon.cli.faults import usage_fault
 from medrecon.cli.session import Session
 
@@ -73,7 +73,8 @@ app = typer.Typer(
     name="medrecon",
     help="See what a neural network keeps of a medical scan: turn the features of any of its layers back "
     "into a scan. Not for diagnosis.",
-    epilog=_EXIT_CODES,
+    cls=Unbroken,
+    epilog=unbroken(_EXIT_CODES),
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
 
 import typer
-from typer.core import TyperArgument, TyperCommand, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from medrecon.cli.session import Outcome, Session
 
@@ -94,8 +94,28 @@ def _as_typer_has_it(work: Callable[..., Outcome], loads: bool) -> Callable[...,
     return run
 
 
+_HYPHEN = "\N{NON-BREAKING HYPHEN}"
+
+
+def unbroken(text: str) -> str:
+    """The text with hyphens that end no line: an option's name is typed as it stands; see `Unbroken`."""
+    return text.replace("-", _HYPHEN)
+
+
+class Unbroken(TyperGroup):
+    """A group whose help shows as plain hyphens what `unbroken` kept together."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The help as it is shown."""
+        return super().get_help(ctx).replace(_HYPHEN, "-")
+
+
 class GroupedCommand(TyperCommand):
     """A command that lists options under the headings they name as `rich_help_panel`, the others first."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The help as it is shown."""
+        return super().get_help(ctx).replace(_HYPHEN, "-")
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Arguments as they are: in some releases of Typer braces stand around those that are required."""
@@ -110,7 +130,8 @@ class GroupedCommand(TyperCommand):
                 heading = "Arguments" if parameter.param_type_name == "argument" else "Options"
                 if isinstance(parameter, (TyperArgument, TyperOption)):
                     heading = parameter.rich_help_panel or heading
-                sections.setdefault(heading, []).append(record)
+                names, text = record
+                sections.setdefault(heading, []).append((names, unbroken(text)))
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):

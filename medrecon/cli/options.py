@@ -30,8 +30,7 @@ Input = Annotated[
     Path,
     typer.Argument(
         metavar="INPUT",
-        help="A DICOM series or study (a folder, searched to the bottom, or a zip file), or a scan file. "
-        "reconstruct also takes pacs:NAME/STUDY[/SERIES], by UIDs.",
+        help="A DICOM series or study (a folder, searched to the bottom, or a zip file), or a scan file.",
     ),
 ]
 

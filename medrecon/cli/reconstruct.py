@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     "medrecon reconstruct pacs:research/1.2.840.1 pacs:research --layers level3",
     "medrecon reconstruct CT_SERIES/ out/ --encoder vgg16 \\\n"
     "      --weights vgg16.safetensors --layers relu2_2,relu4_3",
+    takes="8 s of a CPU core for a CT of 122x101x112 and one layer, 14 s for 512x512x100.",
 )
 def reconstruct(
     session: Session,
@@ -109,6 +110,7 @@ def reconstruct(
     """Write what the chosen layers keep of a scan, as a scan.
 
     The result has the source's grid and units: a derived DICOM series from DICOM, NIfTI from all else.
+    INPUT may lie in a PACS: pacs:NAME/STUDY[/SERIES], by UIDs.
 
     A bundle's decoder makes it. Of any other network (--encoder) the linear inverse of each layer does: a
     lower bound, fitted in a minute or so and kept for the next time.

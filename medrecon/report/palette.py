@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
@@ -25,6 +27,31 @@ DARK = {
     "warn": "#f0b35c",
     "rule": "#434c57",
 }
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours of a chart, light or dark, as in the report."""
+
+    paper: str
+    ink: str
+    faint: str
+    line: str
+    rule: str
+    accent: str
+    dark: bool
+
+    @classmethod
+    def of(cls, dark: bool) -> Look:
+        """The report's colours."""
+        named = DARK if dark else LIGHT
+        return cls(
+            **{name: named[name] for name in ("paper", "ink", "faint", "line", "rule", "accent")}, dark=dark
+        )
+
+    def ramp(self, count: int) -> list[str]:
+        """Colours of so many groups."""
+        return ramp(count, self.dark)
 
 
 def ramp(count: int, dark: bool = False) -> list[str]:

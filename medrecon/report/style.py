@@ -10,6 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from medrecon.errors import OutputError, UsageError
+from medrecon.report.palette import Look
 
 PAPER, INK, FAINT = "#0e1116", "#f0f3f6", "#9aa4b2"
 ACCENTS = ("#5ab0ff", "#ffb454", "#7ee2a8", "#ff7b89", "#c9a6ff")
@@ -34,6 +35,19 @@ def bare_axes(figure: Figure, left: float, bottom: float, width: float, height: 
     axes = figure.add_axes((left / across, bottom / up, width / across, height / up))
     axes.set_axis_off()
     return axes
+
+
+def chart_axes(axes: Axes, look: Look) -> None:
+    """Axes of a chart as the report draws them: two spines, a pale grid, no ticks."""
+    axes.set_facecolor(look.paper)
+    axes.tick_params(colors=look.faint, labelsize=8, length=0, which="both")
+    axes.grid(color=look.line, lw=0.7)
+    axes.set_axisbelow(True)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=look.faint, fontsize=8.5)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(look.rule)
 
 
 def make_folder(folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from medrecon.errors import UsageError
 from medrecon.report.layers import layers_figure
-from medrecon.report.palette import DARK, LIGHT, ramp
+from medrecon.report.palette import Look
 from medrecon.report.planes import Plane, make_view
-from medrecon.report.style import new_figure, save
+from medrecon.report.style import chart_axes, new_figure, save
 
 PANELS = (
     ("parameters", "parameters", "decoder's parameters"),
@@ -31,28 +30,6 @@ _SIZE = (11.4, 6.0)  # inches
 
 _AROUND = ((0, 11), (0, -11), (1, 0), (-1, 0), (1, 10), (-1, 10), (1, -10), (-1, -10), (0, 21), (0, -21))
 """Where a label may stand: half its width to a side, and points up."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """Colours of a chart, light or dark, as in the report."""
-
-    paper: str
-    ink: str
-    faint: str
-    line: str
-    rule: str
-    dark: bool
-
-    @classmethod
-    def of(cls, dark: bool) -> Look:
-        """The report's colours."""
-        named = DARK if dark else LIGHT
-        return cls(**{name: named[name] for name in ("paper", "ink", "faint", "line", "rule")}, dark=dark)
-
-    def ramp(self, count: int) -> list[str]:
-        """Colours of so many groups."""
-        return ramp(count, self.dark)
 
 
 WORDS = {"held_out": "scans held out", "training": "trained on"}
@@ -178,11 +155,7 @@ def _panel(
         axes.margins(x=0.25)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7))
-    axes.tick_params(colors=look.faint, labelsize=8, length=0)
-    axes.grid(color=look.line, lw=0.7)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(look.rule)
+    chart_axes(axes, look)
     _label(axes, labels, look)
 
 

@@ -46,6 +46,7 @@ def test_help_fits_80_columns(
     assert "…" not in text
     assert not re.search(r"\w\.\.\.(\s|$)", text), "a sentence is cut off"
     assert "<bool>" not in text
+    assert not re.search(r"\w-\n", text), "a name is broken at its hyphen"
     assert [name for name in typed_names(verb) if name not in text] == []
 
 
@@ -78,6 +79,7 @@ def test_help_of_the_program_cuts_no_summary(
 ) -> None:
     text = help_of(capsys, monkeypatch)
     assert "..." not in text.replace("[ARGS]...", "")
+    assert not re.search(r"\w-\n", text), "a name is broken at its hyphen"
     for verb in VERBS:
         summary = str(verb.run.__doc__).splitlines()[0]
         assert re.search(rf"^  {verb.name} +{re.escape(summary)}$", text, re.MULTILINE)

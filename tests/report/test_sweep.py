@@ -11,8 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from medrecon.errors import UsageError
-from medrecon.report.palette import DARK, LIGHT
-from medrecon.report.sweep import Look, _label, amount, plane_of, sweep_figure, variants_figure
+from medrecon.report.palette import DARK, LIGHT, Look
+from medrecon.report.sweep import _label, amount, plane_of, sweep_figure, variants_figure
 
 
 def rows(psnr: float | None = 25.0) -> list[dict[str, Any]]:

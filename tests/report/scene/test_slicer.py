@@ -63,7 +63,7 @@ def test_scene(layers: int, slicer: str, make_atlas: Callable, tmp_path: Path) -
     assert len(found) == 1 + layers * (4 if layers == 2 else 2)
     check_views(report, found, layers)
     [table] = report["tables"]
-    assert table[0][:3] == ["layer", "what", "MAE (HU)"]
+    assert table[0][:3] == ["layer", "what", "MAE in the body (HU)"]
     assert len(table) == 1 + 2 * layers
 
 
@@ -86,6 +86,32 @@ def check_views(report: dict[str, Any], found: dict[str, Any], layers: int) -> N
     assert len(acquired) == (3 if layers == 1 else 2 * columns - 1)
     assert set(report["moved"]["scrolled"]) >= {v["name"] for v in acquired}, "hot link"
     assert set(report["moved"]["faded"]) >= {v["name"] for v in views}
+
+
+def test_small_scene(slicer: str, make_atlas: Callable, tmp_path: Path) -> None:
+    scores, volumes = make_atlas(5, shape=(40, 36, 20))
+    report = seen(slicer, write_scene(tmp_path / "review.mrb", scores, volumes, full=False), tmp_path)
+    source, kept = report["volumes"]
+    assert (source["name"], kept["name"]) == ("source CT abdomen", "level4")
+    flat = volumes.source.astype(np.float64).ravel(order="F")
+    assert (source["sum"], source["weighted"]) == (flat.sum(), flat @ np.arange(flat.size))
+    for volume in (source, kept):
+        assert np.abs(np.array(volume["ijk_to_ras"]) - volumes.affine).max() < 1e-3
+        assert (volume["window"], volume["level"], volume["auto"]) == (400, 40, 0)
+    rounded = float(kept["attributes"].get("Medrecon.step", 1)) / 2
+    off = kept["sum"] - volumes.reconstructions["level4"].sum(dtype=np.float64)
+    assert abs(off) < 5 * rounded * np.sqrt(flat.size), "rounded, not shifted"
+    assert report["rows"] == [["Red", "Yellow"]]
+    before, after = report["views"]
+    assert before["background"] == after["background"] == source["id"]
+    assert (before["foreground"], after["foreground"], after["opacity"]) == (None, kept["id"], 1)
+    assert before["slice_to_ras"] == after["slice_to_ras"]
+    assert report["moved"] == {"scrolled": ["Red", "Yellow"], "faded": ["Red", "Yellow"]}
+    [table] = report["tables"]
+    assert [row[0] for row in table if row[1] == "reconstruction"] == [f"level{n}" for n in range(1, 6)]
+    picture = imread(tmp_path / "views.png")[..., :3]
+    left, right = np.split(picture, 2, axis=1)
+    assert 0.005 < np.abs(left - right).mean() < 0.1, "alike, and not the same"
 
 
 @pytest.mark.real_data
