@@ -146,7 +146,7 @@ def table(rows: Sequence[Row]) -> str:
     lines = [
         [
             *(row[key] for key in ("bundle", "level", "precision")),
-            *(f"{value:.3g}" for key, value in row.items() if "megavoxels" in key),
+            *(f"{value:.3g}" for key, value in row.items() if key.endswith("megavoxels_per_second")),
             f"{row['flop_per_voxel'] / 1e3:.1f}",
             f"{row['gflops']:.0f}",
             "" if row["share_of_matmul"] is None else f"{row['share_of_matmul']:.0%}",
