@@ -23,9 +23,14 @@ from medrecon.report.palette import themed
 from medrecon.report.rows import Group
 from medrecon.report.style import make_folder, save
 from medrecon.report.svg import inline_svg
-from medrecon.report.words import clean, control, decimals, number, shown, times
+from medrecon.report.words import CONTROL_MEANINGS, clean, control, decimals, number, shown, times
 
 _BESIDE = ("linear code", "random weights", "shuffled features", "mean image")
+_TERMS = {
+    **{key.upper(): BY_KEY[key].meaning for key in ("mae", "ssim", "psnr")},
+    **{name.capitalize(): CONTROL_MEANINGS[name] for name in _BESIDE},
+}
+"""Columns of the table of scans, and what each means."""
 
 
 def write_index(
@@ -80,6 +85,7 @@ def write_index(
             chart=chart,
             means=_means([row for row in aggregate if row["layer"] in layers]),
             scans=_scans(scans),
+            terms=_TERMS,
             outliers=[
                 (str(r.get("scan", "")), [str(r.get(k, "")) for k in ("layer", "measures")]) for r in outliers
             ],

@@ -169,3 +169,5 @@ def test_every_measure_is_explained_where_it_stands(tmp_path: Path) -> None:
     terms = [attrs for attrs in seen.all("button") if attrs.get("class") == "term"]
     assert len(terms) >= 10
     assert all(attrs["popovertarget"] == attrs["aria-describedby"] in ids for attrs in terms)
+    columns = [attrs for attrs in terms if attrs["popovertarget"].startswith("scans-t")]
+    assert len(columns) == 7, "those of the table of scans, too"
