@@ -55,6 +55,8 @@ class Session:
     debug: bool = False
     log_json: bool = False
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    _unpacked: dict[str, str] = field(default_factory=dict)
+    """The zip file that each folder was unpacked from: messages name what the user named."""
     _until_the_end: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -70,6 +72,8 @@ class Session:
 
     def _tell(self, line: str, level: int = logging.INFO) -> None:
         """Print a line on stderr; where that is closed or full, there is nobody to tell."""
+        for folder, zip_file in self._unpacked.items():
+            line = line.replace(folder, zip_file)
         line = as_json_line(line, level) if self.log_json else line
         if sys.stderr is not None:
             with contextlib.suppress(OSError, ValueError):
@@ -89,7 +93,11 @@ class Session:
         """
         from medrecon.io.files.archive import is_zip, unpacked
 
-        return self._until_the_end.enter_context(unpacked(source)) if is_zip(source) else source
+        if not is_zip(source):
+            return source
+        folder = self._until_the_end.enter_context(unpacked(source))
+        self._unpacked[str(folder)] = str(source)
+        return folder
 
     def until_the_end(self, context: contextlib.AbstractContextManager[Entered]) -> Entered:
         """Enter a context, which is left when the verb ends."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,3 +101,36 @@ def test_a_training(
     assert stat.S_IMODE((run / "train.log").stat().st_mode) == 0o600
     (run / "train.log").unlink()  # it may name files, and is its owner's alone
     assert found_below(run, marks) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["inference.yaml", "evaluate.yaml", "train.yaml"])
+def test_monais_own_command(
+    config: str,
+    sources: Path,
+    marks: tuple[str, ...],
+    tmp_path: Path,
+    small_bundle: Callable[[str], Path],
+    one_thread: dict[str, str],
+) -> None:
+    """`python -m monai.bundle run` in a process of its own, as a user starts it, logging included."""
+    bundle, output = small_bundle("slice_autoencoder"), tmp_path / "out"
+    settings: dict[str, Any] = {"dataset_dir": sources, "output_dir": output, "device": "cpu"}
+    if config == "train.yaml":
+        settings |= {**SHORT, "max_epochs": 2, "val_interval": 2, "checkpoint_interval": 1,
+                     "phantom_count": 50, "validate#phantoms#length": 2}  # fmt: skip
+    else:
+        settings["layers"] = "['level2']"
+    command = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", str(bundle),
+               "--config_file", str(bundle / "configs" / config)]  # fmt: skip
+    words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+    done = subprocess.run([*command, *words], env=one_thread, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert found_in(done.stdout + done.stderr, config, marks) == []
+    assert list(output.iterdir())
+    for path in output.rglob("*.log"):  # may name files, and is its owner's alone
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.unlink()
+    for path in output.rglob("*.dcm"):  # a derived series has its source's patient
+        path.unlink()
+    assert found_below(output, marks) == []

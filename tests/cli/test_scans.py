@@ -86,3 +86,9 @@ def test_zip_files_are_read(capsys: pytest.CaptureFixture[str], tmp_path: Path, 
     code, out, err = run(capsys, "compare", study, tmp_path / "ct", "--json", "--names-from-source")
     assert (code, err) == (0, "")
     assert json.loads(out)["identical"] is True
+    (tmp_path / "ct" / "broken.nii").write_bytes(b"nothing of the kind" * 40)
+    study = shutil.make_archive(str(tmp_path / "study"), "zip", tmp_path, "ct")
+    code, out, err = run(capsys, "scans", study, "--volume", "7")
+    assert code != 0
+    assert study in err, "the zip file is named, not where it was unpacked"
+    assert "medrecon-part" not in err

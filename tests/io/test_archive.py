@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -83,6 +85,44 @@ def test_a_bomb_is_stopped_where_it_is_too_large_whatever_it_says(scratch: Path,
     bomb.write_bytes(data)
     with pytest.raises(ScanError), unpacked(bomb, most_bytes=4 << 20):
         pass
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_small_file_never_becomes_a_thousand_times_as_large(
+    scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: int
+) -> None:
+    monkeypatch.setattr(archive, "FREE_BYTES", 1 << 20)
+    bomb = packed(tmp_path / "a.zip", {"a.nii": bytes(32 << 20)}, how)
+    with pytest.raises(ScanError, match=r"holds more than 0\.0 GiB"), unpacked(bomb):
+        pass
+
+
+def test_what_a_killed_run_unpacked_is_gone_after_the_next(tmp_path: Path, scratch: Path) -> None:
+    study = packed(tmp_path / "a.zip", {"patient": b"pixels"})
+    code = f"""
+import os, signal, tempfile
+from medrecon.io.files.archive import unpacked
+tempfile.tempdir = {str(scratch)!r}
+with unpacked({str(study)!r}) as folder:
+    print(folder, flush=True)
+    input()
+"""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    killed, alive = (Path(str(each.stdout and each.stdout.readline().strip())) for each in started)
+    started[0].kill()
+    started[0].wait()
+    assert (killed / "patient").is_file()
+    with unpacked(study) as folder:
+        assert (folder / "patient").is_file()
+        assert not killed.exists()
+        assert (alive / "patient").is_file()
+    started[1].communicate("\n")
+    assert started[1].returncode == 0
 
 
 def test_too_many_entries_are_refused_before_they_are_listed(

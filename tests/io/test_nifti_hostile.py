@@ -35,6 +35,21 @@ def test_hundreds_of_thousands_of_empty_members(tmp_path: Path) -> None:
     assert np.array_equal(read_scan(find_one(tmp_path / "c.nii.gz")), volume())
 
 
+@pytest.mark.parametrize("flag", [4, 8, 16], ids=["extra field", "name", "comment"])
+@pytest.mark.parametrize("size", [60_000, 9 << 20])
+def test_mountains_in_a_gzip_header(size: int, flag: int, tmp_path: Path) -> None:
+    """The library that unpacks takes 512 KiB of it; of an extra field there cannot be more than 64."""
+    save(tmp_path / "a.nii", volume())
+    packed = gzip.compress((tmp_path / "a.nii").read_bytes())
+    more = struct.pack("<H", size % 65536) + bytes(size % 65536) if flag == 4 else b"n" * size + b"\0"
+    (tmp_path / "b.nii.gz").write_bytes(packed[:3] + bytes([flag]) + packed[4:10] + more + packed[10:])
+    if flag == 4 or size < 65536:
+        assert np.array_equal(read_scan(find_one(tmp_path / "b.nii.gz")), volume())
+        return
+    with pytest.raises(ScanError, match=r"b\.nii\.gz"):
+        find_one(tmp_path / "b.nii.gz")
+
+
 def extended(path: Path, *sizes: int, times: int = 1) -> bytes:
     """A file with header extensions of these sizes, in turn, before its voxels."""
     save(path, volume())

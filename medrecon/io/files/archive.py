@@ -1,9 +1,13 @@
-"""Zip files, as portals hand studies out: unpacked to a private folder, within bounds, then removed."""
+"""Zip files, as portals hand studies out: unpacked to a private folder, within bounds, then removed.
+
+What a killed run leaves of such a folder is removed by the next one that unpacks.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import secrets
 import shutil
 import stat
 import tempfile
@@ -14,13 +18,15 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
 from medrecon.errors import OutputError
+from medrecon.io.files.inflate import FREE_BYTES, MAX_RATIO
+from medrecon.io.files.lock import FolderLock, sweep, working_folder
 from medrecon.io.scan import ScanError
 
-MOST_ENTRIES = 100_000
-"""Entries of a zip file; a study has thousands."""
+MOST_ENTRIES = 40_000
+"""Entries of a zip file; a study has thousands. So many take 4 s."""
 
 MOST_BYTES = 64 << 30
-"""What a zip file may hold unpacked; and never more than half of what is free where it is unpacked."""
+"""What a zip file may hold unpacked; never more than half of what is free there, nor 100 times its size."""
 
 _PIECE = 1 << 20
 _END, _LONGEST_END = b"PK\x05\x06", (1 << 16) + 22
@@ -54,7 +60,8 @@ def unpacked(path: str | Path, *, most_bytes: int = MOST_BYTES) -> Iterator[Path
         free = shutil.disk_usage(place).free // 2
         try:
             folder.mkdir()
-            _unpack(path, folder, min(most_bytes, free))
+            likely = max(FREE_BYTES, MAX_RATIO * path.stat().st_size)
+            _unpack(path, folder, min(most_bytes, free, likely))
         except _BROKEN as error:
             if isinstance(error, ScanError):
                 raise
@@ -81,15 +88,18 @@ def unpacked(path: str | Path, *, most_bytes: int = MOST_BYTES) -> Iterator[Path
 @contextlib.contextmanager
 def _temporary() -> Iterator[Path]:
     """A private folder that is gone in the end, whatever its content became."""
-    place = Path(tempfile.mkdtemp(prefix="medrecon-"))
+    final = Path(tempfile.gettempdir()) / f"medrecon-{secrets.token_hex(8)}"
+    sweep(final.parent)
+    lock = FolderLock(working_folder(final), final)
+    lock.acquire()
     try:
-        yield place
+        yield lock.folder
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        lock.release()
 
 
 def _unpack(path: Path, folder: Path, most: int) -> None:
-    left = most
+    left, made = most, {folder}
     _refuse_many(path, _count(path))
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -100,7 +110,9 @@ def _unpack(path: Path, folder: Path, most: int) -> None:
                 continue
             if entry.flag_bits & 1:
                 raise ScanError("is encrypted", path=path, remedy="unpack it yourself, with its password")
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.parent not in made:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                made.add(target.parent)
             with archive.open(entry) as source, target.open("xb") as file:
                 while piece := source.read(_PIECE):
                     left -= len(piece)

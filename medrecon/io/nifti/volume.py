@@ -28,7 +28,8 @@ try:
 except ImportError:  # pragma: no cover - only where isal has no wheel
     open_gzip, packed_errors = gzip.open, (zlib.error,)
 else:
-    open_gzip, packed_errors = igzip.open, (zlib.error, igzip_lib.IsalError)
+    open_gzip = igzip.open
+    packed_errors = (zlib.error, igzip_lib.IsalError, OverflowError)  # the last of a header above 512 KiB
 
 BROKEN: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, OSError, *packed_errors)
 MAX_TAIL = 1 << 20
