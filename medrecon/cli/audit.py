@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from medrecon.cli.batch import as_told, find_asked, say_notes, tell_sources
 from medrecon.cli.command import verb
 from medrecon.cli.linear import DEFAULT, FitOn, chosen_bundle
 from medrecon.cli.networks import OtherNetwork
-from medrecon.cli.options import Bundle, Device, ManyScans
+from medrecon.cli.options import Bundle, Device, ManyScans, layers_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
@@ -20,8 +21,130 @@ from medrecon.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from medrecon.atlas.audit.asked import Asked
+
 _ATTACK = "The attack"
 _DEFENCE = "What else is measured"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How patients are looked for, and what else is measured."""
+
+    ranks: Annotated[
+        str,
+        typer.Option(
+            "--ranks",
+            metavar="K,K",
+            rich_help_panel=_ATTACK,
+            help="Count how often the right patient is among the first K.",
+        ),
+    ] = "1,5"
+    views: Annotated[
+        str,
+        typer.Option(
+            "--views",
+            metavar="NAMES",
+            rich_help_panel=_ATTACK,
+            help="Make second views of each scan, to be found by: noise, crop, resample, shift, intensity. "
+            "Where nobody was scanned twice there is no audit without.",
+        ),
+    ] = ""
+    compare: Annotated[
+        str,
+        typer.Option(
+            "--match",
+            metavar="whitened|correlation",
+            rich_help_panel=_ATTACK,
+            help="How features are compared: by the cosine after whitening on the gallery, or without.",
+        ),
+    ] = "whitened"
+    size: Annotated[
+        int,
+        typer.Option(
+            "--size",
+            metavar="N",
+            min=16,
+            max=256,
+            rich_help_panel=_ATTACK,
+            help="Voxels along each side of the common grid that each scan is put on.",
+        ),
+    ] = 64
+    spacing: Annotated[
+        float,
+        typer.Option(
+            "--spacing", metavar="MM", min=0.1, max=20.0, rich_help_panel=_ATTACK, help="Between them."
+        ),
+    ] = 4.0
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", rich_help_panel=_ATTACK, help="Of all that is drawn.")
+    ] = 0
+    defences: Annotated[
+        str,
+        typer.Option(
+            "--defences",
+            metavar="LIST",
+            rich_help_panel=_DEFENCE,
+            help="Done to the features before they leave: noise:S (standard deviations), bits:N, drop:P "
+            "(share of channels), pool:N (positions along each axis); or none.",
+        ),
+    ] = "noise:1,bits:2,drop:0.9,pool:1"
+    members: Annotated[
+        str | None,
+        typer.Option(
+            "--members",
+            metavar="LIST",
+            rich_help_panel=_DEFENCE,
+            help="The scans that the network was trained on: a text file of names or keys, one a line; or "
+            "'provenance', for those that the bundle's own provenance names.",
+        ),
+    ] = None
+    face: Annotated[
+        str | None,
+        typer.Option(
+            "--face",
+            metavar="auto|MASK",
+            rich_help_panel=_DEFENCE,
+            help="For heads: how much of the face comes back, also of the defaced head. A mask (for several "
+            "scans a folder of masks named like the scans), or a rough box at the front.",
+        ),
+    ] = None
+
+    def asked(self) -> Asked:
+        """The same, checked.
+
+        Raises:
+            UsageError: an option is malformed.
+        """
+        from medrecon.atlas.audit.asked import Asked
+        from medrecon.atlas.audit.defences import parse_defences
+        from medrecon.atlas.audit.grid import check_views
+
+        if self.compare not in ("whitened", "correlation"):
+            raise UsageError(f"--match '{self.compare}'", remedy="give whitened or correlation")
+        return Asked(
+            ranks=_ranks(self.ranks),
+            views=tuple(check_views([name.strip() for name in self.views.split(",") if name.strip()])),
+            defences=tuple(parse_defences(self.defences)),
+            members=self.members,
+            face=self.face,
+            size=self.size,
+            spacing=self.spacing,
+            compare=self.compare,
+            seed=self.seed,
+        )
+
+
+def _ranks(text: str) -> tuple[int, ...]:
+    """The ranks, rising.
+
+    Raises:
+        UsageError: no whole numbers above 0.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 0 < int(part) <= 10_000 for part in parts):
+        raise UsageError(f"--ranks '{text}'", remedy="write whole numbers such as 1,5")
+    return tuple(sorted({int(part) for part in parts}))
 
 
 @verb(
@@ -35,6 +158,7 @@ def audit(
     session: Session,
     reading: ManyScans,
     other: OtherNetwork,
+    attack: Attack,
     source: Annotated[
         Path, typer.Argument(metavar="SCANS", help="The cohort: a folder, searched to the bottom.")
     ],
@@ -56,90 +180,9 @@ def audit(
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(
-            "--layers",
-            "-l",
-            metavar="NAMES",
-            help="Comma: several results; plus: layers joined into one, e.g. level2,level3+level4. Default: "
+        layers_option(
+            "Comma: several results; plus: layers joined into one, e.g. level2,level3+level4. Default: "
             "each layer.",
-        ),
-    ] = None,
-    ranks: Annotated[
-        str,
-        typer.Option(
-            "--ranks",
-            metavar="K,K",
-            rich_help_panel=_ATTACK,
-            help="Count how often the right patient is among the first K.",
-        ),
-    ] = "1,5",
-    views: Annotated[
-        str,
-        typer.Option(
-            "--views",
-            metavar="NAMES",
-            rich_help_panel=_ATTACK,
-            help="Make second views of each scan, to be found by: noise, crop, resample, shift, intensity. "
-            "Where nobody was scanned twice there is no audit without.",
-        ),
-    ] = "",
-    compare: Annotated[
-        str,
-        typer.Option(
-            "--match",
-            metavar="whitened|correlation",
-            rich_help_panel=_ATTACK,
-            help="How features are compared: by the cosine after whitening on the gallery, or without.",
-        ),
-    ] = "whitened",
-    size: Annotated[
-        int,
-        typer.Option(
-            "--size",
-            metavar="N",
-            min=16,
-            max=256,
-            rich_help_panel=_ATTACK,
-            help="Voxels along each side of the common grid that each scan is put on.",
-        ),
-    ] = 64,
-    spacing: Annotated[
-        float,
-        typer.Option(
-            "--spacing", metavar="MM", min=0.1, max=20.0, rich_help_panel=_ATTACK, help="Between them."
-        ),
-    ] = 4.0,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", rich_help_panel=_ATTACK, help="Of all that is drawn.")
-    ] = 0,
-    defences: Annotated[
-        str,
-        typer.Option(
-            "--defences",
-            metavar="LIST",
-            rich_help_panel=_DEFENCE,
-            help="Done to the features before they leave: noise:S (standard deviations), bits:N, drop:P "
-            "(share of channels), pool:N (positions along each axis); or none.",
-        ),
-    ] = "noise:1,bits:2,drop:0.9,pool:1",
-    members: Annotated[
-        str | None,
-        typer.Option(
-            "--members",
-            metavar="LIST",
-            rich_help_panel=_DEFENCE,
-            help="The scans that the network was trained on: a text file of names or keys, one a line; or "
-            "'provenance', for those that the bundle's own provenance names.",
-        ),
-    ] = None,
-    face: Annotated[
-        str | None,
-        typer.Option(
-            "--face",
-            metavar="auto|MASK",
-            rich_help_panel=_DEFENCE,
-            help="For heads: how much of the face comes back, also of the defaced head. A mask (for several "
-            "scans a folder of masks named like the scans), or a rough box at the front.",
         ),
     ] = None,
     bundle: Bundle = DEFAULT,
@@ -152,27 +195,13 @@ def audit(
     other scans of the same patient among those of all patients. Beside it stand chance, the scan itself and
     a code that has learned nothing. It is a lower bound of what an attacker can do.
     """
-    from medrecon.atlas.audit.asked import Asked, refuse_too_few
-    from medrecon.atlas.audit.defences import parse_defences
-    from medrecon.atlas.audit.grid import check_views
+    from medrecon.atlas.audit.asked import refuse_too_few
     from medrecon.atlas.audit.network import AuditNetwork
     from medrecon.atlas.audit.patients import patients_of
     from medrecon.atlas.audit.run import run_audit
     from medrecon.atlas.output import refuse_taken
 
-    if compare not in ("whitened", "correlation"):
-        raise UsageError(f"--match '{compare}'", remedy="give whitened or correlation")
-    asked = Asked(
-        ranks=_ranks(ranks),
-        views=tuple(check_views([name.strip() for name in views.split(",") if name.strip()])),
-        defences=tuple(parse_defences(defences)),
-        members=members,
-        face=face,
-        size=size,
-        spacing=spacing,
-        compare=compare,
-        seed=seed,
-    )
+    asked = attack.asked()
     refuse_taken(output)
     folder = session.folder_of(source)
     found = find_asked(session, folder, reading)
@@ -190,18 +219,6 @@ def audit(
     for note in content["notes"]:
         session.say(f"note: {note}")
     return Outcome({"output": str(output), **content}, lambda console: _show(console, content, output))
-
-
-def _ranks(text: str) -> tuple[int, ...]:
-    """The ranks, rising.
-
-    Raises:
-        UsageError: no whole numbers above 0.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and 0 < int(part) <= 10_000 for part in parts):
-        raise UsageError(f"--ranks '{text}'", remedy="write whole numbers such as 1,5")
-    return tuple(sorted({int(part) for part in parts}))
 
 
 def _show(console: Console, content: dict[str, Any], output: Path) -> None:

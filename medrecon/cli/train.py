@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medrecon.training.launch import Training
+    from medrecon.training.launch.attempts import Launched
 
 _LINE_EVERY = 60.0
 _BEST = re.compile(rb"Key metric: (\w+) best value: (-?[\d.]+)")
@@ -103,7 +104,6 @@ def train(
     """
     from medrecon.bundle.config import ANY_NETWORK, find_bundle, read_training
     from medrecon.bundle.results import encoder_setting
-    from medrecon.cohort.progress import duration
     from medrecon.training.data import training_items
     from medrecon.training.launch import held, launch, plan_training
     from medrecon.training.launch.runner import choose_runner
@@ -149,10 +149,17 @@ def train(
                 tick=lambda: show(training.epoch, words),
                 say=session.say,
             )
+    return _trained(run, root.name, training.epochs, ended)
+
+
+def _trained(run: Path, bundle: str, epochs: int, ended: Launched) -> Outcome:
+    """What came of it."""
+    from medrecon.cohort.progress import duration
+
     data: dict[str, Any] = {
         "run": str(run),
-        "bundle": root.name,
-        "epochs": training.epochs,
+        "bundle": bundle,
+        "epochs": epochs,
         "from_epoch": ended.begun,
         "attempts": ended.attempts,
         "seconds": round(ended.seconds, 1),

@@ -141,7 +141,7 @@ def own_code(root: Path) -> Iterator[None]:
     kept = {name: sys.modules.pop(name) for name in own}
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.insert(0, str(folder))
-    gone = [name for name in _NUMPY_1 if not hasattr(np, name)]
+    gone = [name for name in _NUMPY_1 if name not in vars(np)]
     for name in gone:
         setattr(np, name, _NUMPY_1[name])
     try:
