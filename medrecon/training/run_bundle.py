@@ -25,6 +25,9 @@ from medrecon.training.provenance import Provenance
 CONFIGS = ("inference.yaml", "evaluate.yaml")
 """What of the source bundle is kept, as far as it has them; metadata.json besides."""
 
+_PIECES = "inference.json"
+"""What other programs take pieces of: it reads the network from metadata.json."""
+
 _OWN = {
     *("bundle_root", "dataset_dir", "output_dir", "device", "weights", "layers", "overwrite"),
     *("imports", "network", "initialize", "run", "finalize"),
@@ -137,6 +140,12 @@ def run_configs(
         if trained and isinstance(content.get("layers"), list):
             content["layers"] = usable_results(content["layers"], trained, complete)
         files[name] = content
+    pieces = root / "configs" / _PIECES
+    if pieces.is_file() and meta.get("network_def") and _references(meta["network_def"]) <= {_META}:
+        content = ConfigParser.load_config_file(pieces)
+        if trained:
+            content["layers"] = usable_results(content["layers"], trained, complete)
+        files[_PIECES] = content
     files["metadata.json"] = meta  # last: a folder without it is no bundle yet
     return files
 

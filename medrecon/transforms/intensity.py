@@ -33,6 +33,7 @@ class ScanIntensity(InvertibleTransform):
         window: for HU: the values that become 0 and 1.
         percentiles: for other units: the percentiles that become 0 and 1, see `intensity_range`.
         units: overrules the image's own `meta["units"]`, for files that cannot say (a CT in a NIfTI file).
+            Without either, a CT by `meta["Modality"]` (MONAI Deploy's) is in HU.
         in_place: let `inverse` overwrite what it is given, where that has the right type: a volume less.
     """
 
@@ -57,7 +58,7 @@ class ScanIntensity(InvertibleTransform):
         image = convert_to_tensor(img, track_meta=get_track_meta())
         units = self.units
         if units is None:
-            units = str(image.meta.get("units", "")) if isinstance(image, MetaTensor) else ""
+            units = _units(image.meta) if isinstance(image, MetaTensor) else ""
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         low, high = intensity_range(plain.detach().cpu().numpy(), units, self.window, self.percentiles)
         narrow = plain.dtype in _NARROW or plain.dtype == torch.float32
@@ -94,6 +95,11 @@ class ScanIntensity(InvertibleTransform):
         back.mul_(high - low).add_(low)
         restore_below(back, trace.get("below", {}))
         return MetaTensor(back).copy_meta_from(data) if isinstance(data, MetaTensor) else back
+
+
+def _units(meta: Mapping[Any, Any]) -> str:
+    """As `ScanReader` says; HU for a CT of MONAI Deploy's, which does not say it."""
+    return str(meta.get("units", "HU" if meta.get("Modality") == "CT" else ""))
 
 
 class ScanIntensityd(MapTransform, InvertibleTransform):

@@ -10,6 +10,12 @@ NAMES = NETWORKS + CODES
 DIMS = {name: 3 if name.startswith("volume") else 2 for name in NAMES}
 VERSIONS = {name: "0.3.0" if name in CODES else "0.5.0" for name in NAMES}
 
+NOT_SCRIPTED = set(NAMES)
+"""Bundles whose network `torch.jit.script` does not take: it knows neither the parts' types nor generators.
+
+Tracing, `torch.export` and ONNX take them. Bundles over other networks need those networks' weights first.
+"""
+
 LONG = pytest.mark.parametrize(
     "name",
     [

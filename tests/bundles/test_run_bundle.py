@@ -88,6 +88,7 @@ def test_it_says_what_was_trained_and_nothing_twice(
     assert find_bundle(run) == run
     assert sorted(path.name for path in (run / "configs").iterdir()) == [
         "evaluate.yaml",
+        "inference.json",
         "inference.yaml",
         "metadata.json",
     ]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from monai.bundle import ConfigParser, ckpt_export, verify_metadata, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 
-from .names import DIMS, LONG, NAMES, NETWORKS, VERSIONS
+from .names import DIMS, LONG, NAMES, NETWORKS, NOT_SCRIPTED, VERSIONS
 
 bundles = pytest.mark.parametrize("name", NAMES)
 
@@ -165,6 +165,65 @@ def test_torchscript(name: str, tmp_path: Path, small_bundle: Callable[[str], Pa
         image = torch.rand(1, 1, *shape)
         with torch.no_grad():
             torch.testing.assert_close(exported(image), network(image), rtol=0, atol=1e-5)
+
+
+@bundles
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_by_scripting_works_or_is_excluded_by_name(
+    name: str, tmp_path: Path, small_bundle: Callable[[str], Path]
+) -> None:
+    """The model zoo scripts each bundle that its list does not exclude."""
+    bundle = small_bundle(name)
+    scripted = True
+    try:
+        ckpt_export(
+            "network_def",
+            filepath=str(tmp_path / "model.ts"),
+            ckpt_file=str(bundle / "models" / "model.pt"),
+            meta_file=str(bundle / "configs" / "metadata.json"),
+            config_file=str(bundle / "configs" / "inference.yaml"),
+        )
+    except (RuntimeError, ValueError):
+        scripted = False
+    assert scripted == (name not in NOT_SCRIPTED)
+
+
+@pytest.mark.parametrize("name", ["brain_encoder_inversion", "frozen_encoder_inversion", *NAMES])
+def test_what_the_model_zoo_asks_of_a_folder(name: str, repo: Path) -> None:
+    """A licence, a page, metadata and a configuration of inference that name the same bundle, and weights."""
+    bundle = repo / "bundles" / name
+    meta = json.loads((bundle / "configs" / "metadata.json").read_text("utf-8"))
+    assert meta["name"] == name
+    assert meta["version"] == max(meta["changelog"], key=lambda each: tuple(map(int, each.split("."))))
+    assert {"network_data_format", "monai_version", "pytorch_version", "numpy_version"} <= set(meta)
+    for file in (
+        "LICENSE",
+        "docs/README.md",
+        "models/model.pt",
+        "configs/inference.yaml",
+        "configs/train.yaml",
+    ):
+        assert (bundle / file).stat().st_size > 0, file
+    torch.load(bundle / "models" / "model.pt", weights_only=True, map_location="meta")
+
+
+def test_the_steps_of_a_workflow_in_the_zoo_s_order(
+    small_bundle: Callable[[str], Path], scans: dict[str, Any], tmp_path: Path
+) -> None:
+    bundle = small_bundle(NAMES[1])
+    made = ConfigWorkflow(
+        config_file=str(bundle / "configs" / "inference.yaml"),
+        workflow_type="inference",
+        logging_file=False,
+        bundle_root=str(bundle),
+        dataset_dir=str(scans["folder"]),
+        output_dir=str(tmp_path / "out"),
+    )
+    made.initialize()
+    assert made.check_properties() == []
+    made.run()
+    made.finalize()
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 @pytest.mark.slow

@@ -179,6 +179,7 @@ class Service:
             LOG.info("%s: %s done, %.1f s", name, job.rule, time.monotonic() - start)
         finally:
             self.watch.seconds += time.monotonic() - start
+            self.watch.network_seconds = self._worker.network_seconds
             self.watch.at_work = ""
 
     def _failed(self, job: Job, error: Exception, reason: str) -> None:

@@ -23,7 +23,7 @@ class Watch:
 
     Attributes:
         done, failed, retried: jobs, since the start.
-        seconds: of work, since the start.
+        seconds, network_seconds: of work, and of the networks alone, since the start.
         beat: when the loop last went round.
         at_work: what it is at, "" for nothing.
     """
@@ -31,7 +31,7 @@ class Watch:
     def __init__(self, queue: Queue, intake: Intake, spool: Path) -> None:
         self._queue, self._intake, self._spool = queue, intake, spool
         self.done = self.failed = self.retried = 0
-        self.seconds = 0.0
+        self.seconds = self.network_seconds = 0.0
         self.beat, self.at_work = time.time(), ""
 
     @property
@@ -64,6 +64,8 @@ class Watch:
             f'medrecon_jobs_total{{outcome="retried"}} {self.retried}',
             "# TYPE medrecon_job_seconds_total counter",
             f"medrecon_job_seconds_total {self.seconds:.3f}",
+            "# TYPE medrecon_network_seconds_total counter",
+            f"medrecon_network_seconds_total {self.network_seconds:.3f}",
             "# TYPE medrecon_oldest_gathering_seconds gauge",
             f"medrecon_oldest_gathering_seconds {time.time() - oldest[0][2] if oldest else 0:.1f}",
             "# TYPE medrecon_disk_free_bytes gauge",

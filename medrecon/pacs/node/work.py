@@ -30,6 +30,9 @@ class Worker:
         device: where networks run.
         connect: name of a destination -> a connection.
         stopping: whether the node is to stop; asked from tile to tile.
+
+    Attributes:
+        network_seconds: that its networks ran, since the start.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Worker:
     ) -> None:
         self._rules, self._derived, self._device = rules, spool / "derived", device
         self._connect, self._stopping = connect, stopping
+        self.network_seconds = 0.0
         self._kept: tuple[tuple[str, str], Any] | None = None
 
     def do(self, job: Job, source: Path) -> list[str]:
@@ -113,6 +117,7 @@ class Worker:
                 if isinstance(outcome, Exception):
                     raise outcome
                 notes += outcome.notes
+                self.network_seconds += outcome.network_seconds
         return notes
 
     def _network(self, rule: Rule) -> dict[str, Any]:
