@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from torch import nn
 
 from medrecon.contract import LayerInfo
 from medrecon.errors import MedreconError, ModelError, causes_of, in_short, known_cause, near, ran_out_of
@@ -210,6 +211,20 @@ def layers_of(bundle: Bundle) -> list[LayerInfo]:
         ModelError: the bundle's network cannot be built, or declares none.
     """
     return bundle.architecture().layers()
+
+
+def network_of(root: str | Path) -> nn.Module:
+    """The network of a bundle's metadata.json, untrained: for programs that do not read that file.
+
+    Args:
+        root: the bundle's folder.
+
+    Raises:
+        ModelError: there is no such file, or it cannot be read.
+    """
+    meta = _load(Path(root) / _META)
+    network: nn.Module = ConfigParser({ConfigParser.meta_key: meta}).get_parsed_content("_meta_#network_def")
+    return network
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from monai.bundle import ConfigParser
 from torch import nn
 
 from medrecon import __version__
@@ -107,24 +106,6 @@ def take_as_hu(scans: Sequence[Scan], patterns: Sequence[str]) -> tuple[Scan, ..
         with_hu(scan) if any(fnmatch(scan.path.name, pattern) for pattern in patterns) else scan
         for scan in scans
     )
-
-
-def network_of(root: str | Path) -> nn.Module:
-    """The network of a bundle's metadata.json, untrained: for programs that do not read that file.
-
-    Args:
-        root: the bundle's folder.
-
-    Raises:
-        ModelError: there is no such file, or it cannot be read.
-    """
-    path = Path(root) / "configs" / "metadata.json"
-    try:
-        meta = json.loads(path.read_text("utf-8"))
-        network: nn.Module = ConfigParser({"_meta_": meta}).get_parsed_content("_meta_#network_def")
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError("describes no network", path=path, remedy="get the bundle again") from error
-    return network
 
 
 def load_network(network: Network, weights: str | Path, device: str | torch.device = "cpu") -> Network:
