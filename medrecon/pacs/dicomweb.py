@@ -12,7 +12,6 @@ import pydicom
 import requests
 from dicomweb_client import DICOMwebClient
 from pydicom import Dataset
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 from retrying import RetryError
 
@@ -22,6 +21,7 @@ from medrecon.pacs.credentials import password_of, token_of
 from medrecon.pacs.nodes import Node
 from medrecon.pacs.query import text_of
 from medrecon.pacs.reasons import reason
+from medrecon.pacs.transport import TooLarge, Transport
 
 _PAGE = 1000
 _ATTEMPTS, _PAUSE_MS = 2, 250
@@ -49,15 +49,6 @@ class _Bearer(AuthBase):
         return request
 
 
-class _PlainWildcards(HTTPAdapter):
-    """Sends `*` as it is, as an address may: Orthanc 1.10 finds nothing for `%2A`."""
-
-    def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override]
-        """The request, so written."""
-        request.url = (request.url or "").replace("%2A", "*")
-        return super().send(request, **how)
-
-
 class DicomWebArchive(Archive):
     """A node's DICOMweb service.
 
@@ -76,7 +67,7 @@ class DicomWebArchive(Archive):
         self._session = requests.Session()
         self._session.trust_env = False
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _PlainWildcards())
+            self._session.mount(scheme, Transport(node.timeout))
         self._session.max_redirects = 0
         self._session.headers["Accept-Encoding"] = "identity"  # pixels are slow to compress, and gain little
         self._session.verify = node.ca or True
@@ -209,6 +200,8 @@ class DicomWebArchive(Archive):
                 f"no answer from {self.node.address} within {self.node.timeout:g} s",
                 "try again later, or raise its timeout",
             ) from None
+        except TooLarge:
+            raise self.error("its answer has no end", "ask for less, or report it to who runs it") from None
         except requests.exceptions.TooManyRedirects:
             raise self.error("sends us to another address", "write that one as its url") from None
         except requests.HTTPError as error:

@@ -170,6 +170,8 @@ def test_checkpoints_that_do_not_suit(installed: None, tmp_path: Path) -> None:
 def test_arguments() -> None:
     assert parse_arguments(None) == {}
     assert parse_arguments('{"a": [1, 2]}') == {"a": [1, 2]}
+    with pytest.raises(ModelError, match="'b' stands there twice"):
+        parse_arguments('{"a": {"b": 1, "b": 2}}')
     options = {"in_channels": 1, "out_channels": 2, "kernel_size": 2, "stride": 2}
     assert isinstance(build_encoder("torch.nn.Conv3d", arguments=options), TappedEncoder)
 

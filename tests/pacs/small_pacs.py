@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -70,6 +71,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(302, b"", {"Location": "http://127.0.0.1:9/x"})
         if "page" in faults:
             return self._send(200, b"<html>Welcome</html>", {"Content-Type": "text/html"})
+        if "drip" in faults:
+            return self._drip(b"[" + b" " * 1000)
+        if "huge" in faults:
+            return self._drip(b"[" + b" " * (1 << 20), at_once=1 << 16, pause=0)
         if "list" in faults:
             return self._json([1, 2])
         url = urlsplit(self.path)
@@ -180,6 +185,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _json(self, rows: Any) -> None:
         self._send(200, json.dumps(rows).encode(), {"Content-Type": "application/dicom+json"})
+
+    def _drip(self, body: bytes, at_once: int = 1, pause: float = 0.1) -> None:
+        """Bytes without an end, as far as who asks can tell."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/dicom+json")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for start in range(0, len(body), at_once):
+                self.wfile.write(body[start : start + at_once])
+                self.wfile.flush()
+                time.sleep(pause)
 
     def _send(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(code)

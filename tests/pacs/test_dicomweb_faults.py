@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -50,6 +51,18 @@ def the_series(pacs: SmallPacs) -> SeriesInfo:
 
 def pulled_files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("study_*/CT_*/*.dcm"))
+
+
+def test_an_answer_that_trickles_in_or_has_no_end(pacs: SmallPacs, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = time.monotonic()
+    pacs.faults = {"drip"}
+    with at(pacs) as archive, pytest.raises(ArchiveError, match=r"no answer from .* within 1 s"):
+        find_series(archive, CT)
+    assert time.monotonic() - begun < 20, "it would take 100 s to its end"
+    monkeypatch.setattr("medrecon.pacs.transport._MOST_TEXT", 1 << 18)
+    pacs.faults = {"huge"}
+    with at(pacs) as archive, pytest.raises(ArchiveError, match="its answer has no end"):
+        find_series(archive, CT)
 
 
 @pytest.mark.parametrize(
