@@ -41,7 +41,7 @@ def verb(*examples: str, takes: str = "", loads: bool = True) -> Callable[[Calla
     Args:
         examples: command lines, each shown on lines of its own.
         takes: how long it takes, where that is minutes.
-        loads: it imports networks first, which takes seconds.
+        loads: it begins by importing what takes more than half a second, such as networks.
     """
 
     def decorate(work: Callable[..., Outcome]) -> Verb:

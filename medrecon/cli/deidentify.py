@@ -71,7 +71,6 @@ class Identity:
 @verb(
     "medrecon deidentify STUDY/ OUT/ project.key",
     "medrecon deidentify STUDY/ OUT/ project.key --keep dates --keep patient",
-    loads=False,
 )
 def deidentify(
     session: Session,

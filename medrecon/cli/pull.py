@@ -87,7 +87,6 @@ def _once(option: str, in_address: str, given: str) -> str:
     "medrecon pull research STUDIES/ --date 20260101-20260131 --modality CT \\\n"
     "      --description '*chest*'",
     "medrecon pull research/1.2.840.1/1.2.840.1.3 STUDIES/",
-    loads=False,
 )
 def pull(
     session: Session,

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     "medrecon push CT_level3/ research",
     "medrecon push out/ research --via dimse",
     "medrecon push out/ research --deidentify project.key",
-    loads=False,
 )
 def push(
     session: Session,
