@@ -112,8 +112,13 @@ def _varied(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _span(rows: Sequence[Mapping[str, Any]], part: str) -> tuple[float, float]:
-    """The PSNR of all variants, and some room around it."""
-    finite = [row[part]["psnr"] for row in rows if row[part]["psnr"] is not None] or [0.0]
+    """The PSNR of all variants with its bars, and some room around it."""
+    finite = [
+        row[part]["psnr"] + sign * _standard_error(row, part)
+        for row in rows
+        if row[part]["psnr"] is not None
+        for sign in (-1, 1)
+    ] or [0.0]
     room = 0.15 * max(max(finite) - min(finite), 0.5)
     return min(finite) - room, max(finite) + room
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from medrecon.errors import UsageError
 from medrecon.report.palette import DARK, LIGHT, Look
-from medrecon.report.sweep import _label, amount, plane_of, sweep_figure, variants_figure
+from medrecon.report.sweep import _label, _span, amount, plane_of, sweep_figure, variants_figure
 
 
 def rows(psnr: float | None = 25.0) -> list[dict[str, Any]]:
@@ -94,6 +94,9 @@ def test_bars_are_the_standard_error_over_scans_and_dark_is_dark(tmp_path: Path)
     some = rows()
     for row in some:
         row["scans"] = {"held_out": [{"psnr": 20.0}, {"psnr": 24.0}], "training": [{"psnr": None}]}
+    low, high = _span(some, "held_out")
+    assert low < min(row["held_out"]["psnr"] for row in some) - 2, "a bar of 2 dB is not cut"
+    assert high > max(row["held_out"]["psnr"] for row in some) + 2
     sweep_figure(rows(), tmp_path / "plain.svg")
     sweep_figure(some, tmp_path / "bars.svg")
     sweep_figure(some, tmp_path / "dark.svg", dark=True)
