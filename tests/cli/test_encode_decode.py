@@ -107,7 +107,7 @@ def test_a_derived_series(run: Run, tmp_path: Path, make_ct: Make) -> None:
         ("decode", ("t1.nii.gz", "new.nii"), 4, "not a readable safetensors file"),
         ("decode", ("nowhere.safetensors", "new.nii"), 4, "no such feature file"),
         ("decode", ("f.safetensors", "f.safetensors/new.nii"), 5, "not a folder"),
-        ("decode", ("f.safetensors", "new", "--source", "other"), 3, "is not the series"),
+        ("decode", ("f.safetensors", "new", "--source", "other"), 3, "cannot be told from others"),
         ("decode", ("f.safetensors", "new.nii", "-l", "coarse2,coarse2"), 2, "repeats a result"),
     ],
 )
