@@ -78,11 +78,13 @@ class Question:
         patients: (m,) whose each scan of the gallery is, counted from 0.
         source: (n,) the scan of the gallery that each probe is, or was made of.
         itself: the right answer is that scan; else one of the other scans of the same patient.
+        answer: (N,) the patient whose place is looked at for a probe of each patient; None: the right one.
     """
 
     patients: np.ndarray
     source: np.ndarray
     itself: bool
+    answer: np.ndarray | None = None
 
     @property
     def asked(self) -> np.ndarray:
@@ -93,10 +95,9 @@ class Question:
         return np.flatnonzero(counts[self.patients[self.source]] > 1)
 
     def shuffled(self, rng: np.random.Generator) -> Question:
-        """The same with the scans dealt out to the patients by chance."""
+        """The same with scans dealt out to the patients by chance; views of scans, with patients."""
         if self.itself:
-            order = rng.permutation(len(self.patients))
-            return Question(self.patients, order[self.source], True)
+            return Question(self.patients, self.source, True, rng.permutation(int(self.patients.max()) + 1))
         return Question(rng.permutation(self.patients), self.source, False)
 
 
@@ -135,11 +136,13 @@ def hits(
             whose = patients[source]
             further = 1 + (rng.random(len(asked)) * (counts[whose] - 1)).astype(int)
             right = order[starts[whose] + (place[source] - starts[whose] + further) % counts[whose]]
-        own = alike[asked, right][:, None]
-        others = alike[asked][:, drawn]
-        others[rows, patients[right]] = -np.inf
-        before = (others > own).sum(1)[:, None]
-        equal = (others == own).sum(1)[:, None]
+        gallery = alike[asked][:, drawn]
+        gallery[rows, patients[source]] = alike[asked, right]
+        looked_at = patients[source] if question.answer is None else question.answer[patients[source]]
+        own = gallery[rows, looked_at][:, None]
+        gallery[rows, looked_at] = -np.inf
+        before = (gallery > own).sum(1)[:, None]
+        equal = (gallery == own).sum(1)[:, None]
         found += np.clip((wanted - before) / (equal + 1), 0, 1)
     return found / draws
 

@@ -84,7 +84,7 @@ def _features(rows: Sequence[Row], content: Mapping[str, Any]) -> list[Row]:
 
 
 def _worst(content: Mapping[str, Any]) -> list[Row]:
-    """For each layer the undefended match that finds most patients, by features or by reconstruction."""
+    """For each layer the undefended match that surely finds most, by features or by reconstruction."""
     first = content["ranks"][0]
     found = []
     for layer in content["layers"]:
@@ -96,7 +96,7 @@ def _worst(content: Mapping[str, Any]) -> list[Row]:
             and not row["defence"]
             and row["matched"] in ("features", "reconstruction")
         ]
-        found.append(max(rows, key=lambda row: row["rate"]))
+        found.append(max(rows, key=lambda row: row["low"]))
     return found
 
 
@@ -132,10 +132,14 @@ def verdict(row: Row, content: Mapping[str, Any]) -> str:
     )
     first = "first" if row["rank"] == 1 else f"among the first {row['rank']}"
     text = (
-        f"{share(row)} of {row['patients']} patients come {first} among {content['patients']}, {where}, "
+        f"{share(row)} of {_patients(row)} come {first} among {content['patients']}, {where}, "
         f"by {by}; chance is {percent(row['chance'])} %."
     )
     return text if row["above_chance"] else f"{text} That may be chance."
+
+
+def _patients(row: Row) -> str:
+    return f"{row['patients']} patient{'s' if row['patients'] != 1 else ''}"
 
 
 def rank_chart(rows: Sequence[Row], content: Mapping[str, Any]) -> Figure:

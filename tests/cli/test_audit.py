@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from medrecon.cli.app import main
+from medrecon.encoders import VGGEncoder
 
 from .. import audit_cohort
 from ..audit_cohort import write_cohort
@@ -126,3 +128,18 @@ def test_made_views_stand_in_where_nobody_has_a_second_scan(run: Run, tmp_path: 
     assert code == 0
     assert [each["made"] for each in json.loads(out)["conditions"]] == [True]
     assert "Made, not measured" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_features_of_other_weights_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Decoders that were trained for other weights would make pictures of nothing."""
+    root = write_cohort(tmp_path / "scans", 6)
+    weights = tmp_path / "other.safetensors"
+    save_file(VGGEncoder().state_dict(), weights)
+    command = ["audit", str(root), str(tmp_path / "out"), "--patients", "sub-*", *SMALL]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--bundle", "frozen_encoder_inversion", "--weights", str(weights), "--device", "cpu"])
+    assert ended.value.code == 4
+    said = [line for line in capsys.readouterr().err.splitlines() if "loading" not in line]
+    assert len(said) == 1
+    assert "other weights than those that the bundle's decoders were trained for" in said[0]
+    assert not (tmp_path / "out").exists()

@@ -80,6 +80,16 @@ def test_shuffled_patients_come_out_at_chance_where_the_right_ones_are_found(its
     assert shuffled == pytest.approx([1 / 20, 5 / 20], abs=0.03)
 
 
+def test_views_of_patients_with_many_scans_come_out_at_chance_too():
+    patients = np.array([0, 0, 0, 1, 2, 3])
+    question = Question(patients, np.arange(6), itself=True)
+    alike = np.eye(6)
+    assert found(alike, question)[0] == 1.0
+    rng = np.random.default_rng(0)
+    shuffled = [found(alike, question.shuffled(rng), draws=2)[0] for _ in range(400)]
+    assert np.mean(shuffled) == pytest.approx(1 / 4, abs=0.04)
+
+
 def test_only_patients_with_a_second_scan_are_asked_for_and_all_are_in_the_gallery():
     patients = np.array([0, 1, 1, 2, 3])
     question = others(patients)

@@ -87,7 +87,7 @@ def _content(
     ours = named_in_provenance(network.bundle.root)
     seen = sum(scan.key in ours for scan in scans)
     notes = list(network.bundle.caveats)
-    if len({scan.modality for scan in scans}) > 1:
+    if len({scan.modality for scan in scans} - {""}) > 1:
         notes.append("scans of several modalities: telling these apart makes some patients easier to find")
     if seen and asked.members is None:
         notes.append(f"the network was trained on {seen} of these scans, as its provenance says")

@@ -43,6 +43,12 @@ def test_scans_on_other_grids_come_to_the_same_place(straight: Scan, tmp_path: P
     one, two = first.numpy()[0], second.numpy()[0]
     assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.97
     assert one.min() == pytest.approx(7), "outside the scan is its least value"
+    for volume in (first, second):
+        values, affine = volume.numpy()[0], np.asarray(volume.affine)
+        assert values.max() == pytest.approx(207, abs=5)
+        middle = affine[:3, :3] @ np.argwhere(values > 57).mean(0) + affine[:3, 3]
+        assert middle[1:] == pytest.approx([10, 0], abs=0.6), "in mm, the body is where it was"
+        assert middle[0] == pytest.approx(30, abs=1.2), "and seems larger on its bright side"
     assert one[:16].mean() < one[16:].mean(), "the patient's right is where it was"
 
 

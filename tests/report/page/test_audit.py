@@ -143,7 +143,7 @@ def test_made_views_members_and_faces_are_shown(tmp_path: Path) -> None:
         notes=["scans of several modalities"],
     )
     given["conditions"][0] |= {"made": True}
-    page(tmp_path, given)
+    assert "Found by a made view: other scans" in " ".join(page(tmp_path, given).split())
     words = parse(tmp_path / "report.html").words
     for said in (
         "Made, not measured",
