@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, UltrasoundImageStorage, generate_uid
@@ -154,6 +155,34 @@ def test_further_examples_of_each(what: str, tmp_path: Path) -> None:
     back = find_one(tmp_path / "out")
     assert planes(back) == [0, 1, 2, 3, 4, 5]
     assert np.allclose(back.affine, scan.affine, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        (),
+        ("ImagePositionPatient",),
+        ("ImageOrientationPatient",),
+        ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+        ("SpacingBetweenSlices", "SliceThickness"),
+    ],
+)
+def test_frames_without_any_geometry(lacking: tuple[str, ...], tmp_path: Path) -> None:
+    """A multi-frame image needs both names; what geometry it has is kept."""
+    in_order(tmp_path / "s")
+    (path,) = (tmp_path / "s").iterdir()
+    header = pydicom.dcmread(path)
+    for name in lacking:
+        if name in header:
+            delattr(header, name)
+    header.save_as(path)
+    if lacking:
+        with pytest.raises(ScanError, match="--accept no-geometry"):
+            find_one(path, accept=["frame-order"])
+    scan = find_one(path, accept=["frame-order", "no-geometry"])
+    assert read_scan(scan)[0, 0].tolist() == [0, 1, 2, 3]
+    assert abs(scan.affine[2, 3]) == (0 if lacking else 5)
+    assert scan.spacing[2] == (1 if "SliceThickness" in lacking else 2)
 
 
 def test_two_contents_without_positions_are_two_volumes(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -167,6 +168,17 @@ def test_codecs(name: str, pieces: int, tmp_path: Path, make_series: Make) -> No
 @pytest.mark.parametrize("signed", [False, True])
 def test_rle(signed: bool, tmp_path: Path, make_series: Make) -> None:
     true = make_series(tmp_path / "ct", syntax=RLELossless, signed=signed)
+    assert np.array_equal(read_scan(find_one(tmp_path / "ct")), true)
+
+
+@pytest.mark.parametrize("slopes", [1.0, [0.5, 2, 1, 0.25, 3]])
+@pytest.mark.parametrize("signed", [False, True])
+def test_some_slices_compressed(signed: bool, slopes: Any, tmp_path: Path, make_series: Make) -> None:
+    def odd_ones(ds: Dataset, index: int) -> None:
+        if index % 2:
+            ds.compress(RLELossless)
+
+    true = make_series(tmp_path / "ct", signed=signed, slopes=slopes, change=odd_ones)
     assert np.array_equal(read_scan(find_one(tmp_path / "ct")), true)
 
 

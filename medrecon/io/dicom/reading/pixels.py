@@ -28,8 +28,11 @@ def read_frames(frames: Sequence[Frame]) -> np.ndarray:
     Raises:
         ScanError: a file changed, is cut short or does not decode.
     """
+    packed = [frame.syntax not in NATIVE for frame in frames]
+    if any(packed) and not all(packed):
+        return _read_mixed(frames, packed)
     kinds = {(f.allocated, f.stored, f.signed, f.order) for f in frames}
-    parts = None if all(f.syntax in NATIVE for f in frames) else decode_frames(frames)
+    parts = decode_frames(frames) if all(packed) else None
     scales = {(f.slope, f.intercept) for f in frames}
     if len(kinds) == 1:
         allocated, stored, signed, order = next(iter(kinds))
@@ -49,6 +52,16 @@ def read_frames(frames: Sequence[Frame]) -> np.ndarray:
             for k, frame in enumerate(frames)
         ]
     return _rescale_each(slices, frames).transpose(2, 1, 0)
+
+
+def _read_mixed(frames: Sequence[Frame], packed: Sequence[bool]) -> np.ndarray:
+    """Frames of which some are compressed, (X, Y, Z): each kind by itself, then all in their order."""
+    slices: dict[int, np.ndarray] = {}
+    for kind in (True, False):
+        places = [k for k, one in enumerate(packed) if one is kind]
+        volume = read_frames([frames[k] for k in places]).transpose(2, 1, 0)
+        slices |= dict(zip(places, volume, strict=True))
+    return _stacked([slices[k] for k in range(len(frames))], frames).transpose(2, 1, 0)
 
 
 def _native(frames: Sequence[Frame], allocated: int, order: str) -> np.ndarray:
@@ -100,6 +113,11 @@ def _deflated(path: Path, frames: list[tuple[Frame, np.ndarray]]) -> None:
 def _rescale_each(slices: Sequence[np.ndarray], frames: Sequence[Frame]) -> np.ndarray:
     """A rescale of its own for every slice (PET), (Z, Y, X)."""
     parts = [rescale(s, f.slope, f.intercept, f.path, f.stored) for s, f in zip(slices, frames, strict=True)]
+    return _stacked(parts, frames)
+
+
+def _stacked(parts: Sequence[np.ndarray], frames: Sequence[Frame]) -> np.ndarray:
+    """Slices as one array, (Z, Y, X), of a type that holds them all."""
     kind = parts[0].dtype
     if any(p.dtype != kind for p in parts):
         if all(p.dtype.kind in "iu" for p in parts):

@@ -93,8 +93,9 @@ def slices_of(header: Header, options: ReadOptions) -> tuple[list[Slice], list[s
             remedy="export it as single slices or as an enhanced object" + or_accept("frame-order"),
         )
     step = header.number("SpacingBetweenSlices") or header.number("SliceThickness") or 0.0
-    notes.append(f"{frame.count} frames without positions: taken as slices in their order, {step:g} mm apart")
-    return _in_order(_classic(header, frame, options), abs(step)), notes
+    apart = f", {step:g} mm apart" if step else ""
+    notes.append(f"{frame.count} frames without positions: taken as slices in their order{apart}")
+    return _in_order(_classic(header, frame, options), abs(step), options), notes
 
 
 def place_of(
@@ -133,21 +134,31 @@ def _classic(header: Header, frame: Frame, options: ReadOptions) -> Slice:
     )
 
 
-def _in_order(first: Slice, step: float) -> list[Slice]:
-    """The frames of an image that places only its first one."""
-    header = first.header
-    across = np.cross(*check_orientation(first.orientation, header.path)) * step
-    if step <= 0 or first.frame.count > MAX_FRAMES:
-        raise ScanError("neither Spacing Between Slices nor Slice Thickness", path=header.path, remedy=REPAIR)
+def _in_order(first: Slice, step: float, options: ReadOptions) -> list[Slice]:
+    """The frames of an image that places only its first one; none has a place where the user accepts that."""
+    header, count = first.header, first.frame.count
+    if count > MAX_FRAMES:
+        raise ScanError(f"{count} frames, at most {MAX_FRAMES} are read", path=header.path, remedy=REPAIR)
+    places: list[tuple[float, ...]] = [()] * count
+    try:
+        across = np.cross(*check_orientation(first.orientation, header.path)) * step
+        if step <= 0:
+            why = "neither Spacing Between Slices nor Slice Thickness"
+            raise ScanError(why, path=header.path, remedy=REPAIR + or_accept("no-geometry"))
+        if first.position:
+            places = [tuple(float(v) for v in first.position + k * across) for k in range(count)]
+    except ScanError:
+        if not options.accepts("no-geometry"):
+            raise
     return [
         replace(
             first,
             name=f"{header.path.name} frame {k + 1}",
             frame=replace(first.frame, index=k),
-            position=tuple(float(v) for v in first.position + k * across),
+            position=place,
             framed={"InstanceNumber": (float(k + 1),)},
         )
-        for k in range(first.frame.count)
+        for k, place in enumerate(places)
     ]
 
 
