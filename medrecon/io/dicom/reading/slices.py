@@ -9,14 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from medrecon.io.dicom.reading.elements import HeaderFault
+from medrecon.io.dicom.reading.frame_places import frame_places
 from medrecon.io.dicom.reading.frames import Frame, check_rescale, first_frame
 from medrecon.io.dicom.reading.groups import Item, attribute, functional_groups, no_collection
 from medrecon.io.dicom.reading.header import MODALITY_LUT, PER_FRAME, REPAIR, Header
 from medrecon.io.dicom.reading.marks import GROUPS, MARKS, Mark
-from medrecon.io.geometry import check_orientation
 from medrecon.io.scan import ReadOptions, ScanError, or_accept
 
 MAX_FRAMES = 100_000
@@ -135,21 +133,10 @@ def _classic(header: Header, frame: Frame, options: ReadOptions) -> Slice:
 
 
 def _in_order(first: Slice, step: float, options: ReadOptions) -> list[Slice]:
-    """The frames of an image that places only its first one; none has a place where the user accepts that."""
+    """The frames of an image that places only its first one."""
     header, count = first.header, first.frame.count
     if count > MAX_FRAMES:
         raise ScanError(f"{count} frames, at most {MAX_FRAMES} are read", path=header.path, remedy=REPAIR)
-    places: list[tuple[float, ...]] = [()] * count
-    try:
-        across = np.cross(*check_orientation(first.orientation, header.path)) * step
-        if step <= 0:
-            why = "neither Spacing Between Slices nor Slice Thickness"
-            raise ScanError(why, path=header.path, remedy=REPAIR + or_accept("no-geometry"))
-        if first.position:
-            places = [tuple(float(v) for v in first.position + k * across) for k in range(count)]
-    except ScanError:
-        if not options.accepts("no-geometry"):
-            raise
     return [
         replace(
             first,
@@ -158,7 +145,9 @@ def _in_order(first: Slice, step: float, options: ReadOptions) -> list[Slice]:
             position=place,
             framed={"InstanceNumber": (float(k + 1),)},
         )
-        for k, place in enumerate(places)
+        for k, place in enumerate(
+            frame_places(header, first.position, first.orientation, step, count, options)
+        )
     ]
 
 
