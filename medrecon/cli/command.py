@@ -53,7 +53,9 @@ def verb(*examples: str, takes: str = "", loads: bool = True) -> Callable[[Calla
 
 
 def _as_typer_has_it(work: Callable[..., Outcome], loads: bool) -> Callable[..., None]:
-    hints = get_type_hints(work, include_extras=True)
+    # not of the function: Python 3.10 would wrap what has the default None, and so hide the option inside
+    bare = type(work.__name__, (), {"__annotations__": work.__annotations__, "__module__": work.__module__})
+    hints = get_type_hints(bare, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("ctx", keyword, annotation=typer.Context)]
     groups: dict[str, type[Any]] = {}
