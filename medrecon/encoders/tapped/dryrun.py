@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from medrecon.encoders.tapped.inputs import NOTHING, Inputs
 from medrecon.encoders.tapped.layout import Shape
@@ -20,6 +21,9 @@ MODES = ("meta", "real")
 """Ways to run: on the meta device, where nothing is computed; and truly, where a network cannot do that."""
 
 BATCH = 2
+
+MOST_REAL = 1 << 20
+"""Voxels of an image on which a network is truly run for its shapes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,45 @@ class Seen:
     floating: bool
     overwritten: bool = False
     drawn: bool = False
+
+
+class _Values(TorchDispatchMode):
+    """Values on the meta device: those of the network's own small tensors are known, and what follows of them.
+
+    So a network may decide by a table of its own what it computes (DiNTS: by the architecture that was
+    found). A truth that depends on the image is taken as False: networks look whether anything is NaN.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # both kept: no other gets the same id
+
+    def know(self, meta: torch.Tensor, value: torch.Tensor) -> None:
+        """Remember the value of a tensor on the meta device, if it is small."""
+        if value.numel() <= _SMALL:
+            self._known[id(meta)] = meta, value
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        given = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+        known = all(id(each) in self._known for each in given)
+        if func is _VALUE and given[0].is_meta:
+            if known:
+                return func(self._known[id(given[0])][1])
+            if given[0].dtype == torch.bool:
+                return False
+        made = func(*args, **(kwargs or {}))
+        if given and known and not func._schema.is_mutable:
+            values = {id(each): self._known[id(each)][1] for each in given}
+            real = tree_map(lambda each: values.get(id(each), each), (args, kwargs or {}))
+            for each, value in zip(tree_leaves(made), tree_leaves(func(*real[0], **real[1])), strict=True):
+                if isinstance(each, torch.Tensor) and each.is_meta:
+                    self.know(each, value)
+        return made
+
+
+_VALUE = torch.ops.aten._local_scalar_dense.default
+_SMALL = 4096
+"""Values of a tensor that is kept beside its shape."""
 
 
 class _Randomness(TorchDispatchMode):
@@ -103,6 +146,9 @@ class ShapeRunner:
             waiting.discard(key)
             return bool(until) and not waiting
 
+        if self.mode == "real" and math.prod(size) > MOST_REAL:
+            self.failure = f"it was not tried on {'x'.join(map(str, size))}"
+            return None
         noted = _Randomness()
         try:
             with torch.no_grad(), noted:
@@ -125,7 +171,7 @@ class ShapeRunner:
     def _call(self, image: torch.Tensor) -> object:
         if self.mode != "meta":
             return self.inputs.run(self.network, image)
-        with _on_meta(self.network):
+        with _Values() as values, _on_meta(self.network, values.know):
             return self.inputs.run(self.network, image)
 
     def _image(self, shape: Shape) -> torch.Tensor:
@@ -146,8 +192,8 @@ def seeded(device: torch.device, random: bool = True) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _on_meta(network: nn.Module) -> Iterator[None]:
-    """The network's tensors swapped for their shapes, and put back.
+def _on_meta(network: nn.Module, know: Callable[[torch.Tensor, torch.Tensor], None]) -> Iterator[None]:
+    """The network's tensors swapped for their shapes, of which `know` is told, and put back.
 
     Not by `torch.func.functional_call`, which leaves modules that are registered twice on the meta device.
     """
@@ -160,7 +206,9 @@ def _on_meta(network: nn.Module) -> Iterator[None]:
                 for key, tensor in place.items():
                     if isinstance(tensor, torch.Tensor):
                         kept.append((place, key, tensor))
-                        place[key] = shapes.setdefault(id(tensor), tensor.detach().to("meta"))
+                        plain = tensor.detach()
+                        place[key] = shapes.setdefault(id(tensor), plain.to("meta"))
+                        know(place[key], plain)
         yield
     finally:
         for place, key, tensor in kept:

@@ -13,6 +13,7 @@ from medrecon.encoders.tapped.dryrun import seeded
 from medrecon.encoders.tapped.layout import Shape
 from medrecon.encoders.tapped.probe import Survey, Tap
 from medrecon.encoders.tapped.watch import watch
+from medrecon.errors import ModelError
 
 BUDGET = 3e11
 """Floating point operations that measuring may take, unless one pass along each axis takes more: seconds."""
@@ -96,7 +97,8 @@ class _Axis:
             return {
                 name: reach
                 for name, tap in left.items()
-                if (reach := self._reach(before[name], after[name], tap, start + offset, step)) is not None
+                if name in after
+                and (reach := self._reach(before[name], after[name], tap, start + offset, step)) is not None
             }
 
         first = reaches(0, taps)
@@ -132,7 +134,7 @@ class _Axis:
         return stride * high - (start + width - 1), start + 1 - stride * (low + 1)
 
     def _sums(self, image: torch.Tensor, taps: Mapping[str, Tap]) -> dict[str, torch.Tensor]:
-        """The sum over all but this axis, for each layer: small, and it notices any change."""
+        """The sum over all but this axis, for each layer that is reached: small, and it notices any change."""
         sums: dict[str, torch.Tensor] = {}
 
         def see(key: str, module: str, tensor: torch.Tensor) -> bool:
@@ -144,7 +146,13 @@ class _Axis:
 
         modules = {tap.module for tap in taps.values()}
         with torch.no_grad(), seeded(image.device, self.survey.random):
-            watch(self.network, lambda: self.survey.inputs.run_or_refuse(self.network, image), see, modules)
+            try:
+                watch(
+                    self.network, lambda: self.survey.inputs.run_or_refuse(self.network, image), see, modules
+                )
+            except ModelError:
+                if not image.isnan().any():
+                    raise  # else it looks for NaN itself and stops there: what lies behind stays unknown
         return sums
 
     def _work(self, length: int, taps: Mapping[str, Tap]) -> float:

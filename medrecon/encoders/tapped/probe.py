@@ -20,9 +20,6 @@ from medrecon.errors import ModelError, in_short
 
 _FREE = (13440, 960, 192)  # 13440 = 2**7 * 3 * 5 * 7: a multiple of nearly every stride; attention needs less
 _COSTLY = {2: 64, 3: 32}
-_MOST_REAL = 1 << 20
-"""Voxels of an image on which a network is truly run for its shapes."""
-
 _PATIENCE = 20.0
 """Seconds after which no more sizes are truly tried."""
 
@@ -122,7 +119,7 @@ def survey(
                 return found
         failures.setdefault(mode, runner.failure)
         for fixed in [tuple(window)] if window else _fixed_sizes(network, dims):
-            if real and (time.monotonic() > ends or math.prod(fixed) > _MOST_REAL):
+            if real and time.monotonic() > ends:
                 continue
             found = _fixed(runner, fixed)
             if found is not None:
@@ -168,7 +165,7 @@ def _flexible(runner: ShapeRunner, size: int, dims: int, window: Sequence[int] |
     taps, refused = _sort(base, layout)
     grids = [tap.layout.stride for tap in taps.values() if tap.layout.kind != "vector"]
     strides = tuple(math.lcm(*(s[axis] for s in grids)) if grids else 1 for axis in range(dims))
-    multiple = _multiple(runner, strides)
+    multiple = _multiple(runner, strides, base_size)
     if multiple is None:
         return None  # it takes hardly any size
     least = next(
@@ -179,12 +176,19 @@ def _flexible(runner: ShapeRunner, size: int, dims: int, window: Sequence[int] |
     return Survey(dims, runner.channels, *found, runner.random, runner.mode, runner.inputs)
 
 
-def _multiple(runner: ShapeRunner, strides: Shape) -> Shape | None:
+def _multiple(runner: ShapeRunner, strides: Shape, base: Shape) -> Shape | None:
     """The least multiple of the strides that sizes must be multiples of; None where none was found."""
     for times in (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64):
         step = [s * times for s in strides]
         # Odd multiples, and more than one position: some norms refuse a single one.
-        if runner.takes([s * 3 for s in step]) and runner.takes([s * 5 for s in step]):
+        sizes = [[s * odd for s in step] for odd in (3, 5)]
+        if runner.mode == "real":  # truly run: one axis at a time, the others as they were taken
+            sizes = [
+                [n if a == axis else side for a, side in enumerate(base)]
+                for size in sizes
+                for axis, n in enumerate(size)
+            ]
+        if all(runner.takes(size) for size in sizes):
             return tuple(step)
     return None
 

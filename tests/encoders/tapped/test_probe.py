@@ -90,6 +90,73 @@ def test_survey_of_sizes() -> None:
     }
 
 
+class LooksAtItself(nn.Module):
+    """Stops at NaN between two convolutions, as detectors do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = conv(1, 2), conv(2, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        features = self.first(image)
+        if torch.isnan(features).any() or torch.isinf(features).any():
+            raise ValueError("features are NaN or Inf")
+        return self.last(features)
+
+
+def test_a_network_that_looks_for_nan_is_surveyed_on_shapes_alone() -> None:
+    network = LooksAtItself()
+    found = survey(network)
+    assert found.mode == "meta"
+    assert {"first", "last"} <= found.taps.keys()
+    assert measure_fields(network, found, ["first", "last"]) == {"first": (3, 3), "last": None}
+    with pytest.raises(ValueError, match="NaN or Inf"):
+        network(torch.full((1, 1, 8, 8), torch.nan))
+
+
+class ByATable(nn.Module):
+    """What it computes hangs on a table of its own, as in a network whose architecture was searched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.tensor([[1, 0], [0, 2]])
+        self.few, self.many = conv(1, 2), conv(1, 7)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        for row in self.table:
+            if row[1]:
+                return self.many(image) * int(row[1])
+        return self.few(image)
+
+
+def test_a_network_that_decides_by_its_own_values_is_surveyed_on_shapes_alone() -> None:
+    found = survey(ByATable())
+    assert found.mode == "meta"
+    assert found.taps["output"].layout.channels == 7
+    assert "few" not in found.taps
+
+
+class Decides(nn.Module):
+    """What it computes hangs on a value, so that it cannot run on shapes; notes the voxels it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv3d(1, 2, 32, stride=32)
+        self.voxels: list[int] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if not image.is_meta:
+            self.voxels.append(image[0, 0].numel())
+        return self.down(image) * (1.0 + float(image.mean()))
+
+
+def test_a_network_that_decides_by_values_is_tried_on_small_images_only() -> None:
+    network = Decides()
+    found = survey(network)
+    assert (found.mode, found.multiple, found.window) == ("real", (32, 32, 32), None)
+    assert max(network.voxels) <= 160 * 32 * 32
+
+
 def test_a_module_that_is_registered_twice_stays_where_it_is() -> None:
     first = conv(1, 2)
     network = nn.ModuleDict({"a": first, "b": nn.Sequential(first)})
