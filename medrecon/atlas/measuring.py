@@ -68,7 +68,9 @@ def measure(
     say("codecs")
     fixed = baseline_of(scan, raw, marked)
     drawn = overlay(marked, scan.shape) if marked else None
-    volumes = AtlasVolumes(raw.source, np.asarray(scan.affine, dtype=np.float64), mask=drawn)
+    volumes = AtlasVolumes(
+        raw.source, np.asarray(scan.affine, dtype=np.float64), mask=drawn, features=raw.pictures
+    )
     layers: list[LayerScore] = []
     tied: dict[str, float] = {}
     for result in engine.results:

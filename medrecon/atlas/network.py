@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ from monai.data import MetaTensor, decollate_batch, list_data_collate
 
 from medrecon.atlas.labels import LabelProbe
 from medrecon.atlas.own_output import OwnOutput
+from medrecon.atlas.pictures import Pictures
 from medrecon.atlas.probe import CODE, PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
 from medrecon.atlas.progress import passes_of
+from medrecon.atlas.source_values import as_stored, in_units, range_of
 from medrecon.atlas.transform_code import TransformCode
 from medrecon.bundle.results import parse_results
 from medrecon.contract import LayerInfo, Progress
 from medrecon.errors import UsageError
-from medrecon.evaluation.scores import Told
+from medrecon.evaluation.scores import LayerPictures, Told
 from medrecon.inference.memory import affordable_voxels
 from medrecon.inference.parts import open_parts
 from medrecon.io import read_scan
@@ -72,6 +74,7 @@ class ScanResults:
         seconds: wall time of reading, and of the network by "volumes" and "controls".
         notes: what was noticed while reading, one line each.
         told: result -> how well its features tell the labels of a mask.
+        pictures: layer -> its features as pictures, where they were asked for.
     """
 
     source: np.ndarray
@@ -82,6 +85,7 @@ class ScanResults:
     seconds: dict[str, float]
     notes: tuple[str, ...]
     told: dict[str, Told] = field(default_factory=dict)
+    pictures: dict[str, LayerPictures] = field(default_factory=dict)
 
 
 class AtlasNetwork:
@@ -95,6 +99,7 @@ class AtlasNetwork:
         encoder_weights: weights of a frozen encoder, for bundles that come without them.
         output: a path that does not exist: only its name is used, by the bundle's own plan.
         own_output: run the network to its end on the scan and on each reconstruction.
+        features: make pictures of the layers' features; None: where the network is somebody else's.
 
     Raises:
         ModelError: the bundle or a layer cannot be used.
@@ -111,6 +116,7 @@ class AtlasNetwork:
         device: str = "auto",
         encoder_weights: Path | None = None,
         own_output: bool = False,
+        features: bool | None = None,
     ) -> None:
         if layers is not None and INPUT in parse_results(layers):
             raise UsageError(
@@ -130,6 +136,10 @@ class AtlasNetwork:
         self.network = parts.network
         self.own_output = OwnOutput(self.bundle, self.device) if own_output else None
         self.infos: dict[str, LayerInfo] = {layer.name: layer for layer in self.network.layers()}
+        shown = isinstance(self.bundle.parser.get("encoder", None), Mapping) if features is None else features
+        names = dict.fromkeys(name for result in self.results for name in parse_layers(result))
+        infos = [self.infos[name] for name in names]
+        self.pictures = Pictures(self.network.encoder, infos, self.device) if shown else None
         self._most = parts.inferer.most_voxels or min(MOST_VOXELS, affordable_voxels(self.device))
 
     @property
@@ -166,7 +176,8 @@ class AtlasNetwork:
             identity = self._bring_home(image, image["image"].clone(), source)[0]
             start = time.perf_counter()
             results: dict[str, np.ndarray] = {}
-            passes = passes_of(progress, 2 * math.ceil(len(self.results) / _AT_ONCE))
+            count = 2 * math.ceil(len(self.results) / _AT_ONCE) + (self.pictures is not None)
+            passes = passes_of(progress, count)
             if self.own_output is not None:
                 self.own_output.see(image["image"])
             for first in range(0, len(self.results), _AT_ONCE):
@@ -179,6 +190,8 @@ class AtlasNetwork:
                 del pred, home
             between = time.perf_counter()
             box = self._controls(image["image"], passes)
+            pictures = self.pictures.of(image["image"][0], next(passes)) if self.pictures else {}
+            notes += self.pictures.notes if self.pictures else []
             told: dict[str, Told] = {}
             if mask is not None:
                 told, small = self._told(image["image"], mask, scan)
@@ -190,7 +203,7 @@ class AtlasNetwork:
         }
         voxels = image["image"][0, 0].numel()
         said = tuple(dict.fromkeys([*self.bundle.caveats, *notes]))
-        return ScanResults(source, results, identity, box, voxels, seconds, said, told)
+        return ScanResults(source, results, identity, box, voxels, seconds, said, told, pictures)
 
     def _told(self, image: MetaTensor, mask: np.ndarray, scan: Scan) -> tuple[dict[str, Told], list[str]]:
         """What a read-out of each result tells of the mask; a note where the mask is too small to ask."""
@@ -219,7 +232,7 @@ class AtlasNetwork:
         return made
 
     def _controls(self, image: torch.Tensor, passes: Iterator[Progress | None]) -> MiddleSlices:
-        low, high = _range_of(image)
+        low, high = range_of(image)
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         depth, plane = plain.shape[-1], plain.shape[-3] * plain.shape[-2]
         count = max(16, BOX_VOXELS // plane // 16 * 16)
@@ -230,7 +243,7 @@ class AtlasNetwork:
         kinds = [PLAIN, QUANTISED, SHUFFLED, *([RANDOM] if probe.other is not None else [])]
         width = high - low
         box = MiddleSlices(
-            None if whole else (start, start + count - 1), _units(seen[0, 0], low, width), (low, high)
+            None if whole else (start, start + count - 1), in_units(seen[0, 0], low, width), (low, high)
         )
         with self.network.conditioned_on(plain):  # the slices are a part of the scan
             probe.ranging = True
@@ -242,7 +255,7 @@ class AtlasNetwork:
                 made = self._infer(seen, [variant(*pair) for pair in asked], probe, next(passes))[0]
                 for (name, kind), values in zip(asked, made, strict=True):
                     if kind != RANDOM or name not in probe.same:
-                        box.variants[name, kind] = _units(values, low, width)
+                        box.variants[name, kind] = in_units(values, low, width)
                 for name in names:
                     box.bits_per_voxel[name] = sum(
                         probe.code.bits_per_value(layer) * self.infos[layer].tensor_rate
@@ -251,7 +264,7 @@ class AtlasNetwork:
                     box.consistency[name] = probe.consistency.of(name)
                 probe.code.forget()
         for result, values in self._coded(seen):
-            box.variants[result, CODE] = _units(values, low, width)
+            box.variants[result, CODE] = in_units(values, low, width)
         return box
 
     def _coded(self, seen: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
@@ -267,32 +280,3 @@ class AtlasNetwork:
             for result in self.results
         }
         yield from code.coded(seen, rates)
-
-
-def as_stored(values: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """A result in the precision of its source: whole numbers for whole numbers, else float32.
-
-    Raises:
-        ValueError: it holds NaN or infinity.
-    """
-    if not np.isfinite(values).all():
-        raise ValueError("the network's result holds NaN or infinity")
-    if source.dtype.kind not in "iu":
-        return np.ascontiguousarray(values, dtype=np.float32)
-    kind: type[np.signedinteger[Any]] = np.int16 if np.can_cast(source.dtype, np.int16) else np.int32
-    info = np.iinfo(kind)
-    return np.clip(np.rint(values), info.min, info.max).astype(kind)
-
-
-def _units(values: torch.Tensor, low: float, width: float) -> np.ndarray:
-    return np.asarray(values.float().cpu().numpy() * np.float32(width) + np.float32(low))
-
-
-def _range_of(image: Any) -> tuple[float, float]:
-    """The source values that the network sees as 0 and 1."""
-    steps = image.applied_operations
-    for step in reversed(steps[0] if steps and isinstance(steps[0], list) else steps):
-        extra = step.get("extra_info", {})
-        if isinstance(extra, dict) and "low" in extra and "high" in extra:
-            return float(extra["low"]), float(extra["high"])
-    return 0.0, 1.0

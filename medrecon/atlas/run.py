@@ -73,6 +73,7 @@ def make_atlas(
     radius: float = RADIUS,
     viewer: bool = True,
     full_scene: bool = False,
+    features: bool | None = None,
     device: str = "auto",
     hu: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -92,6 +93,7 @@ def make_atlas(
         radius: mm around a point.
         viewer: put the interactive viewer into the page.
         full_scene: put each layer with its maps into the scene, not one alone.
+        features: show the layers' features; None: where the network is somebody else's.
         device: "auto", "cpu", "cuda" or "cuda:N".
         hu: the values are HU, which NIfTI, NRRD and MHA cannot say.
         progress: called with (hundredths of stages done, of all).
@@ -111,7 +113,13 @@ def make_atlas(
     refuse_taken(output)
     weights = None if encoder_weights is None else Path(encoder_weights)
     engine = AtlasNetwork(
-        bundle, [scan], output=output, layers=layers, device=device, encoder_weights=weights
+        bundle,
+        [scan],
+        output=output,
+        layers=layers,
+        device=device,
+        encoder_weights=weights,
+        features=features,
     )
     rois, points = ([str(each)] if isinstance(each, (str, Path)) else list(each) for each in (roi, at))
     names = None if labels is None else Path(labels)

@@ -14,7 +14,7 @@ from medrecon.cli.atlas_tables import show_pair, show_run
 from medrecon.cli.batch import as_told, exit_code, find_asked, one_by_one, say_note, say_notes, tell_sources
 from medrecon.cli.command import verb
 from medrecon.cli.faults import Fault
-from medrecon.cli.linear import DEFAULT, FitOn, chosen_bundle
+from medrecon.cli.linear import DEFAULT, Features, FitOn, OwnOutput, chosen_bundle
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import Bundle, Device, ManyScans, layers_option
 from medrecon.cli.progress import progress_bar
@@ -41,6 +41,7 @@ class _Asked:
     device: str
     own_output: bool = False
     full_scene: bool = False
+    features: bool | None = None
 
 
 @dataclass
@@ -146,15 +147,8 @@ def atlas(
     ] = False,
     bundle: Bundle = DEFAULT,
     fit_on: FitOn = None,
-    own_output: Annotated[
-        bool,
-        typer.Option(
-            "--own-output",
-            rich_help_panel="Network",
-            help="Run the network of --encoder to its end on the scan and each reconstruction, and compare "
-            "what it finds: Dice by label, and the distance of its outputs.",
-        ),
-    ] = False,
+    own_output: OwnOutput = False,
+    features: Features = None,
     device: Device = "auto",
 ) -> Outcome:
     """Measure what each layer kept of a scan, with pictures.
@@ -178,7 +172,7 @@ def atlas(
     if compare is not None and other.encoder is not None:
         raise UsageError("--compare names two bundles", remedy="leave --encoder out")
     marks = Marks(tuple(roi or ()), tuple(at or ()), labels, radius)
-    asked = _Asked(layers, marks, viewer, other.weights, device, own_output, full_scene)
+    asked = _Asked(layers, marks, viewer, other.weights, device, own_output, full_scene, features)
     found = find_asked(session, source, reading)
     found = replace(found, scans=as_told(session, found.scans, output, source))
     say_notes(session, found)
@@ -257,6 +251,7 @@ def _run(
         device=asked.device,
         encoder_weights=weights,
         own_output=asked.own_output,
+        features=asked.features,
     )
 
     def one(scan: Scan, label: str) -> ScanScores:

@@ -25,6 +25,26 @@ FitOn = Annotated[
     ),
 ]
 
+OwnOutput = Annotated[
+    bool,
+    typer.Option(
+        "--own-output",
+        rich_help_panel="Network",
+        help="Run the network of --encoder to its end on the scan and each reconstruction, and compare "
+        "what it finds: Dice by label, and the distance of its outputs.",
+    ),
+]
+
+Features = Annotated[
+    bool | None,
+    typer.Option(
+        "--features/--no-features",
+        rich_help_panel="Network",
+        help="Show each layer's features, as colours and strongest channels, in report.html and review.mrb. "
+        "Default: where the network is one of --encoder.",
+    ),
+]
+
 DEFAULT = "volume_autoencoder"
 
 

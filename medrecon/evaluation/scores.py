@@ -244,6 +244,27 @@ class ScanScores:
     findings: tuple[Finding, ...] = ()
 
 
+@dataclass(frozen=True)
+class LayerPictures:
+    """A layer's features to be looked at, on its own grid, in steps of 8 bits.
+
+    Attributes:
+        affine: (4, 4), position -> RAS mm.
+        colours: (3, x, y, z) uint8: the three principal components of its channels as red, green and blue.
+        shares: of the variance in each of the three.
+        strongest: (N, x, y, z) uint8: the channels of the largest variance, largest first.
+        channels: their numbers.
+        ends: the values that are 0 and 255 in each.
+    """
+
+    affine: np.ndarray
+    colours: np.ndarray
+    shares: tuple[float, ...]
+    strongest: np.ndarray
+    channels: tuple[int, ...]
+    ends: tuple[tuple[float, float], ...]
+
+
 @dataclass
 class AtlasVolumes:
     """The volumes of one scan on its own grid, source units, (X, Y, Z) each.
@@ -256,6 +277,7 @@ class AtlasVolumes:
         invented: layer -> by how much the decoder's detail lies outside its interval, or None
             (`medrecon.evaluation.invented`).
         mask: labels on the same grid, 0 outside; None without a mask.
+        features: layer -> its features as pictures, each on the layer's own grid; none where not asked for.
     """
 
     source: np.ndarray
@@ -264,3 +286,4 @@ class AtlasVolumes:
     uncertainty: dict[str, np.ndarray | None] = field(default_factory=dict)
     invented: dict[str, np.ndarray | None] = field(default_factory=dict)
     mask: np.ndarray | None = None
+    features: dict[str, LayerPictures] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from medrecon.io.files.atomic import write_whole
 from medrecon.report import charts, rows, words
 from medrecon.report.answers import answers
 from medrecon.report.finding_words import finding_answers, finding_table
+from medrecon.report.gallery import gallery
 from medrecon.report.html import asset, render, style_sheet
 from medrecon.report.layers import layers_figure
 from medrecon.report.palette import themed
@@ -60,7 +61,7 @@ def write_page(
     view = view_of(scores, volumes)
     slicing = slice_tiles(scores, volumes, view, most_pixels=_PICTURES[0])
     figures = _figures(scores, volumes)
-    content = _content(scores, figures)
+    content = {**_content(scores, figures), "gallery": gallery(volumes, view)}
     text = _render(scores, slicing, content, None)
     for most_pixels in _PICTURES[1:]:
         if len(text.encode("utf-8")) <= most_bytes:
@@ -174,6 +175,7 @@ def _render(scores: ScanScores, slicing: Slicing, content: Mapping[str, Any], vi
         ("summary", "In short", True),
         ("fidelity", "Fidelity", content["charts"]["depth"]),
         ("slices", "Slices", slicing.slices[0].layers),
+        ("features", "Features", slicing.slices[0].layers and content["gallery"]),
         ("findings", "Findings", content["findings"]),
         ("scores", "Scores and controls", content["table"]),
         ("errors", "Errors", content["charts"]["histogram"] or content["charts"]["spectrum"]),

@@ -38,6 +38,9 @@ def write_scene(
     and the figures of all layers. The layer is kept in the finest steps, no coarser than an eighth of the
     window, in which it takes four fifths of the source's bytes: so the scene stays below twice the source.
 
+    Where the layers' features are known, the strongest channel of each (in a small scene that of its layer)
+    lies over the source in colour, on the layer's own grid; a small scene then shows it in a third column.
+
     Whole numbers (HU) are kept as int16, all else as float32; a few slices are held in memory at a time. The
     same content gives the same bytes, with the same release of the compression library.
 
@@ -61,10 +64,15 @@ def write_scene(
         writer = SceneWriter(bundle, scores, volumes, errors=full)
         if full:
             rows = _rows(writer.source, [writer.layer(score) for score in scores.layers])
+            for name in volumes.features:
+                writer.features(name)
         else:
             score = default_score(scores)
             over = Shown(score.layer, writer.source, writer.lone_layer(score), 0)
             rows = [Shown("source", writer.source), over], []
+            if features := writer.features(score.layer):
+                row = [*rows[0], Shown(f"{score.layer} features", writer.source, features, 0)]
+                rows = row, [replace(shown, across=True) for shown in row]
         writer.table()
         add_views(writer.scene, rows, volumes.affine, scores.shape)
         writer.finish()

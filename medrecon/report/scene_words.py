@@ -11,6 +11,7 @@ from medrecon.evaluation.scores import LayerScore, ScanScores
 MEANING = {
     "error": "reconstruction - source",
     "uncertainty": "half width of the 90 % interval",
+    "features": "the strongest channel of the layer's features",
     "invented": "by how much the decoder's detail lies outside its interval",
 }
 _NOT_FOR_DIAGNOSIS = "Research only, not for diagnosis."

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores
@@ -16,6 +18,7 @@ from medrecon.report.scene_words import MEANING, alone, attributes, describe, de
 from medrecon.report.style import ERROR_MAP
 
 _EXTENT_MAP = LinearSegmentedColormap.from_list("medrecon_extent", ERROR_MAP(np.linspace(0.5, 1, 256)))
+_FEATURE_MAP = colormaps["viridis"]
 _GREY = "vtkMRMLColorTableNodeGrey"
 _FOLDER = "review"
 _SHARE = 0.8
@@ -25,6 +28,14 @@ _HU = {
     "voxelValueQuantity": "CodeValue:112031|CodingSchemeDesignator:DCM|CodeMeaning:Attenuation%20Coefficient",
     "voxelValueUnits": "CodeValue:[hnsf%27U]|CodingSchemeDesignator:UCUM|CodeMeaning:Hounsfield%20unit",
 }
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a volume's voxels are: (X, Y, Z) of them, and (4, 4), voxel index -> RAS mm."""
+
+    shape: Sequence[int]
+    affine: np.ndarray
 
 
 class SceneWriter:
@@ -102,6 +113,26 @@ class SceneWriter:
             {**attributes(score), "step": f"{step:g}"},
         )
 
+    def features(self, name: str) -> str:
+        """Add the strongest channel of a layer, on the layer's own grid: the id; "" where it is not known."""
+        shown = self._volumes.features.get(name)
+        if shown is None:
+            return ""
+        values, (low, high) = shown.strongest[0], shown.ends[0]
+        if "features" not in self._maps:
+            self._maps["features"] = self._colours("features", _FEATURE_MAP, (0.0, 255.0), ""), 255.0
+        return self._volume(
+            f"{name} features",
+            lambda part: values[:, :, part],
+            np.dtype(np.int16),
+            (0.0, 255.0),
+            f"{MEANING['features']}: channel {shown.channels[0]} of {name}; "
+            f"0 stands for {low:.4g}, 255 for {high:.4g}",
+            {"channel": str(shown.channels[0])},
+            self._maps["features"][0],
+            grid=Grid(values.shape, shown.affine),
+        )
+
     def table(self) -> None:
         """Add the figures."""
         file = self._add("metrics", ".tsv", text_table(metrics(self._scores)))
@@ -141,11 +172,14 @@ class SceneWriter:
         said: str,
         facts: Mapping[str, str],
         colours: str = _GREY,
+        grid: Grid | None = None,
     ) -> str:
         scene, (low, high) = self.scene, window
+        units = self._scores.units if grid is None else ""
+        grid = grid or Grid(self._scores.shape, self._volumes.affine)
         file = f"{_FOLDER}/Data/{self._name(name, '.nrrd')}"
         with self._bundle.open(_entry(file), "w", force_zip64=True) as stream:
-            write_nrrd(stream, slab, self._scores.shape, dtype, self._volumes.affine)
+            write_nrrd(stream, slab, grid.shape, dtype, grid.affine)
         display = scene.add(
             "VolumeDisplay",
             name,
@@ -165,18 +199,17 @@ class SceneWriter:
         )
         displays = [display]
         if colours != _GREY:
-            displays.append(self._legend(name, display))
+            displays.append(self._legend(name, display, units))
         return scene.add(
             "Volume",
             name,
             description=said,
             attributes={f"Medrecon.{_key(key)}": value for key, value in facts.items()},
             references={"display": displays, "storage": storage},
-            **(_HU if self._scores.units == "HU" else {}),
+            **(_HU if units == "HU" else {}),
         )
 
-    def _legend(self, name: str, display: str) -> str:
-        units = self._scores.units
+    def _legend(self, name: str, display: str, units: str) -> str:
         return self.scene.add(
             "ColorLegendDisplay",
             name,
@@ -190,9 +223,12 @@ class SceneWriter:
             visibility3D="false",
         )
 
-    def _colours(self, name: str, colours: Colormap, window: tuple[float, float]) -> str:
+    def _colours(
+        self, name: str, colours: Colormap, window: tuple[float, float], units: str | None = None
+    ) -> str:
         low, high = window
-        table = colour_table(colours, lambda place: f"{low + place * (high - low):.4g} {self._scores.units}")
+        said = self._scores.units if units is None else units
+        table = colour_table(colours, lambda place: f"{low + place * (high - low):.4g} {said}")
         storage = self.scene.add("ColorTableStorage", name, fileName=self._add(name, ".ctbl", table))
         return self.scene.add(
             "ColorTable",

@@ -147,14 +147,14 @@ def _levels(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _gray(image: np.ndarray, low: float, high: float, most: int) -> str:
-    return _encode(Image.fromarray(_levels(_shrunk(image, most), low, high), "L"))
+    return encode(Image.fromarray(_levels(_shrunk(image, most), low, high), "L"))
 
 
 def _coloured(image: np.ndarray, low: float, high: float, colours: Colormap, most: int) -> str:
     picture = Image.fromarray(_levels(_shrunk(image, most), low, high), "P")
     palette = np.rint(255 * colours(np.linspace(0, 1, 256))[:, :3]).astype(np.uint8)
     picture.putpalette(palette.tobytes())
-    return _encode(picture)
+    return encode(picture)
 
 
 def _shrunk(image: np.ndarray, most: int) -> np.ndarray:
@@ -167,7 +167,14 @@ def _shrunk(image: np.ndarray, most: int) -> np.ndarray:
     return blocks.reshape(rows, factors[0], columns, factors[1]).mean(axis=(1, 3))
 
 
-def _encode(picture: Image.Image) -> Markup:
+def thinned(images: np.ndarray, most: int) -> np.ndarray:
+    """Leave out rows and columns of (..., rows, columns) until no side is longer than `most` pixels."""
+    step = max(1, -(-max(images.shape[-2:]) // most))
+    return images[..., ::step, ::step]
+
+
+def encode(picture: Image.Image) -> Markup:
+    """A picture as the address of itself: PNG within a data URI."""
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)
     return Markup("data:image/png;base64,") + base64.b64encode(stream.getvalue()).decode()

@@ -46,7 +46,7 @@ class Seen:
 
 
 class _Values(TorchDispatchMode):
-    """Values on the meta device: those of the network's own small tensors are known, and what follows of them.
+    """Values on the meta device: those of the network's own small tensors are known, and what follows.
 
     So a network may decide by a table of its own what it computes (DiNTS: by the architecture that was
     found). A truth that depends on the image is taken as False: networks look whether anything is NaN.

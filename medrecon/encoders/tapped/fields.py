@@ -134,7 +134,7 @@ class _Axis:
         return stride * high - (start + width - 1), start + 1 - stride * (low + 1)
 
     def _sums(self, image: torch.Tensor, taps: Mapping[str, Tap]) -> dict[str, torch.Tensor]:
-        """The sum over all but this axis, for each layer that is reached: small, and it notices any change."""
+        """The sum over all but this axis, for each layer reached: small, and it notices any change."""
         sums: dict[str, torch.Tensor] = {}
 
         def see(key: str, module: str, tensor: torch.Tensor) -> bool:
