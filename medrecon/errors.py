@@ -106,6 +106,12 @@ def ran_out_of(error: BaseException) -> str:
     return "threads" if isinstance(error, RuntimeError) and "can't start new thread" in words else ""
 
 
+def is_networks_own(error: BaseException) -> bool:
+    """Whether what a stranger's network raised is its own: no error of ours, no want of memory."""
+    chain = causes_of(error)
+    return not known_cause(error) and not any(isinstance(e, OSError) or ran_out_of(e) for e in chain)
+
+
 def cannot_write(error: BaseException) -> str:
     """What the system says of a place that takes no more, if an exception says so; else ""."""
     if isinstance(error, OSError) and error.errno in _FULL:

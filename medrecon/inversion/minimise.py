@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from medrecon.errors import ModelError, in_short, is_networks_own
+
 OPTIMISERS = ("lbfgs", "adam")
 
 Objective = Callable[[], tuple[torch.Tensor, torch.Tensor]]
@@ -80,8 +82,7 @@ class _Watched:
         self.tick(best.steps)
         best.steps += 1
         loss, image = self.objective()
-        # Not `backward`: that would leave gradients in an encoder whose weights can be trained.
-        gradients = torch.autograd.grad(loss, self.parameters)
+        gradients = _gradients(loss, self.parameters)
         value = float(loss.detach())
         if not all(math.isfinite(float(number.detach().sum())) for number in (loss, *gradients)):
             best.diverged = True
@@ -98,6 +99,24 @@ class _Watched:
                 best.converged = True
                 raise _Stop
         return loss.detach()
+
+
+def _gradients(loss: torch.Tensor, parameters: Sequence[nn.Parameter]) -> tuple[torch.Tensor, ...]:
+    """Those of the parameters.
+
+    Raises:
+        ModelError: the network cannot be gone back through.
+    """
+    try:
+        # Not `backward`: that would leave gradients in an encoder whose weights can be trained.
+        return torch.autograd.grad(loss, parameters)
+    except RuntimeError as error:
+        if not is_networks_own(error):
+            raise
+        raise ModelError(
+            f"the network's gradients cannot be computed ({in_short(error)})",
+            remedy="name a shallower layer",
+        ) from error
 
 
 def minimise(

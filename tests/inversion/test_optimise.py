@@ -190,6 +190,36 @@ def test_what_diverges_gives_the_best_image_seen(optimiser: str, value: float) -
         assert psnr(found, image) > psnr(start, image) if after == 3 else torch.equal(found, start)
 
 
+class InPlace(nn.Module):
+    """Overwrites what its gradient needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        features = self.conv(image).exp()
+        made = features.exp()
+        features.mul_(2)
+        return made * features
+
+
+def test_a_network_without_a_way_back_is_refused_and_a_want_of_memory_is_none_of_it() -> None:
+    image, network = images(), TappedEncoder(InPlace())
+    features = network(image, ["output"])
+    with pytest.raises(ModelError, match=r"gradients cannot be computed .*inplace") as refused:
+        ImageOptimiser(network, steps=2)(features, (16, 16))
+    assert refused.value.remedy == "name a shallower layer"
+
+    def short(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    parameter = nn.Parameter(torch.ones(1))
+    parameter.register_hook(short)
+    with pytest.raises(torch.OutOfMemoryError):
+        minimise(lambda: (parameter.sum(), image), [parameter], Budget("adam", 2, 0.1, 2, 0.0, 2))
+
+
 def test_a_rate_that_is_far_too_high_never_ends_worse_than_it_began() -> None:
     image, network = images(), encoder()
     with torch.no_grad():

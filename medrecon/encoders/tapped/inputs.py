@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from medrecon.errors import ModelError, causes_of, in_short, known_cause, ran_out_of
+from medrecon.errors import ModelError, in_short, is_networks_own
 
 IMAGE = "image"
 """Stands for the image itself."""
@@ -70,8 +70,7 @@ class Inputs:
         try:
             return network(image, **values)
         except Exception as error:
-            chain = causes_of(error)
-            if known_cause(error) or any(isinstance(each, OSError) or ran_out_of(each) for each in chain):
+            if not is_networks_own(error):
                 raise
             raise ModelError(
                 f"{type(network).__name__} fails on an image of shape {tuple(image.shape)} "

@@ -90,10 +90,11 @@ def _slices(
         else:
             found = encoder(batch.to(device, torch.float32), names)
             made = {name: found[name].float().cpu() for name in names}
-        for name, values in made.items():
-            piece = values.permute(1, 2, 3, 0)
+        for info in layers:
+            across, down, _ = grid_shape(info, image.shape[1:])  # an encoder may give more at the far ends
+            piece = made[info.name][..., :across, :down].permute(1, 2, 3, 0)
             x, y, z = _everything(piece)
-            visit(name, (x, y, slice(start, start + z.stop)), piece)
+            visit(info.name, (x, y, slice(start, start + z.stop)), piece)
         if progress is not None:
             progress(min(start + count, depth), depth)
 

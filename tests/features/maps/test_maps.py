@@ -14,6 +14,7 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
+from medrecon.encoders import FrozenEncoder
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import MedreconError, ModelError, OutOfMemoryError, OutputError, UsageError
 from medrecon.features.maps import FeatureMaps, compute, run, write_features
@@ -217,3 +218,19 @@ def test_what_cannot_be_is_refused(layers: str, keep: str, components: Path | No
         FeatureMaps(network(nn.Conv3d(1, 2, 1)), layers, CPU, keep, components)
     assert caught.value.exit_code == (4 if layers == "9" else 2)
     assert caught.value.remedy
+
+
+class Padded(FrozenEncoder):
+    """Gives more positions than cover the image, as an encoder may."""
+
+    def forward(self, image: torch.Tensor, names: Any = None) -> Any:
+        found = super().forward(image, names)
+        return {name: nn.functional.pad(each, (0, 2, 0, 1)) for name, each in found.items()}
+
+
+def test_positions_beyond_the_far_ends_of_slices_are_left_out() -> None:
+    plain = network(nn.Conv2d(1, 3, 3, padding=1), dims=2)
+    image = blob((12, 10, 4), (23, 21, 8))
+    want = FeatureMaps(plain, "0", CPU).maps(image)[0]
+    found = FeatureMaps(Padded(plain), "0", CPU).maps(image)[0]
+    assert np.array_equal(found.values, want.values)

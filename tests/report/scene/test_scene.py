@@ -16,7 +16,7 @@ import pytest
 import SimpleITK as sitk
 
 from medrecon.errors import OutputError, UsageError
-from medrecon.evaluation.scores import AtlasVolumes, ScanScores
+from medrecon.evaluation.scores import AtlasVolumes, LayerPictures, ScanScores
 from medrecon.report.scene import write_scene
 from medrecon.report.scene_values import Store, error_limit, map_limit, round_up
 from medrecon.report.scene_views import planes
@@ -225,6 +225,43 @@ def test_small_scene_keeps_values_that_fit(make_atlas: Callable, tmp_path: Path)
     path = write_scene(tmp_path / "small.mrb", scores, volumes, full=False)
     assert "steps of" not in by_name(path, "Volume")["coarse4"].get("description", ""), "the middle layer"
     assert np.array_equal(volume(path, "coarse4", tmp_path)[0], volumes.reconstructions["coarse4"])
+
+
+def with_features(volumes: AtlasVolumes, *names: str) -> AtlasVolumes:
+    """The same with features of stride 2, whose first position lies at voxel 0.5."""
+    local = np.diag([2.0, 2.0, 2.0, 1.0])
+    local[:3, 3] = 0.5
+    values = np.random.default_rng(1).integers(0, 256, (5, 7, 6, 4)).astype(np.uint8)
+    shown = LayerPictures(
+        volumes.affine @ local, values[:3], (0.5, 0.2, 0.1), values[3:], (12, 3), ((-1.5, 2.5), (0.0, 1.0))
+    )
+    return dataclasses.replace(volumes, features=dict.fromkeys(names, shown))
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_features_lie_over_the_source_on_their_own_grid(
+    full: bool, make_atlas: Callable, tmp_path: Path
+) -> None:
+    scores, plain = make_atlas(["level3", "level4"])
+    volumes = with_features(plain, "level3", "level4")
+    path = write_scene(tmp_path / "review.mrb", scores, volumes, full=full)
+    assert faults(path) == []
+    found = by_name(path, "Volume")
+    assert ("level3 features" in found) == full
+    node = found["level4 features"]
+    said = node.get("description", "")
+    assert "channel 12 of level4; 0 stands for -1.5, 255 for 2.5" in said
+    storage = by_name(path, "VolumeArchetypeStorage")["level4 features"]
+    with zipfile.ZipFile(path) as bundle:
+        (tmp_path / "features.nrrd").write_bytes(bundle.read(f"review/{storage.get('fileName')}"))
+    image = sitk.ReadImage(str(tmp_path / "features.nrrd"))
+    shown = volumes.features["level4"]
+    assert (shown.strongest[0] == sitk.GetArrayFromImage(image).T).all()
+    first = RAS[:3, :3] @ np.array(image.TransformIndexToPhysicalPoint((0, 0, 0)))
+    assert np.abs(first - shown.affine[:3, 3]).max() < 1e-4
+    views = [each.get("references", "") for each in nodes(path) if each.tag == "SliceComposite"]
+    over = [each for each in nodes(path) if each.get("foregroundVolumeID") == node.get("id")]
+    assert full or over or any(node.get("id", "?") in each for each in views)
 
 
 def test_hostile_text(make_atlas: Callable, tmp_path: Path) -> None:
