@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,3 +99,41 @@ def refuse_channels(other: OtherNetwork) -> None:
             "decoders give back one scan: --encoder-channels is for invert and features",
             remedy="leave it out: the one scan is given to each channel",
         )
+
+
+def decoders_for(other: OtherNetwork, bundle: str, layer: str, *, default: str) -> dict[str, Any]:
+    """What any network fills into the training of its decoders; nothing where a bundle trains its own.
+
+    Args:
+        other: what --encoder names.
+        bundle: what --bundle names: one that trains, or one that `train --encoder` made.
+        layer: the result that is trained for.
+        default: of --bundle.
+
+    Raises:
+        UsageError: the options do not make sense together.
+        ModelError: the network cannot be built, or a layer cannot be tapped.
+    """
+    from medrecon.bundle.config import Bundle as OpenBundle
+    from medrecon.bundle.config import find_bundle
+    from medrecon.training.any_network import network_settings
+
+    if other.encoder is not None:
+        refuse_channels(other)
+        if bundle != default:
+            raise UsageError("--encoder and --bundle name a network each", remedy="give one of the two")
+        recipe = other.recipe()
+        weights = recipe.pop("weights")
+    else:
+        root = find_bundle(bundle)
+        if (root / "configs" / "train.yaml").is_file():
+            return {}
+        parser = OpenBundle.open(root).parser
+        found = parser.get("encoder", None)
+        if not isinstance(found, Mapping):
+            return {}  # it has no training: that is told where it is looked for
+        recipe = {name: value for name, value in found.items() if name != "layers"}
+        weights = other.weights or parser.get("encoder_weights", "") or None
+    settings = network_settings(recipe, layer, weights)
+    settings.pop("training_results")  # a sweep trains each for its one layer
+    return settings

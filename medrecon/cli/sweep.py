@@ -11,7 +11,9 @@ import typer
 
 from medrecon.cli.command import verb
 from medrecon.cli.faults import PARTIAL, Fault, fault_of
-from medrecon.cli.options import Bundle, Device, EncoderWeights, HeldOut, Scans, Set
+from medrecon.cli.linear import decoders_for
+from medrecon.cli.networks import OtherNetwork
+from medrecon.cli.options import Bundle, Device, HeldOut, Scans, Set
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
@@ -98,11 +100,12 @@ class Variants:
 
         return Budget(self.steps, 2.0 if self.steps is None and self.minutes is None else self.minutes)
 
-    def plan(self, root: Path) -> list[Variant]:
+    def plan(self, root: Path, network: Mapping[str, Any]) -> list[Variant]:
         """The variants of a bundle.
 
         Args:
             root: the bundle's folder.
+            network: what any network fills in, alike for all.
 
         Raises:
             UsageError: an option is malformed.
@@ -122,7 +125,7 @@ class Variants:
             depths=_numbers(self.depths, "--depths", 0),
             recipes=[name.strip() for name in self.recipes.split(",")] if self.recipes else [],
             vary=parse_assignments(self.vary, "--vary", parse_values),
-            fixed=parse_assignments(self.fixed, "--set", parse_value),
+            fixed={**network, **parse_assignments(self.fixed, "--set", parse_value)},
         )
 
 
@@ -137,10 +140,15 @@ def _numbers(text: str, option: str, least: int) -> list[int]:
     return values
 
 
+_DEFAULT = "slice_autoencoder"
+
+
 @verb(
     "medrecon sweep SCANS/ OUT/ --layer relu3_3 --held-out 'ct_chest*' \\\n"
     "      --bundle frozen_encoder_inversion --encoder-weights vgg16.safetensors \\\n"
     "      --widths 16,32,64 --depths 1,2,4",
+    "medrecon sweep SCANS/ OUT/ --layer down_layers.2 --held-out 'ct_chest*' \\\n"
+    "      --encoder net.py:Net --weights net.pt --widths 16,32,64",
     "medrecon sweep SCANS/ OUT/ --layer level4 --recipes pixel,adversarial \\\n"
     "      --steps 2000 --held-out t1.nii.gz",
     takes="--minutes for each variant, and some seconds to measure each.",
@@ -157,6 +165,7 @@ def sweep(
         ),
     ],
     kinds: Variants,
+    other: OtherNetwork,
     held_out: HeldOut = None,
     slices: Annotated[
         int,
@@ -167,19 +176,19 @@ def sweep(
             help="Slices of each scan to measure on, evenly spaced; a 3D network gets a block instead.",
         ),
     ] = 4,
-    bundle: Bundle = "slice_autoencoder",
-    encoder_weights: EncoderWeights = None,
+    bundle: Bundle = _DEFAULT,
     device: Device = "auto",
 ) -> Outcome:
     """Train a decoder many ways under one budget, and compare.
 
     A table and plots set what each variant keeps of other scans against its cost. The same command again
-    goes on where it was stopped.
+    goes on where it was stopped. With --encoder, or a bundle that `train --encoder` made, the decoders are
+    for a layer of that network.
     """
     import torch
 
+    from medrecon.bundle.config import ANY_NETWORK, find_bundle, layers_of, read_training
     from medrecon.bundle.config import Bundle as OpenBundle
-    from medrecon.bundle.config import find_bundle, layers_of, read_training
     from medrecon.bundle.results import check_results, encoder_setting
     from medrecon.compute.devices import pick_device
     from medrecon.training.sweep.pictures import draw_side_by_side, draw_table
@@ -188,12 +197,14 @@ def sweep(
     from medrecon.training.sweep.table import write_table
     from medrecon.training.sweep.train import Trainer
 
-    root = find_bundle(bundle)
     result, budget = kinds.result(), kinds.budget()
-    variants = kinds.plan(root)
+    network = decoders_for(other, bundle, result, default=_DEFAULT)
+    root = find_bundle(ANY_NETWORK if network else bundle)
+    variants = kinds.plan(root, network)
     config = read_training(root)
-    weights = encoder_setting(config, encoder_weights, root)
-    opened = OpenBundle.open(root, weights)
+    weights = {} if network else encoder_setting(config, other.weights, root)
+    asked = {name: value for name, value in network.items() if name.startswith("encoder")}
+    opened = OpenBundle.open(root, {**asked, **weights})
     check_results([result], [info.name for info in layers_of(opened)], where=root)
     kept_out = held_out or list(config.get("held_out") or [])
     trained_on, measured_on, refused = split_scans(scans, kept_out)
@@ -212,7 +223,7 @@ def sweep(
 
     def facts() -> dict[str, Any]:
         return {
-            "bundle": root.name,
+            "bundle": str(other.encoder or bundle) if network else root.name,
             "version": opened.version,
             "layer": result,
             "budget": budget.facts(),

@@ -158,3 +158,34 @@ def test_values_as_they_are_stored_are_not_given_back(
     monkeypatch.setattr("medrecon.encoders.PlainEncoder.scale", (0.0, 500.0))
     code, _, err = run("reconstruct", scan, tmp_path / "out", *PLAIN, "--layers", "level1")
     assert (code, "as they are stored" in err) == (4, True), err
+
+
+@pytest.mark.slow
+def test_sweep_of_decoders_for_any_network_and_of_what_train_made(
+    run: Run, scan: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.nii.gz").write_bytes(scan.read_bytes())
+    short = ["--layer", "level2", "--held-out", "b.nii.gz", "--steps", "2", "--set", "iterations_per_epoch=2"]
+    short += ["--set", "fit_batches=2", "--widths", "4,8", "--slices", "1"]
+    code, said, err = run("sweep", folder, tmp_path / "one", *PLAIN, *short, "--json")
+    assert code == 0, err
+    made = json.loads(said)
+    assert [row["variant"] for row in made["variants"]] == ["width4", "width8"]
+    assert made["variants"][0]["parameters"] < made["variants"][1]["parameters"]
+    assert made["bundle"] == "medrecon.encoders.PlainEncoder"
+    again = tmp_path / "one" / "variants" / "width4"
+    code, said, err = run("sweep", folder, tmp_path / "two", "--bundle", again, *short, "--json")
+    assert code == 0, err
+    rows = json.loads(said)["variants"]
+    assert [row["parameters"] for row in rows] == [row["parameters"] for row in made["variants"]]
+
+
+def test_a_sweep_names_one_network(run: Run, tmp_path: Path) -> None:
+    code, _, err = run(
+        "sweep", tmp_path, tmp_path / "out", *PLAIN, "--layer", "level2", "--bundle", "volume_autoencoder"
+    )
+    assert code == 2
+    assert "--encoder and --bundle name a network each" in err
