@@ -188,7 +188,7 @@ def encoder_of(recipe: Mapping[str, Any] | None, weights: str | Path = "") -> En
         given["arguments"] = given["arguments"].replace("::", "#")  # MONAI rewrites each # in a text
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = build_encoder(**given, weights=str(weights) or None)
+        encoder = build_encoder(**given, weights=str(weights) or None, in_common_scale=True)
     if encoder.scale is not None:
         raise ModelError(
             "the network takes values as they are stored, which decoders do not give back",

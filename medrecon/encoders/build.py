@@ -39,6 +39,7 @@ def build_encoder(
     window: Sequence[int] | None = None,
     network: str | None = None,
     inputs: Mapping[str, Any] | None = None,
+    in_common_scale: bool = False,
 ) -> Encoder:
     """A frozen encoder: `layers()` says what it offers, `forward(image, names)` gives the features.
 
@@ -60,6 +61,8 @@ def build_encoder(
         window: the spatial size that the network must or should be given.
         network: which network of a bundle with several, or the configuration and fold of an nnU-Net model.
         inputs: what the network takes beside the image (`TappedEncoder`).
+        in_common_scale: for decoders: where the network wants values in units of its own, take images in the
+            scale of every scan and map them, if that can be (models of nnU-Net).
 
     Raises:
         ModelError: it does not exist, cannot be built or tapped, or the weights do not fit.
@@ -83,7 +86,8 @@ def build_encoder(
     own = {"weights": given_file, "sha256": sha256} if str(what) in SHORT_NAMES else {}
     folder = Path(what).expanduser()
     if not own and folder.is_dir():
-        return _of_folder(folder, given, weights=weights, sha256=sha256, network=network, **options)
+        options |= {"weights": weights, "sha256": sha256, "network": network}
+        return _of_folder(folder, given, in_common_scale=in_common_scale, **options)
     made = construct(path, {**preset, **given, **own})
     if isinstance(made, Encoder):
         if weights is not None and not own:
@@ -103,7 +107,7 @@ def build_encoder(
     return TappedEncoder(made, weights=weights, sha256=sha256, notes=notes, **options)
 
 
-def _of_folder(folder: Path, given: dict[str, Any], **options: Any) -> Encoder:
+def _of_folder(folder: Path, given: dict[str, Any], *, in_common_scale: bool, **options: Any) -> Encoder:
     """The network in a folder: a bundle's, or a trained model's of nnU-Net."""
     from medrecon.encoders.tapped.monai_bundle import bundle_encoder, is_bundle
     from medrecon.encoders.tapped.nnunet import is_nnunet, nnunet_encoder
@@ -112,7 +116,7 @@ def _of_folder(folder: Path, given: dict[str, Any], **options: Any) -> Encoder:
     if is_bundle(folder):
         return bundle_encoder(folder, overrides=given, **options)
     if is_nnunet(folder):
-        return nnunet_encoder(folder, **options)
+        return nnunet_encoder(folder, in_common_scale=in_common_scale, **options)
     if is_pretrained(folder):
         return pretrained_encoder(folder, **options)
     raise ModelError(

@@ -12,7 +12,7 @@ from torch import nn
 
 from medrecon.encoders.adapt import Rescale
 from medrecon.encoders.located import locate
-from medrecon.encoders.tapped.nnunet_grid import PlansGrid, Rule, scale_of
+from medrecon.encoders.tapped.nnunet_grid import PlansGrid, Rule, intensity_of, scale_of
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError, in_short, near
 
@@ -24,6 +24,7 @@ _CLASSES = {
 }
 """What plans of older releases call the networks."""
 
+_AFTER = "intensities are normalised after the scan is resampled, which nnU-Net does before it"
 _SPLINES = ("resample_data_or_seg_to_shape",)
 
 
@@ -40,6 +41,7 @@ def nnunet_encoder(
     window: Sequence[int] | None = None,
     intensity: nn.Module | None = None,
     layers: str | Iterable[str] | None = None,
+    in_common_scale: bool = False,
     **options: Any,
 ) -> TappedEncoder:
     """The network of a trained model of nnU-Net, frozen, with its weights, grid, normalisation and patch.
@@ -56,6 +58,8 @@ def nnunet_encoder(
         weights: another checkpoint of the same plans.
         window: instead of the plans' patch size.
         intensity: instead of the plans' normalisation: after it, from [0, 1].
+        in_common_scale: normalise images in the scale of every scan, for decoders: after resampling, which
+            nnU-Net does before it. Nothing changes where that cannot be (masks, several schemes).
         layers: as for `TappedEncoder`.
         options: further ones of `TappedEncoder`.
 
@@ -76,6 +80,12 @@ def nnunet_encoder(
     built = _network(settings, len(names), _heads(dataset), model)
     scale = scale_of(rule)
     file = weights if weights is not None else _checkpoint(model, fold)
+    common = intensity_of(rule) if intensity is None else intensity
+    if in_common_scale and common is not None:
+        grid, intensity, scale = PlansGrid(rule, normalise=False), common, None
+        options["notes"] = [*(options.get("notes") or ()), _AFTER]
+    else:
+        grid = PlansGrid(rule)
     return TappedEncoder(
         built,
         layers,
@@ -84,7 +94,7 @@ def nnunet_encoder(
         intensity=intensity if intensity is not None else Rescale((0.0, 1.0), scale),
         window=window if window is not None else rule.patch,
         weights=file,
-        geometry=[PlansGrid(rule)],
+        geometry=[grid],
         scale=scale,
         units="HU" if set(rule.schemes) == {"CTNormalization"} else "",
         channel_names=names if len(set(map(str.casefold, names))) == len(names) else (),

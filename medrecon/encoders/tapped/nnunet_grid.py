@@ -13,7 +13,9 @@ from monai.transforms import MapTransform
 from monai.transforms.inverse import InvertibleTransform
 from monai.utils import TraceKeys
 from scipy import ndimage
+from torch import nn
 
+from medrecon.encoders.adapt import Clip, Hounsfield, Rescale, ZScore
 from medrecon.errors import ModelError
 
 _ANISOTROPIC = 3.0
@@ -63,11 +65,12 @@ class PlansGrid(MapTransform, InvertibleTransform):
 
     Args:
         rule: of the configuration.
+        normalise: False leaves the intensities as they are.
     """
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, normalise: bool = True) -> None:
         MapTransform.__init__(self, ("image",))
-        self.rule = rule
+        self.rule, self.normalise = rule, normalise
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """(C, X, Y, Z) in stored units -> (C, *axes) in units of the normalisation, float32."""
@@ -82,7 +85,7 @@ class PlansGrid(MapTransform, InvertibleTransform):
         there = ndimage.binary_fill_holes((values != 0).any(0))
         box = _box(there)
         cut, mask = values[(slice(None), *box)].copy(), there[box]
-        levels = [self._normalise(cut[k], mask, k) for k in range(len(cut))]
+        levels = [self._normalise(cut[k], mask, k) if self.normalise else (0.0, 1.0) for k in range(len(cut))]
         wanted = self._spacing(spacing)
         shape = [round(a / b * n) for a, b, n in zip(spacing, wanted, cut.shape[1:], strict=True)]
         apart = self._apart(spacing, wanted)
@@ -237,6 +240,18 @@ def _placed(
         to_source[axis, 3] = first
     made: np.ndarray = affine @ to_source
     return made
+
+
+def intensity_of(rule: Rule) -> nn.Module | None:
+    """The normalisation of images in the scale of every scan; None where that cannot be told from them."""
+    if set(rule.schemes) == {"CTNormalization"} and len(rule.schemes) == 1:
+        known = rule.intensities[0]
+        mean, deviation = known["mean"], max(known["std"], _LEAST)
+        cut = Clip(known["percentile_00_5"], known["percentile_99_5"])
+        return nn.Sequential(Hounsfield(), cut, Rescale((mean, mean + deviation)))
+    if set(rule.schemes) == {"ZScoreNormalization"} and not any(rule.masked):
+        return ZScore(channel_wise=True)
+    return None
 
 
 def scale_of(rule: Rule) -> tuple[float, float]:

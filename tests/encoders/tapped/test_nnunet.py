@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from medrecon.bundle.workflow import encoder_of
 from medrecon.encoders import build_encoder
 from medrecon.encoders.tapped.nnunet_grid import resample
 from medrecon.errors import ModelError
@@ -371,3 +372,29 @@ def test_a_scan_without_hu_is_refused(tmp_path: Path) -> None:
     scan(tmp_path / "a.nii")
     with pytest.raises(ScanError, match=r"takes CT in HU, and this scan is of an unknown modality; .*--hu"):
         prepare(build_encoder(model(tmp_path / "m")), [find_one(tmp_path / "a.nii")])
+
+
+@pytest.mark.parametrize("schemes", [["CTNormalization"], ["ZScoreNormalization"]])
+def test_in_the_scale_of_every_scan_the_network_sees_the_same(tmp_path: Path, schemes: list[str]) -> None:
+    """For decoders. On the plans' own spacing, where nothing is resampled, it is nnU-Net's image exactly."""
+    folder = model(tmp_path / "m", spacing=(2.2, 1.5, 1.2), schemes=schemes, patch=(8, 16, 16))
+    scan(tmp_path / "a.nii", shape=(24, 20, 16))
+    found = find_one(tmp_path / "a.nii")
+    found = with_hu(found) if schemes == ["CTNormalization"] else found
+    own, common = build_encoder(folder), encoder_of({"what": str(folder)})
+    assert common.scale is None
+    assert any("after the scan is resampled" in note for note in common.notes)
+    image = prepare(common, [found]).image.as_tensor()
+    low, high = own.scale
+    wanted = prepare(own, [found]).image.as_tensor() * (high - low) + low
+    with common.conditioned_on(image[None]):
+        seen = common.intensity(image[None].float())[0]
+    np.testing.assert_allclose(seen, wanted, atol=2e-4)
+
+
+def test_where_a_mask_decides_decoders_are_refused(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m", schemes=["ZScoreNormalization"], masked=True)
+    with pytest.raises(ModelError, match="values as they are stored"):
+        encoder_of({"what": str(folder)})
+    said = encoder_of({"what": str(folder), "arguments": {"_intensity_": "minmax"}})
+    assert said.scale is None
