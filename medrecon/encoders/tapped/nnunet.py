@@ -78,7 +78,7 @@ def nnunet_encoder(
     names = tuple(map(str, (dataset.get("channel_names") or dataset.get("modality") or {"0": ""}).values()))
     rule = _rule(plans, settings, len(names), model)
     built = _network(settings, len(names), _heads(dataset), model)
-    scale = scale_of(rule)
+    scale: tuple[float, float] | None = scale_of(rule)
     file = weights if weights is not None else _checkpoint(model, fold)
     common = intensity_of(rule) if intensity is None else intensity
     if in_common_scale and common is not None:
@@ -91,7 +91,7 @@ def nnunet_encoder(
         layers,
         spatial_dims=len(rule.patch),
         in_channels=len(names),
-        intensity=intensity if intensity is not None else Rescale((0.0, 1.0), scale),
+        intensity=intensity if intensity is not None else Rescale((0.0, 1.0), scale_of(rule)),
         window=window if window is not None else rule.patch,
         weights=file,
         geometry=[grid],
