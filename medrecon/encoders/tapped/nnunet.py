@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from medrecon.encoders.adapt import Rescale
 from medrecon.encoders.located import locate
-from medrecon.encoders.tapped.nnunet_grid import PlansGrid, Rule, intensity_of, scale_of
+from medrecon.encoders.tapped.nnunet_grid import Rule, how_seen
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError, in_short, near
 
@@ -24,7 +23,6 @@ _CLASSES = {
 }
 """What plans of older releases call the networks."""
 
-_AFTER = "intensities are normalised after the scan is resampled, which nnU-Net does before it"
 _SPLINES = ("resample_data_or_seg_to_shape",)
 
 
@@ -78,20 +76,15 @@ def nnunet_encoder(
     names = tuple(map(str, (dataset.get("channel_names") or dataset.get("modality") or {"0": ""}).values()))
     rule = _rule(plans, settings, len(names), model)
     built = _network(settings, len(names), _heads(dataset), model)
-    scale: tuple[float, float] | None = scale_of(rule)
     file = weights if weights is not None else _checkpoint(model, fold)
-    common = intensity_of(rule) if intensity is None else intensity
-    if in_common_scale and common is not None:
-        grid, intensity, scale = PlansGrid(rule, normalise=False), common, None
-        options["notes"] = [*(options.get("notes") or ()), _AFTER]
-    else:
-        grid = PlansGrid(rule)
+    grid, mapped, scale, notes = how_seen(rule, intensity, in_common_scale)
+    options["notes"] = [*(options.get("notes") or ()), *notes]
     return TappedEncoder(
         built,
         layers,
         spatial_dims=len(rule.patch),
         in_channels=len(names),
-        intensity=intensity if intensity is not None else Rescale((0.0, 1.0), scale_of(rule)),
+        intensity=mapped,
         window=window if window is not None else rule.patch,
         weights=file,
         geometry=[grid],

@@ -22,6 +22,7 @@ _ANISOTROPIC = 3.0
 """Ratio of spacings above which slices are resampled one by one (nnU-Net's ANISO_THRESHOLD)."""
 
 _LEAST = 1e-8
+_AFTER = "intensities are normalised after the scan is resampled, which nnU-Net does before it"
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,18 @@ def _placed(
     return made
 
 
-def intensity_of(rule: Rule) -> nn.Module | None:
+def how_seen(
+    rule: Rule, given: nn.Module | None, in_common_scale: bool
+) -> tuple[PlansGrid, nn.Module, tuple[float, float] | None, list[str]]:
+    """The grid, the intensity map after it, the scale of the encoder, and what must be said."""
+    common = _in_common_scale(rule) if given is None else given
+    if in_common_scale and common is not None:
+        return PlansGrid(rule, normalise=False), common, None, [_AFTER]
+    scale = _scale_of(rule)
+    return PlansGrid(rule), given or Rescale((0.0, 1.0), scale), scale, []
+
+
+def _in_common_scale(rule: Rule) -> nn.Module | None:
     """The normalisation of images in the scale of every scan; None where that cannot be told from them."""
     if set(rule.schemes) == {"CTNormalization"} and len(rule.schemes) == 1:
         known = rule.intensities[0]
@@ -254,7 +266,7 @@ def intensity_of(rule: Rule) -> nn.Module | None:
     return None
 
 
-def scale_of(rule: Rule) -> tuple[float, float]:
+def _scale_of(rule: Rule) -> tuple[float, float]:
     """Values of the normalisation that are 0 and 1 to a network: about the range of its images."""
     ends: dict[str, Callable[[Mapping[str, float]], tuple[float, float]]] = {
         "CTNormalization": lambda known: (
