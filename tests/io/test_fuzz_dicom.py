@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -79,12 +78,17 @@ class Tally:
     only_here: Counter[str] = field(default_factory=Counter)
 
 
+def processor_time() -> float:
+    """Seconds of this process and of its children that have ended: other work on the machine is not counted."""
+    return sum(os.times()[:4])
+
+
 def way(folder: Path, out: Path) -> tuple[str, list[Scan], str]:
     """Go the whole way; how it went, the scans, and what was said.
 
     Anything but an error of ours with exit code 3 fails; or 2, where nothing can be derived of what is found.
     """
-    start, how, said = time.monotonic(), "written", ""
+    start, how, said = processor_time(), "written", ""
     scans: list[Scan] = []
     refusal = None
     try:
@@ -99,7 +103,7 @@ def way(folder: Path, out: Path) -> tuple[str, list[Scan], str]:
                 one_way(scan, out / scan.key)
     except MedreconError as error:
         how, said, refusal = "refused", str(error), error
-    assert time.monotonic() - start < SECONDS, how
+    assert processor_time() - start < SECONDS, how
     if refusal is not None:
         derivable = isinstance(refusal, UsageError) and "no derived DICOM" in said
         assert refusal.exit_code == 3 or derivable, repr(refusal)
