@@ -8,7 +8,7 @@ NETWORKS = ["volume_autoencoder", "slice_autoencoder"]
 CODES = ["volume_transform_code", "slice_transform_code"]
 NAMES = NETWORKS + CODES
 DIMS = {name: 3 if name.startswith("volume") else 2 for name in NAMES}
-VERSIONS = {name: "0.3.0" if name in CODES else "0.5.0" for name in NAMES}
+VERSIONS = {name: "0.3.0" if name in CODES else "0.6.0" for name in NAMES}
 
 NOT_SCRIPTED = set(NAMES)
 """Bundles whose network `torch.jit.script` does not take: it knows neither the parts' types nor generators.
