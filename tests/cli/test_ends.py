@@ -74,7 +74,7 @@ def test_sigterm_is_in_the_table_and_one_line(tmp_path: Path) -> None:
     assert "143 terminated" in shell("--help").stdout
     code = (
         "import os, signal, time; from medrecon.cli.session import Session\n"
-        "def work():\n    print('ready', flush=True); os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)\n"
+        "def work():\n    print('ready', flush=True); os.kill(os.getpid(), signal.SIGTERM); time.sleep(300)\n"
         "Session().run(work)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -84,7 +84,7 @@ def test_sigterm_is_in_the_table_and_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 128 + signal.SIGTERM
     assert done.stderr.splitlines()[-1] == "medrecon: terminated"
-    assert time.monotonic() - begin < 8
+    assert time.monotonic() - begin < 200
 
 
 @pytest.mark.parametrize(

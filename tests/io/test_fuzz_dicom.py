@@ -79,7 +79,7 @@ class Tally:
 
 
 def processor_time() -> float:
-    """Seconds of this process and of its children that have ended: other work on the machine is not counted."""
+    """Seconds of this process and of its ended children: other work on the machine is not counted."""
     return sum(os.times()[:4])
 
 
