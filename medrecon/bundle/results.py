@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,23 @@ def parse_results(layers: str | Sequence[str], known: Sequence[str] = ()) -> lis
     """
     asked = _split(layers, known) if isinstance(layers, str) else list(layers)
     results = ["+".join(parse_layers(result)) for result in asked]
-    if len(set(results)) < len(results):
-        raise UsageError(f"--layers {','.join(results)} repeats a result", remedy="name each result once")
+    twice = [result for result, count in Counter(results).items() if count > 1]
+    if twice:
+        raise UsageError(f"--layers names {twice[0]} more than once", remedy="name each result once")
     return results
 
 
 def _split(text: str, known: Sequence[str]) -> list[str]:
     """A list at its commas, but for those within known names."""
     pieces, names = text.split(","), {name for name in known if "," in name}
+    longest = 1 + max((name.count(",") for name in names), default=0)
     asked: list[str] = []
-    while pieces:
-        joined = (k for k in range(len(pieces), 1, -1) if ",".join(pieces[:k]).strip() in names)
-        count = next(joined, 1)
-        asked.append(",".join(pieces[:count]))
-        pieces = pieces[count:]
+    at = 0
+    while at < len(pieces):
+        spans = range(min(longest, len(pieces) - at), 1, -1)
+        count = next((k for k in spans if ",".join(pieces[at : at + k]).strip() in names), 1)
+        asked.append(",".join(pieces[at : at + count]))
+        at += count
     return asked
 
 

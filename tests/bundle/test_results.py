@@ -23,8 +23,20 @@ def test_results_without_sense_are_refused(layers: str) -> None:
 
 
 def test_a_result_asked_for_twice_is_refused() -> None:
-    with pytest.raises(UsageError, match="repeats a result"):
+    with pytest.raises(UsageError, match="names level1 more than once"):
         parse_results("level1, level1")
+
+
+def test_a_comma_within_a_known_name_separates_nothing() -> None:
+    known = ["ids[0,1]", "ids[0,1,2]", "last"]
+    assert parse_results("last,ids[0,1],ids[0,1,2]", known) == ["last", "ids[0,1]", "ids[0,1,2]"]
+    assert parse_results("ids[0,1]", ["last"]) == ["ids[0", "1]"]
+
+
+def test_a_long_list_is_split_in_one_pass() -> None:
+    """120,000 results would take minutes if each looked at all that follow."""
+    names = [f"level{k}" for k in range(120_000)]
+    assert parse_results(",".join(names), ["a,b"]) == names
 
 
 def test_devices() -> None:

@@ -108,7 +108,7 @@ def test_a_derived_series(run: Run, tmp_path: Path, make_ct: Make) -> None:
         ("decode", ("nowhere.safetensors", "new.nii"), 4, "no such feature file"),
         ("decode", ("f.safetensors", "f.safetensors/new.nii"), 5, "not a folder"),
         ("decode", ("f.safetensors", "new", "--source", "other"), 3, "cannot be told from others"),
-        ("decode", ("f.safetensors", "new.nii", "-l", "coarse2,coarse2"), 2, "repeats a result"),
+        ("decode", ("f.safetensors", "new.nii", "-l", "coarse2,coarse2"), 2, "more than once"),
     ],
 )
 def test_one_line_and_an_exit_code(
