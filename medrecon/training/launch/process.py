@@ -10,7 +10,8 @@ from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.errors import ErrorHandler, record
 
-from medrecon.io.files.atomic import PRIVATE
+from medrecon.errors import OutputError
+from medrecon.io.files.atomic import PRIVATE, write_whole
 from medrecon.training.launch.cause import describe
 
 
@@ -24,9 +25,9 @@ class CauseHandler(ErrorHandler):
         """Write the file of this process, if it has one."""
         file = os.environ.get("TORCHELASTIC_ERROR_FILE")
         if file:
-            with contextlib.suppress(OSError):
-                Path(file).touch(PRIVATE)
-                Path(file).write_text(json.dumps(describe(e)), encoding="utf-8")
+            with contextlib.suppress(OutputError):
+                # whole or not at all: torchrun fails itself on the half of a file of a process that it ended
+                write_whole(Path(file), json.dumps(describe(e)), mode=PRIVATE)
 
 
 def main() -> None:

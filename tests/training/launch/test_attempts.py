@@ -18,6 +18,7 @@ from medrecon.io import ScanError
 from medrecon.training.launch.attempts import launch
 from medrecon.training.launch.cause import describe, read_cause
 from medrecon.training.launch.job import Training
+from medrecon.training.launch.process import CauseHandler
 
 Said = Exception | None
 
@@ -169,3 +170,23 @@ def test_a_process_writes_what_it_ended_with(training: Training) -> None:
     assert str(read_cause(training.errors, training.log)) == (
         f"{training.log}: ZeroDivisionError: division by zero; see its end"
     )
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_no_half_of_a_file(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun reads the file of each process that it ends, and fails itself on one that is cut."""
+    training.errors.mkdir(mode=0o700)
+    file = training.errors / "0.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+
+    def killed(path: Path, data: str | bytes, *args: object, **kwargs: object) -> int:
+        with path.open("wb") as stream:
+            stream.write(b'{"mess')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", killed)
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        CauseHandler().record_exception(ScanError("is broken", path=file, remedy="look"))
+    assert not file.exists()
