@@ -68,6 +68,7 @@ def open_parts(
     output_format: str = "same",
     overwrite: bool = False,
     overrides: Mapping[str, Any] | None = None,
+    revision: str = "",
 ) -> Parts:
     """Build everything that can fail before the first voxel is read.
 
@@ -113,6 +114,7 @@ def open_parts(
         raise ModelError(
             "its postprocessing writes nothing", path=opened.root, remedy="add SaveReconstructiond"
         )
+    saver.revise(revision)
     return Parts(
         bundle=opened,
         scans=tuple(scans),

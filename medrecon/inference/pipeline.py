@@ -65,6 +65,7 @@ class Pipeline:
         output_format: str = "same",
         overwrite: bool = False,
         overrides: Mapping[str, Any] | None = None,
+        revision: str = "",
     ) -> Pipeline:
         """Build everything that can fail before the first voxel is read.
 
@@ -77,6 +78,7 @@ class Pipeline:
             output_format: "same", "dicom" or "nifti".
             overwrite: replace outputs that exist.
             overrides: further ids of configs/inference.yaml and their values.
+            revision: tells the results from those of the same series when it had fewer instances.
 
         Raises:
             ModelError: the bundle is missing or broken, its weights do not fit, or a layer is unknown.
@@ -92,6 +94,7 @@ class Pipeline:
             output_format=output_format,
             overwrite=overwrite,
             overrides=overrides,
+            revision=revision,
         )
         return cls(parts)
 

@@ -21,6 +21,8 @@ class Derivation:
             that went through no network.
         lossy: whether the voxels went through a latent that keeps less than the image.
         values_per_voxel: feature values kept for each voxel; None where it is unknown.
+        revision: tells it from what was derived of the same series in the same way when it had fewer
+            instances; "" for the first. Part of the UIDs.
     """
 
     model: str
@@ -29,6 +31,7 @@ class Derivation:
     layers: str
     lossy: bool
     values_per_voxel: float | None = None
+    revision: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -53,6 +56,8 @@ class Derivation:
                 f"of {self.model}{kept}; weights sha256 {self.weights_sha256 or 'none'}. "
                 "Not acquired data; not for diagnosis."
             )
+        if self.revision:
+            text += " Made anew after more instances of its source had come."
         return text.encode("ascii", "replace").decode("ascii").replace("\\", "/")
 
     @staticmethod
@@ -63,7 +68,10 @@ class Derivation:
     def uid(self, *source: str) -> UID:
         """A UID that is the same each time the same source is derived in the same way."""
         return generate_uid(
-            entropy_srcs=["medrecon", *source, self.model, self.version, self.weights_sha256, self.layers]
+            entropy_srcs=[
+                *("medrecon", *source, self.model, self.version, self.weights_sha256, self.layers),
+                *([self.revision] if self.revision else []),
+            ]
         )
 
 

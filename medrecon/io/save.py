@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ class SaveReconstructiond(MapTransform):
         self.scans = {scan.key: scan for scan in scans}
         self.derivation = dict(derivation or {})
         self.overwrite, self.synthetic = overwrite, synthetic
+
+    def revise(self, revision: str) -> None:
+        """Write under UIDs of their own what was derived before of fewer instances, see `Derivation`."""
+        self.derivation = {
+            result: replace(each, revision=revision) for result, each in self.derivation.items()
+        }
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write what `data` holds; its "outputs" are the paths then, its "written" a `Written` for each."""

@@ -44,14 +44,27 @@ def test_an_instance_that_comes_late_is_seen(queue: Queue) -> None:
     assert job is not None
     arrive(queue, "1.2.2", 13)
     assert queue.next_job(99) is None, "nothing is begun while it gathers"
+    queue.sending(job)
     queue.finish(job, 14)
     assert queue.counts()["gathering"] == 1
     queue.whole("1.2", ["a"], seen=13, now=15)
     again = queue.next_job(99)
     assert again is not None
     assert again.content != job.content
+    assert (job.late, again.late) == (False, True)
     queue.finish(again, 16)
-    assert len(queue.jobs()) == 1
+    assert len(queue.jobs()) == 2
+
+
+def test_what_was_not_begun_makes_room_for_the_longer_series(queue: Queue) -> None:
+    arrive(queue, "1.2.1", 10)
+    queue.whole("1.2", ["a"], seen=10, now=12)
+    arrive(queue, "1.2.2", 13)
+    queue.whole("1.2", ["a"], seen=13, now=15)
+    (job,) = queue.jobs()
+    assert not job.late
+    queue.finish(job, 16)
+    assert queue.counts()["done"] == 1
 
 
 def test_the_same_series_again_is_no_work(queue: Queue) -> None:
@@ -82,7 +95,8 @@ def test_what_no_rule_wants_may_go(queue: Queue) -> None:
     queue.whole("1.2", [], seen=10, now=11)
     assert queue.ended(0) == ["1.2"]
     assert queue.forget("1.2")
-    assert queue.known("1.2", "1.2.1") is None
+    assert queue.instances("1.2") == []
+    assert queue.instances("1.2", here=False) == ["1.2.1"]
 
 
 def test_a_job_waits_for_its_next_try_and_can_be_given_up(queue: Queue) -> None:

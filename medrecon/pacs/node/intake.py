@@ -57,6 +57,10 @@ class Intake:
         """Whether there is disk for more."""
         return shutil.disk_usage(self._spool).free >= self._settings.min_free_gib * _GIB
 
+    def files(self, series: str) -> list[Path]:
+        """The instances of a series that were acknowledged and are kept."""
+        return [self.folder(series) / file_name(uid) for uid in self._queue.instances(series)]
+
     def take(self, data: bytes, calling: str) -> int:
         """Take an instance in.
 
@@ -89,7 +93,7 @@ class Intake:
         place = self.folder(series) / file_name(uid)
         with self._lock:
             known = self._queue.known(series, uid)
-            if known is not None:
+            if known is not None and place.is_file():
                 same = known == digest or same_object(dcmread(place), dcmread(BytesIO(data)))
                 return OK if same else DUPLICATE
             try:

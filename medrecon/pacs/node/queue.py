@@ -13,21 +13,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 GATHERING, IGNORED, WAITING, DONE, FAILED = "gathering", "ignored", "waiting", "done", "failed"
 STATES = (GATHERING, WAITING, DONE, FAILED, IGNORED)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS instances (
-    series TEXT NOT NULL, uid TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (series, uid));
+    series TEXT NOT NULL, uid TEXT NOT NULL, sha256 TEXT NOT NULL, here INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY (series, uid));
 CREATE TABLE IF NOT EXISTS series (
     uid TEXT PRIMARY KEY, study TEXT NOT NULL, calling TEXT NOT NULL, modality TEXT NOT NULL,
     changed REAL NOT NULL, state TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
     series TEXT NOT NULL, rule TEXT NOT NULL, content TEXT NOT NULL, state TEXT NOT NULL,
     tries INTEGER NOT NULL DEFAULT 0, next REAL NOT NULL, finished REAL, reason TEXT NOT NULL DEFAULT '',
+    sent INTEGER NOT NULL DEFAULT 0, late INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (series, rule, content));
 CREATE INDEX IF NOT EXISTS by_state ON jobs (state, next);
 """
+_JOB = "rule, content, jobs.state, tries, reason, late"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Job:
         state: `WAITING`, `DONE` or `FAILED`.
         tries: attempts that failed.
         reason: why the last one did.
+        late: whether a result of fewer of its instances has been sent before.
     """
 
     series: str
@@ -49,6 +54,7 @@ class Job:
     state: str = WAITING
     tries: int = 0
     reason: str = ""
+    late: bool = False
 
 
 class Queue:
@@ -95,7 +101,7 @@ class Queue:
     ) -> None:
         """Note an instance that is on the disk; its series gathers, also where it was done before."""
         with self._transaction() as base:
-            base.execute("INSERT OR REPLACE INTO instances VALUES (?, ?, ?)", (series, uid, sha256))
+            base.execute("INSERT OR REPLACE INTO instances VALUES (?, ?, ?, 1)", (series, uid, sha256))
             base.execute(
                 "INSERT INTO series VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (uid) DO UPDATE SET changed = excluded.changed, state = excluded.state",
@@ -107,13 +113,15 @@ class Queue:
         with self._lock:
             return self._base.execute(
                 "SELECT uid, calling, changed, "
-                "(SELECT COUNT(*) FROM instances WHERE instances.series = series.uid) "
+                "(SELECT COUNT(*) FROM instances WHERE instances.series = series.uid AND here) "
                 "FROM series WHERE state = ? ORDER BY changed",
                 (GATHERING,),
             ).fetchall()
 
     def whole(self, series: str, rules: list[str], *, seen: float, now: float) -> bool:
         """A series is whole: a job for each of its rules, unless the same was done before.
+
+        A job of fewer instances goes, unless some of its result has been sent: that is then sent to its end.
 
         Args:
             series: which.
@@ -127,12 +135,16 @@ class Queue:
                 return False
             content = self._content(series)
             for rule in rules:
+                others = "FROM jobs WHERE series = ? AND rule = ? AND content != ?"
+                asked = (series, rule, content)
+                late = base.execute(f"SELECT COALESCE(MAX(sent), 0) {others}", asked).fetchone()[0]
+                unsent = "AND (state = ? OR state = ? AND NOT sent)"
+                base.execute(f"DELETE {others} {unsent}", (*asked, FAILED, WAITING))
                 base.execute(
-                    "DELETE FROM jobs WHERE series = ? AND rule = ? AND content != ?", (series, rule, content)
-                )
-                base.execute(
-                    "INSERT OR IGNORE INTO jobs (series, rule, content, state, next) VALUES (?, ?, ?, ?, ?)",
-                    (series, rule, content, WAITING, now),
+                    "INSERT INTO jobs (series, rule, content, state, next, late) VALUES (?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET state = excluded.state, tries = 0, next = excluded.next "
+                    "WHERE state = ?",
+                    (*asked, WAITING, now, late, FAILED),
                 )
             state = WAITING if rules else IGNORED
             base.execute("UPDATE series SET state = ? WHERE uid = ?", (state, series))
@@ -149,12 +161,20 @@ class Queue:
         """The job that has waited longest and may be tried now."""
         with self._lock:
             row = self._base.execute(
-                "SELECT jobs.series, rule, content, jobs.state, tries, reason FROM jobs "
+                f"SELECT jobs.series, {_JOB} FROM jobs "
                 "JOIN series ON series.uid = jobs.series AND series.state = ? "
                 "WHERE jobs.state = ? AND next <= ? ORDER BY next LIMIT 1",
                 (WAITING, WAITING, now),
             ).fetchone()
-        return None if row is None else Job(*row)
+        return None if row is None else _job(row)
+
+    def sending(self, job: Job) -> None:
+        """Some of its result may be at the destination from now on."""
+        with self._transaction() as base:
+            base.execute(
+                "UPDATE jobs SET sent = 1 WHERE series = ? AND rule = ? AND content = ?",
+                (job.series, job.rule, job.content),
+            )
 
     def finish(self, job: Job, now: float) -> None:
         """A job is done."""
@@ -212,14 +232,33 @@ class Queue:
         return [str(row[0]) for row in rows]
 
     def forget(self, series: str) -> bool:
-        """Forget the instances of a series that has ended; its jobs stay, so that it is not done twice."""
+        """A series has ended and its files go.
+
+        Its jobs stay, and what its instances were: one that is sent again is no new series of one slice.
+        """
         with self._transaction() as base:
             gone = base.execute(
                 "DELETE FROM series WHERE uid = ? AND state IN (?, ?)", (series, IGNORED, DONE)
             ).rowcount
             if gone:
-                base.execute("DELETE FROM instances WHERE series = ?", (series,))
+                base.execute("UPDATE instances SET here = 0 WHERE series = ?", (series,))
         return bool(gone)
+
+    def instances(self, series: str, *, here: bool = True) -> list[str]:
+        """The UIDs of a series whose files are kept, or of those whose files are gone."""
+        with self._lock:
+            rows = self._base.execute(
+                "SELECT uid FROM instances WHERE series = ? AND here = ? ORDER BY uid", (series, int(here))
+            ).fetchall()
+        return [str(row[0]) for row in rows]
+
+    def jobs_left(self) -> list[Job]:
+        """The jobs that are to be done."""
+        with self._lock:
+            rows = self._base.execute(
+                f"SELECT series, {_JOB} FROM jobs WHERE jobs.state = ?", (WAITING,)
+            ).fetchall()
+        return [_job(row) for row in rows]
 
     def series(self) -> list[str]:
         """The series whose files are kept."""
@@ -239,8 +278,11 @@ class Queue:
         """The jobs, those that wait and fail first."""
         with self._lock:
             rows = self._base.execute(
-                "SELECT series, rule, content, state, tries, reason FROM jobs "
-                "ORDER BY state = ?, COALESCE(finished, next) DESC LIMIT ?",
+                f"SELECT series, {_JOB} FROM jobs ORDER BY state = ?, COALESCE(finished, next) DESC LIMIT ?",
                 (DONE, most),
             ).fetchall()
-        return [Job(*row) for row in rows]
+        return [_job(row) for row in rows]
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    return Job(*row[:-1], late=bool(row[-1]))

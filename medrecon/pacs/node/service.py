@@ -57,6 +57,7 @@ class Service:
         explain: Callable[[BaseException], str] = str,
     ) -> None:
         self.settings, self._spool, self._explain = settings, spool, explain
+        self._since = time.time()
         self._rules = {rule.name: rule for rule in settings.rules}
         try:
             spool.mkdir(parents=True, exist_ok=True)
@@ -99,10 +100,12 @@ class Service:
         Args:
             until_idle: return when nothing gathers and nothing waits.
         """
-        retried = self.queue.retry_failed(time.time())
+        self._since = time.time()
+        retried = self.queue.retry_failed(self._since)
         if retried:
             LOG.info("%d jobs that had failed are tried again", retried)
         self.intake.sweep()
+        self._worker.sweep(self.queue.jobs_left())
         self._work(until_idle)
         self._tidy()
 
@@ -128,7 +131,7 @@ class Service:
     def _look_for_whole_series(self) -> None:
         now = time.time()
         for series, calling, changed, count in self.queue.gathering():
-            quiet = now - changed >= self.settings.stable_seconds
+            quiet = now - max(changed, self._since) >= self.settings.stable_seconds  # down is not quiet
             enough = [rule.instances for rule in self.settings.rules if rule.instances]
             if not quiet and count not in enough:
                 continue
@@ -145,7 +148,7 @@ class Service:
 
         None where none of them waits for that number: the series is not whole yet.
         """
-        first = next(iter(sorted(self.intake.folder(series).glob("*.dcm"))), None)
+        first = next(iter(self.intake.files(series)), None)
         if first is None:
             return []
         header = dcmread(first, stop_before_pixels=True)
@@ -161,18 +164,23 @@ class Service:
         if job.rule not in self._rules:
             self.queue.give_up(job, "its rule is no longer there", time.time())
             return
+        gone = len(self.queue.instances(job.series, here=False))
+        if gone:
+            reason = f"more has come, but {gone} of its instances are no longer here: send the whole series"
+            self.queue.give_up(job, reason, time.time())
+            return
         self.watch.at_work = f"{name}: {job.rule}"
         start = time.monotonic()
-        source = self.intake.folder(job.series)
+        files = self.intake.files(job.series)
         try:
-            notes = self._worker.do(job, source)
+            notes = self._worker.do(job, files, sending=lambda: self.queue.sending(job))
         except Stopped:
             return
         except Exception as error:
-            self._failed(job, error, hiding(source.glob("*"))(self._explain(error)))
+            self._failed(job, error, hiding(files)(self._explain(error)))
         else:
             for note in notes:
-                LOG.info("%s: note: %s", name, hiding(source.glob("*"))(note))
+                LOG.info("%s: note: %s", name, hiding(files)(note))
             self.queue.finish(job, time.time())
             self._worker.discard(job)
             self.watch.done += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,13 @@ class Worker:
         self.network_seconds = 0.0
         self._kept: tuple[tuple[str, str], Any] | None = None
 
-    def do(self, job: Job, source: Path) -> list[str]:
+    def do(self, job: Job, files: Sequence[Path], sending: Callable[[], None]) -> list[str]:
         """Reconstruct what is not there yet, and send it.
 
         Args:
             job: which.
-            source: the folder of its series.
+            files: the instances of its series.
+            sending: called before the first of its results is sent.
 
         Returns:
             What must be said, one line each.
@@ -64,7 +65,9 @@ class Worker:
         """
         rule = self._rules[job.rule]
         made = self._place(job)
-        notes = [] if made.is_dir() else self._reconstruct(rule, source, made)
+        revision = job.content[:16] if job.late else ""
+        notes = [] if made.is_dir() else self._reconstruct(rule, files, made, revision)
+        sending()
         with self._connect(rule.destination) as archive:
             done = []
             found, _ = outgoing([made])
@@ -83,6 +86,13 @@ class Worker:
         """Remove the results of a job that has ended."""
         shutil.rmtree(self._place(job), ignore_errors=True)
 
+    def sweep(self, jobs: Iterable[Job]) -> None:
+        """Remove what a killed node left of jobs that have ended."""
+        kept = {self._place(job) for job in jobs}
+        for folder in self._derived.glob("*"):
+            if folder not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def _place(self, job: Job) -> Path:
         name = hashlib.sha256(f"{job.series}\n{job.rule}\n{job.content}".encode()).hexdigest()[:16]
         return self._derived / name
@@ -91,12 +101,12 @@ class Worker:
         if self._stopping():
             raise Stopped
 
-    def _reconstruct(self, rule: Rule, source: Path, made: Path) -> list[str]:
+    def _reconstruct(self, rule: Rule, files: Sequence[Path], made: Path, revision: str) -> list[str]:
         """All scans of a series through a bundle, into a folder that appears when all of them are there."""
         from medrecon.inference.pipeline import Pipeline
         from medrecon.io import find_scans
 
-        found = find_scans(sorted(source.glob("*.dcm")))
+        found = find_scans(sorted(files))
         if found.refused:
             raise found.refused[0]
         notes: list[str] = []
@@ -109,6 +119,7 @@ class Worker:
                 device=self._device,
                 output_format="dicom",
                 overrides=self._network(rule),
+                revision=revision,
             )
             self._kept = (rule.bundle, rule.layers), pipeline.network
             for _, outcome in pipeline.run_each(
