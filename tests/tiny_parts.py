@@ -105,6 +105,22 @@ class Dies(WholeInferer):
         return super().__call__(image, network, **options)
 
 
+class Waits(WholeInferer):
+    """An inferer that lets some scans through and holds the others until a file `<marks>.open` is there."""
+
+    def __init__(self, results: list[str], free: int, marks: str) -> None:
+        super().__init__(results)
+        self.free, self.marks = free, Path(marks)
+
+    def __call__(self, image: torch.Tensor, network: Reconstructor, **options: Any) -> torch.Tensor:
+        self.marks.mkdir(exist_ok=True)
+        (self.marks / f"{os.getpid()}.{time.monotonic_ns()}").touch()
+        held = len(list(self.marks.iterdir())) > self.free
+        while held and not self.marks.with_suffix(".open").exists():
+            time.sleep(0.05)
+        return super().__call__(image, network, **options)
+
+
 class Sleeps(WholeInferer):
     """An inferer that sleeps the first time that it meets a scan with a given number of slices."""
 
