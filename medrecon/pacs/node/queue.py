@@ -285,4 +285,6 @@ class Queue:
 
 
 def _job(row: tuple[Any, ...]) -> Job:
-    return Job(*row[:-1], late=bool(row[-1]))
+    *known, late = row
+    series, rule, content, state, tries, reason = known
+    return Job(series, rule, content, state, tries, reason, bool(late))
