@@ -221,3 +221,59 @@ class Decoder(ABC, nn.Module):
     def remember(self, encoder_fingerprint: str) -> None:
         """Keep, with the weights, which encoder's features they are for; what holds for any keeps nothing."""
         return
+
+
+class Generative(ABC, nn.Module):
+    """Base of what draws, beside a decoder's one answer, others that the features leave open.
+
+    What it draws is the residual: the image less what the deterministic decoder made of the features (the
+    base). It says how large the residual is around each voxel (`scale`), and carries noise of variance one
+    to a residual of variance one along `velocity`; who calls it makes the steps
+    (`medrecon.inference.sampler.Sampler`).
+
+    Attributes:
+        results: those that it knows: "level4", "level3+level4".
+        spatial_dims: 2 for slices, 3 for volumes.
+        multiple: volumes are cut on multiples of this.
+        reach: voxels around a block of that size on which one call depends.
+        bytes_per_voxel: peak working memory of a call for each voxel.
+    """
+
+    results: Sequence[str] = ()
+    spatial_dims: int
+    multiple: int
+    reach: int
+    bytes_per_voxel: int = 128
+
+    @abstractmethod
+    def scale(self, base: torch.Tensor, result: str) -> torch.Tensor:
+        """Standard deviation of the residual at each voxel, as far as the base tells it.
+
+        Args:
+            base: (B, 1, *spatial) of any size, in [0, 1].
+            result: one of `results`.
+
+        Returns:
+            (B, 1, *spatial), above zero, float32.
+        """
+
+    @abstractmethod
+    def velocity(
+        self, noisy: torch.Tensor, base: torch.Tensor, noise: torch.Tensor, result: str
+    ) -> torch.Tensor:
+        """Where a mixture of residual and noise moves as its share of noise falls.
+
+        Args:
+            noisy: (1 - noise) * residual / scale + noise * white noise, (B, 1, *spatial).
+            base: as for `scale`.
+            noise: the share of noise, (B,), from 1 (noise alone) to 0.
+            result: one of `results`.
+
+        Returns:
+            The expected residual / scale less the white noise, (B, 1, *spatial), float32.
+        """
+
+    @property
+    def network_fingerprint(self) -> str:
+        """Of the encoder and decoder that it was trained beside (`blocks.weights.fingerprint`); "": any."""
+        return ""

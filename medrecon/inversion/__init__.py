@@ -3,6 +3,7 @@
 from medrecon.inversion.adaptive import AdaptiveDecoder
 from medrecon.inversion.closed_form import LinearDecoder
 from medrecon.inversion.fusion import FusionDecoder
+from medrecon.inversion.generative import ResidualFlow
 from medrecon.inversion.hierarchical import HierarchicalDecoder
 from medrecon.inversion.optimise import ImageOptimiser
 from medrecon.inversion.plain import PlainDecoder
@@ -16,6 +17,7 @@ __all__ = [
     "ImageOptimiser",
     "LinearDecoder",
     "PlainDecoder",
+    "ResidualFlow",
     "SingleLayerDecoder",
     "TransposedDecoder",
 ]

@@ -44,6 +44,7 @@ def keep_bundle(
     folder: str | Path,
     bundle_root: str | Path,
     provenance: Provenance | None = None,
+    weights: Mapping[str, str | Path] | None = None,
 ) -> None:
     """Have a trainer turn its output folder into a bundle when training completes; a line of `initialize`.
 
@@ -57,6 +58,7 @@ def keep_bundle(
         folder: the run's folder.
         bundle_root: the bundle that is trained.
         provenance: what is written to FOLDER/docs/provenance.json, with the configuration as it ran.
+        weights: name in FOLDER/models -> the file that becomes it; by default the `model.pt` of this run.
 
     Raises:
         ModelError: the call does not stand in a configuration, or a fact cannot be written down.
@@ -64,13 +66,13 @@ def keep_bundle(
     parser = _running_parser()
     files = _described(parser, network, Path(folder), Path(bundle_root))
     if provenance is None:
-        trainer.add_event_handler(Events.COMPLETED, lambda _: _write(Path(folder), files))
+        trainer.add_event_handler(Events.COMPLETED, lambda _: _write(Path(folder), files, weights=weights))
         return
     files["metadata.json"]["data_source"] = provenance.summary()
     files["metadata.json"]["eval_metrics"] = {"note": "docs/provenance.json gives those of the validations"}
     recipe = json.loads(json.dumps(parser.get(), default=str))
     trainer.add_event_handler(
-        Events.COMPLETED, lambda _: _write(Path(folder), files, provenance.described(recipe))
+        Events.COMPLETED, lambda _: _write(Path(folder), files, provenance.described(recipe), weights)
     )
 
 
@@ -243,7 +245,10 @@ def _plain(value: Any, key: str) -> Any:
 
 
 def _write(
-    folder: Path, files: Mapping[str, Mapping[str, Any]], origin: Mapping[str, Any] | None = None
+    folder: Path,
+    files: Mapping[str, Mapping[str, Any]],
+    origin: Mapping[str, Any] | None = None,
+    weights: Mapping[str, str | Path] | None = None,
 ) -> None:
     """Each file whole or not at all, metadata.json last."""
     if idist.get_rank() > 0:
@@ -251,8 +256,9 @@ def _write(
     try:
         if origin is not None:
             write_whole(folder / "docs" / "provenance.json", json.dumps(origin, indent=2) + "\n")
-        with replacing(folder / "models" / "model.pt") as part:
-            shutil.copyfile(folder / "model.pt", part)
+        for name, source in (weights or {"model.pt": folder / "model.pt"}).items():
+            with replacing(folder / "models" / name) as part:
+                shutil.copyfile(source, part)
         for name, content in files.items():
             write_whole(folder / "configs" / name, _text(name, content))
     except OutputError as error:

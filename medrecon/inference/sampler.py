@@ -1,0 +1,216 @@
+"""Samples: plausible scans that have the features which a layer kept, drawn beside the decoder's one answer.
+
+    sampler = Sampler(network, generative, inferer)
+    sampler.check(["level4"])                                  # a ModelError where nothing can draw from it
+    for sample in sampler.samples(image, "level4", count=8, seed=0): ...
+
+All images are (1, 1, *spatial), in [0, 1], a volume also for a network of slices; one sample is held at a
+time. Sample `number` of a `seed` is the same whatever the count. A sample is no scan: what differs between
+samples is made up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from monai.networks.schedulers import RFlowScheduler
+
+from medrecon.blocks.tiles import Span, plan_tiles
+from medrecon.contract import Generative, Progress
+from medrecon.errors import ModelError
+from medrecon.inference.memory import affordable_voxels
+from medrecon.inference.placed_noise import placed_noise
+from medrecon.inference.tiling import ResultsInferer
+from medrecon.reconstructor import Reconstructor
+
+Function = Callable[..., torch.Tensor]
+Tiles = list[tuple[Span, ...]]
+
+
+class Sampler:
+    """Draws samples: from noise to the residual in a few steps, and then back to the features.
+
+    Steps are outside, tiles inside: each tile sees one step's surroundings, and volumes have no seams. The
+    noise is tied to the place. At last the sample is pulled to the features that it was asked for: what a
+    decoder makes of its features is brought to what it makes of the given ones (back-projection: Irani and
+    Peleg 1991), by a pass through encoder and decoder for each correction.
+
+    Args:
+        network: encoder and deterministic decoder.
+        generative: trained beside them; None where a bundle has none, which `check` says.
+        inferer: of the network, as the bundle has it.
+        steps: of the flow.
+        corrections: of the features.
+        most_voxels: largest tile; by default what half of the free memory holds.
+
+    Raises:
+        ModelError: slices before a generative decoder of volumes, or the other way round; or it was trained
+            beside another network.
+    """
+
+    def __init__(
+        self,
+        network: Reconstructor,
+        generative: Generative | None,
+        inferer: ResultsInferer,
+        steps: int = 8,
+        corrections: int = 2,
+        most_voxels: int | None = None,
+    ) -> None:
+        self.network, self.generative, self.inferer = network, generative, inferer
+        self.corrections, self.most_voxels = corrections, most_voxels
+        self.scheduler = RFlowScheduler(use_discrete_timesteps=True)
+        self.scheduler.set_timesteps(steps)
+        if generative is not None and generative.spatial_dims != network.encoder.spatial_dims:
+            raise ModelError(
+                f"the generative decoder is {generative.spatial_dims}D, the network "
+                f"{network.encoder.spatial_dims}D",
+                remedy="use the one that was trained beside this network",
+            )
+
+    def check(self, results: Sequence[str]) -> None:
+        """Refuse results that nothing can draw from.
+
+        Raises:
+            ModelError: there is no generative decoder, or it does not know one of them.
+        """
+        known = () if self.generative is None else self.generative.results
+        for result in results:
+            if result not in known:
+                raise ModelError(
+                    f"there is no generative decoder for '{result}', so no samples can be drawn",
+                    remedy=f"ask for {', '.join(known)}"
+                    if known
+                    else "use a bundle that has one, or train it",
+                )
+
+    def base(self, image: torch.Tensor, result: str, progress: Progress | None = None) -> torch.Tensor:
+        """What the deterministic decoder makes of a result: (1, 1, *spatial), on the CPU."""
+        return self.inferer.for_results([result], self.most_voxels)(image, self.network, progress=progress)
+
+    def samples(
+        self, image: torch.Tensor, result: str, count: int, seed: int = 0, progress: Progress | None = None
+    ) -> Iterator[torch.Tensor]:
+        """So many samples, one after the other.
+
+        Args:
+            image: the scan, (1, 1, *spatial).
+            result: such as "level4".
+            count: how many.
+            seed: of all of them.
+            progress: told (parts done, parts in all) of all of them.
+
+        Raises:
+            ModelError: as for `check`, or the network cannot take the image.
+        """
+        self.check([result])
+        base = self.base(image, result)
+        for number in range(count):
+
+            def tell(done: int, of: int, before: int = number) -> None:
+                if progress is not None:
+                    progress(before * of + done, count * of)
+
+            yield self.draw(base, result, number, seed, tell)
+
+    def draw(
+        self,
+        base: torch.Tensor,
+        result: str,
+        number: int,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> torch.Tensor:
+        """One sample.
+
+        Args:
+            base: as `base` gives it.
+            result: that it was made from.
+            number: of the sample, from 0.
+            seed: of all samples.
+            progress: told (parts done, parts in all).
+
+        Returns:
+            (1, 1, *spatial), float32, on the CPU.
+
+        Raises:
+            ModelError: as for `check`, or more than one image.
+        """
+        self.check([result])
+        if base.shape[0] != 1 or base.shape[1] != 1:
+            raise ModelError(f"samples of {tuple(base.shape)}", remedy="give one image of one channel")
+        tell = progress or _untold
+        volume = base if base.ndim == 5 else base[..., None]
+        steps = self.scheduler.timesteps.tolist()
+        parts = len(steps) + self.corrections
+        with torch.inference_mode():
+            residual = self._residual(
+                volume.float(), result, placed_noise(volume.shape[2:], seed, number), tell
+            )
+            sample = residual.add_(volume.float()).reshape(base.shape)
+            for done in range(self.corrections):
+                tell(len(steps) + done, parts)
+                # not in place: what was made of a sample may share its memory
+                sample = sample + (base - self.base(sample, result))
+        tell(parts, parts)
+        return sample
+
+    def _residual(self, base: torch.Tensor, result: str, noise: torch.Tensor, tell: Progress) -> torch.Tensor:
+        """The flow, from noise (X, Y, Z) to a residual of the size of the base."""
+        generative: Any = self.generative
+        tiles = self._tiles(base.shape[2:])
+        x, steps = noise[None, None], self.scheduler.timesteps.tolist()
+        for done, (now, after) in enumerate(zip(steps, [*steps[1:], 0], strict=True)):
+            tell(done, len(steps) + self.corrections)
+
+            def step(
+                noisy: torch.Tensor, image: torch.Tensor, now: int = now, after: int = after
+            ) -> torch.Tensor:
+                share = noisy.new_full((len(noisy),), now / self.scheduler.num_train_timesteps)
+                velocity = generative.velocity(noisy, image, share, result)
+                return self.scheduler.step(velocity, now, noisy, after)[0]
+
+            x = self._tile_by_tile(step, [x, base], tiles)
+        return x.mul_(self._tile_by_tile(lambda image: generative.scale(image, result), [base], tiles))
+
+    def _tiles(self, shape: Sequence[int]) -> Tiles:
+        generative: Any = self.generative
+        device = _device(generative)
+        most = self.most_voxels or affordable_voxels(device, generative.bytes_per_voxel)
+        if generative.spatial_dims == 3:
+            return plan_tiles(shape, generative.multiple, generative.reach, most)
+        at_once = max(1, most // math.prod(shape[:2]))
+        whole = (Span(0, shape[0], 0, shape[0]), Span(0, shape[1], 0, shape[1]))
+        ends = [min(k + at_once, shape[2]) for k in range(0, shape[2], at_once)]
+        return [(*whole, Span(low, high, low, high)) for low, high in zip([0, *ends], ends, strict=False)]
+
+    def _tile_by_tile(
+        self, function: Function, volumes: Sequence[torch.Tensor], tiles: Tiles
+    ) -> torch.Tensor:
+        """(1, 1, X, Y, Z) each -> what the function makes of them."""
+        generative: Any = self.generative
+        made, device = torch.empty_like(volumes[0]), _device(generative)
+        for tile in tiles:
+            seen: tuple[Any, ...] = (..., *(slice(s.low, s.high) for s in tile))
+            kept: tuple[Any, ...] = (..., *(slice(s.start - s.low, s.stop - s.low) for s in tile))
+            pieces = [volume[seen].to(device, torch.float32) for volume in volumes]
+            if generative.spatial_dims == 2:  # (1, 1, X, Y, slices) -> (slices, 1, X, Y)
+                pieces = [piece[0].permute(3, 0, 1, 2) for piece in pieces]
+            with self.network.precision(device):
+                result = function(*pieces)
+            if generative.spatial_dims == 2:
+                result = result.permute(1, 2, 3, 0)[None]
+            place: tuple[Any, ...] = (..., *(slice(s.start, s.stop) for s in tile))
+            made[place] = result[kept].to(made)
+        return made
+
+
+def _device(generative: Generative) -> torch.device:
+    return next(generative.parameters()).device
+
+
+def _untold(done: int, of: int) -> None:
+    """Nobody wants to know."""
