@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medrecon.io.dicom.deidentify.files import Deidentified
+    from medrecon.io.dicom.deidentify.header import Deidentifier
 
 _IDENTITY = "Identity"
 
@@ -59,13 +60,25 @@ class Identity:
             ModelError: the key cannot be used.
             ScanError: the source cannot be de-identified.
         """
-        if self.key is None:
-            if self.keep:
-                raise UsageError("--keep is for --deidentify", remedy="name the key, or leave --keep out")
+        deidentifier = self.deidentifier()
+        if deidentifier is None:
             return source
         folder = Path(session.until_the_end(tempfile.TemporaryDirectory(prefix="medrecon-")))
-        _deidentified(session, source, folder / "out", self.key, self.keep)
+        _deidentified(session, source, folder / "out", deidentifier)
         return folder / "out"
+
+    def deidentifier(self) -> Deidentifier | None:
+        """What takes the identity out; None where it stays.
+
+        Raises:
+            UsageError: the options make no sense.
+            ModelError: the key cannot be used.
+        """
+        if self.key is not None:
+            return _deidentifier(self.key, self.keep)
+        if self.keep:
+            raise UsageError("--keep is for --deidentify", remedy="name the key, or leave --keep out")
+        return None
 
 
 @verb(
@@ -92,7 +105,7 @@ def deidentify(
     The same key gives the same UIDs, IDs and shift of dates: copies of sources and of what was derived from
     them still refer to each other. Pixels are not changed: burned-in text and faces stay, and that is said.
     """
-    made = _deidentified(session, source, output, key, keep, overwrite)
+    made = _deidentified(session, source, output, _deidentifier(key, keep), overwrite)
 
     def show(console: Console) -> None:
         console.print(f"{made.files} files without identity: {output}")
@@ -108,15 +121,19 @@ def deidentify(
     return Outcome(data, show)
 
 
-def _deidentified(
-    session: Session, source: Path, output: Path, key: Path, keep: list[str] | None, overwrite: bool = False
-) -> Deidentified:
-    from medrecon.io.dicom.deidentify.files import deidentify as run
+def _deidentifier(key: Path, keep: list[str] | None) -> Deidentifier:
     from medrecon.io.dicom.deidentify.header import Deidentifier
     from medrecon.io.dicom.deidentify.key import Key
     from medrecon.io.dicom.deidentify.profile import Profile
 
-    deidentifier = Deidentifier(Key.read(key), Profile.of(keep or ()))
+    return Deidentifier(Key.read(key), Profile.of(keep or ()))
+
+
+def _deidentified(
+    session: Session, source: Path, output: Path, deidentifier: Deidentifier, overwrite: bool = False
+) -> Deidentified:
+    from medrecon.io.dicom.deidentify.files import deidentify as run
+
     with progress_bar(session, "taking out identity", "files") as tick:
         made = run(session.folder_of(source), output, deidentifier, overwrite=overwrite, progress=tick)
     for note in made.notes:

@@ -17,6 +17,7 @@ from medrecon.cli.session import Session
 from medrecon.errors import MedreconError
 
 if TYPE_CHECKING:
+    from medrecon.io.dicom.deidentify.header import Deidentifier
     from medrecon.pacs.archive import Archive
     from medrecon.pacs.pulling import Pulled
     from medrecon.pacs.pushing import Pushed
@@ -80,6 +81,7 @@ def pull_each(
     *,
     any_count: bool = False,
     overwrite: bool = False,
+    deidentifier: Deidentifier | None = None,
 ) -> tuple[list[Pulled], list[Fault]]:
     """Pull series after series; one that fails does not stop the others.
 
@@ -94,8 +96,17 @@ def pull_each(
         for number, series in enumerate(wanted, start=1):
             try:
                 tick = begin(f"{number}/{len(wanted)} {series.label}")
-                given = {"any_count": any_count, "overwrite": overwrite}
-                done.append(pull(archive, series, output, progress=tick, **given))
+                done.append(
+                    pull(
+                        archive,
+                        series,
+                        output,
+                        any_count=any_count,
+                        overwrite=overwrite,
+                        deidentifier=deidentifier,
+                        progress=tick,
+                    )
+                )
             except MedreconError as error:
                 if len(wanted) == 1:
                     raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +10,11 @@ import typer
 
 from medrecon.cli.batch import exit_code, left_out_data
 from medrecon.cli.command import verb
+from medrecon.cli.deidentify import Identity
 from medrecon.cli.faults import Fault, fault_of
 from medrecon.cli.options import NamesFromSource, Overwrite
 from medrecon.cli.pacs import Pacs, pull_each
+from medrecon.cli.query import Which
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
 from medrecon.errors import UsageError
@@ -22,64 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medrecon.io.scan import Found
-    from medrecon.pacs.address import Address
     from medrecon.pacs.pulling import Pulled
-    from medrecon.pacs.query import Query
     from medrecon.pacs.series import SeriesInfo
-
-
-def _choice(name: str, metavar: str, help: str, **more: Any) -> Any:
-    return typer.Option(name, metavar=metavar, rich_help_panel="Which studies", help=help, **more)
-
-
-@dataclass(frozen=True)
-class Which:
-    """Which studies and series of a PACS."""
-
-    patient: Annotated[str, _choice("--patient", "ID", "Patient ID (* and ?).")] = ""
-    date: Annotated[
-        str,
-        _choice(
-            "--date",
-            "DAY[-DAY]",
-            "Day of the study, such as 20260131, 20260101-20260131 or 20260101-.",
-        ),
-    ] = ""
-    modality: Annotated[str, _choice("--modality", "NAME", "Such as CT or MR.")] = ""
-    description: Annotated[
-        str,
-        _choice(
-            "--description",
-            "TEXT",
-            "Description of the series or study (* and ?; letter case does not count).",
-        ),
-    ] = ""
-    study: Annotated[str, _choice("--study", "UID", "Study Instance UID.")] = ""
-    series: Annotated[str, _choice("--series", "UID", "Series Instance UID.")] = ""
-    limit: Annotated[int, _choice("--limit", "N", "Refuse a query that more studies match.", min=1)] = 100
-
-    def query(self, at: Address) -> Query:
-        """The same as a query, with the UIDs of an address.
-
-        Raises:
-            UsageError: the address names other UIDs.
-        """
-        from medrecon.pacs.query import Query
-
-        return Query(
-            study=_once("--study", at.study, self.study),
-            series=_once("--series", at.series, self.series),
-            patient=self.patient,
-            date=self.date,
-            modality=self.modality,
-            description=self.description,
-        )
-
-
-def _once(option: str, in_address: str, given: str) -> str:
-    if in_address and given and in_address != given:
-        raise UsageError(f"two UIDs are given, one by {option}", remedy="give one of them")
-    return in_address or given
 
 
 @verb(
@@ -87,6 +32,7 @@ def _once(option: str, in_address: str, given: str) -> str:
     "medrecon pull research STUDIES/ --date 20260101-20260131 --modality CT \\\n"
     "      --description '*chest*'",
     "medrecon pull research/1.2.840.1/1.2.840.1.3 STUDIES/",
+    "medrecon pull research STUDIES/ --study 1.2.840.1 --deidentify project.key",
 )
 def pull(
     session: Session,
@@ -99,6 +45,7 @@ def pull(
     ],
     pacs: Pacs,
     which: Which,
+    identity: Identity,
     output: Annotated[
         Path | None,
         typer.Argument(
@@ -123,15 +70,21 @@ def pull(
     """Fetch studies or series from a PACS.
 
     By DICOMweb where the node has it, else by C-FIND and C-GET or C-MOVE. Each series appears when it is
-    whole, and is checked as `medrecon scans` checks it.
+    whole, and is checked as `medrecon scans` checks it. With --deidentify no identity is ever written.
     """
     from medrecon.pacs.address import Address
+    from medrecon.pacs.record import write_record
     from medrecon.pacs.series import find_series
 
     at = Address.parse(node)
     query = which.query(at)
     if output is None and not list_only:
         raise UsageError("no folder is named", remedy="name one, or pass --list")
+    deidentifier = identity.deidentifier()
+    if deidentifier is not None and list_only:
+        raise UsageError(
+            "--list fetches nothing, so nothing is de-identified", remedy="leave one of them out"
+        )
     with pacs.connect(session, at.node) as archive:
         wanted = find_series(archive, query, which.limit)
         if list_only:
@@ -139,8 +92,32 @@ def pull(
         if not wanted:
             raise archive.error("nothing matches", "see what it has with --list and fewer options")
         place = Path(str(output))
-        done, faults = pull_each(session, archive, wanted, place, any_count=any_count, overwrite=overwrite)
-    return _pulled(session, at.node, place, done, faults, names_from_source)
+        done, faults = pull_each(
+            session,
+            archive,
+            wanted,
+            place,
+            any_count=any_count,
+            overwrite=overwrite,
+            deidentifier=deidentifier,
+        )
+        notes = [] if deidentifier is None else _notes(done)
+        for note in notes:
+            session.say(f"note: {note}")
+        done = [each for each in done if each.instances]
+        if not done and not faults:
+            raise archive.error("no series that matches holds a CT, MR or PET image", "pull it as it is")
+    record = write_record(place, at.node, done) if done and deidentifier is None else None
+    return _pulled(session, record, done, faults, notes, names_from_source)
+
+
+def _notes(done: list[Pulled]) -> list[str]:
+    """What was left out of copies without identity, and what may be left in their pixels."""
+    from medrecon.io.dicom.deidentify.files import remains
+
+    without = sum(not each.instances for each in done)
+    notes = [f"{without} series without CT, MR or PET images are left out"] if without else []
+    return notes + list(dict.fromkeys(note for each in done for note in remains(each.path)))
 
 
 def _listed(wanted: Sequence[SeriesInfo], named: bool) -> Outcome:
@@ -181,14 +158,17 @@ def _listed(wanted: Sequence[SeriesInfo], named: bool) -> Outcome:
 
 
 def _pulled(
-    session: Session, node: str, output: Path, done: list[Pulled], faults: list[Fault], named: bool
+    session: Session,
+    record: Path | None,
+    done: list[Pulled],
+    faults: list[Fault],
+    notes: list[str],
+    named: bool,
 ) -> Outcome:
     """What is here now, each series looked at as any scan is."""
     from medrecon.cli.scans import scan_data
     from medrecon.io.choices import named_from_source
-    from medrecon.pacs.record import write_record
 
-    record = write_record(output, node, done) if done else None
     found = [_looked_at(each) for each in done]
     found = [named_from_source(each) for each in found] if named else found
     for each in found:
@@ -209,6 +189,7 @@ def _pulled(
     data = {
         "series": rows,
         "failed": [fault.data() for fault in faults],
+        "notes": notes,
         "sources": None if record is None else str(record),
     }
 
@@ -229,14 +210,14 @@ def _pulled(
                 cells,
                 right=("instances", "fetched"),
             )
-        notes = [
+        said = [
             (each.series.label, note)
             for each, f in zip(done, found, strict=True)
             for s in f.scans
             for note in s.notes
         ]
-        if notes:
-            print_table(console, ("series", "note"), notes)
+        if said:
+            print_table(console, ("series", "note"), said)
         if record is not None and not session.quiet:
             console.print(f"which series is which, for you alone: {record}")
 

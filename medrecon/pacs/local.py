@@ -13,9 +13,12 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from medrecon.errors import OutputError
+from medrecon.io.dicom.deidentify.files import deidentified, is_image
+from medrecon.io.dicom.deidentify.header import Deidentifier
 from medrecon.io.files.atomic import write_whole
 from medrecon.io.files.lock import FolderLock, working_folder
 from medrecon.io.files.walk import PULLING
+from medrecon.io.scan import ScanError
 
 _IDENTITY = ("PatientID", "PatientName", "StudyInstanceUID", "StudyDate", "AccessionNumber")
 _HEADER = ("SOPInstanceUID", "SeriesInstanceUID", *_IDENTITY)
@@ -30,12 +33,16 @@ class LocalSeries:
 
     Args:
         place: the folder that it gets when it is whole.
-        study, series: its UIDs.
+        study, series: its UIDs in the PACS.
+        deidentifier: takes the identity out of each instance before it is written; images only.
     """
 
-    def __init__(self, place: Path, study: str, series: str) -> None:
+    def __init__(
+        self, place: Path, study: str, series: str, deidentifier: Deidentifier | None = None
+    ) -> None:
         self.place, self.study, self.series = place, study, series
         self.part = place.with_name(f".{place.name}{PULLING}")
+        self._deidentifier = deidentifier
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -56,24 +63,32 @@ class LocalSeries:
             if self.part.is_dir():
                 for torn in self.part.glob(".*"):  # of a run that was killed
                     torn.unlink()
+                if not self._suits(self.part):
+                    self.discard()
             yield
         finally:
             lock.release()
 
+    def taken(self, instances: Mapping[str, str]) -> dict[str, str]:
+        """Those that the copy will hold: without identity, all that may be images."""
+        if self._deidentifier is None:
+            return dict(instances)
+        return {uid: kind for uid, kind in instances.items() if not kind or is_image(kind)}
+
     def is_copy_of(self, instances: Mapping[str, str]) -> bool:
-        """Whether the folder in its place holds just these instances."""
-        return _names(self.place) == {file_name(uid) for uid in instances}
+        """Whether the folder in its place holds just these instances, as they were to be."""
+        return _names(self.place) == {self._file(uid) for uid in instances} and self._suits(self.place)
 
     def missing(self, instances: Mapping[str, str]) -> dict[str, str]:
         """Those that have not arrived."""
         there = _names(self.part)
-        return {uid: kind for uid, kind in instances.items() if file_name(uid) not in there}
+        return {uid: kind for uid, kind in instances.items() if self._file(uid) not in there}
 
     def keep(self, data: bytes, wanted: Mapping[str, str]) -> None:
         """Take an instance in; one of the series that is not wanted yet is passed over.
 
         Raises:
-            WrongInstance: it is of another series, or none.
+            WrongInstance: it is of another series, or none, or its identity cannot be taken out.
             OutputError: it cannot be written.
         """
         try:
@@ -84,8 +99,14 @@ class LocalSeries:
             raise WrongInstance("what is no DICOM instance") from None
         if home != (self.study, self.series):
             raise WrongInstance("an instance of another series")
-        if uid in wanted:
-            write_whole(self.part / file_name(uid), data)
+        if uid not in wanted:
+            return
+        if self._deidentifier is not None:
+            try:
+                data = deidentified(data, self._deidentifier)
+            except ScanError as error:
+                raise WrongInstance(f"an instance that {error.message}") from None
+        write_whole(self.part / self._file(uid), data)
 
     def identities(self) -> int:
         """How many different patients and studies the instances name; more than one is a fault."""
@@ -97,7 +118,7 @@ class LocalSeries:
 
     def drop(self, instances: Mapping[str, str]) -> None:
         """Remove what has arrived and is not among these."""
-        for name in _names(self.part) - {file_name(uid) for uid in instances}:
+        for name in _names(self.part) - {self._file(uid) for uid in instances}:
             (self.part / name).unlink()
 
     def discard(self) -> None:
@@ -123,6 +144,19 @@ class LocalSeries:
             raise OutputError(
                 f"cannot be written: {error.strerror}", path=self.place, remedy="choose another output"
             ) from error
+
+    def _file(self, uid: str) -> str:
+        return file_name(uid if self._deidentifier is None else self._deidentifier.uid(uid))
+
+    def _suits(self, folder: Path) -> bool:
+        """Whether what a folder holds was made as this copy is to be."""
+        first = next(iter(sorted(_names(folder))), None)
+        if self._deidentifier is None or first is None:
+            return True
+        try:
+            return self._deidentifier.suits(dcmread(folder / first, stop_before_pixels=True))
+        except InvalidDicomError:
+            return False
 
 
 def file_name(uid: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medrecon.errors import OutputError
+from medrecon.io.dicom.deidentify.header import Deidentifier
 from medrecon.pacs.archive import Archive, ArchiveError
 from medrecon.pacs.local import LocalSeries, WrongInstance
 from medrecon.pacs.series import SeriesInfo, code
@@ -20,9 +21,9 @@ class Pulled:
     """A series that is here.
 
     Attributes:
-        series: as the PACS describes it.
+        series: as the PACS describes it; as the copy does where identity was taken out.
         path: the folder of its copy.
-        instances: how many it has.
+        instances: how many it has; 0 for a series without images, of which none is made without identity.
         fetched: how many of them were fetched by this run; 0 for a copy that was there.
     """
 
@@ -44,6 +45,7 @@ def pull(
     *,
     any_count: bool = False,
     overwrite: bool = False,
+    deidentifier: Deidentifier | None = None,
     progress: Tick | None = None,
 ) -> Pulled:
     """Fetch a series, and see that it is what the PACS lists before and after.
@@ -57,28 +59,36 @@ def pull(
         output: the folder of the copy.
         any_count: take what is listed also where the number that the PACS announces is another.
         overwrite: bring a copy up to date that has other instances than the PACS.
+        deidentifier: takes the identity out of each instance before it is written, and of the names of
+            folders and files.
         progress: called with (instances here, instances in all).
 
     Raises:
         ArchiveError: it cannot be fetched whole, or changes while it is.
         OutputError: it cannot be written, or a copy of other instances is there.
     """
-    local = LocalSeries(place_of(series, output), series.study, series.uid)
-    listed = _listed(archive, series, any_count)
+    shown = series if deidentifier is None else _unnamed(series, deidentifier)
+    local = LocalSeries(place_of(shown, output), series.study, series.uid, deidentifier)
+    listed = local.taken(_listed(archive, series, any_count))
+    if not listed:
+        return Pulled(shown, local.place, 0, 0)
     with local.held():
         if local.place.exists():
             if local.is_copy_of(listed):
-                return Pulled(series, local.place, len(listed), 0)
+                return Pulled(shown, local.place, len(listed), 0)
             if not overwrite:
+                others = (
+                    f"holds other instances than the {len(listed)} that pacs:{archive.node.name} lists now"
+                )
                 raise OutputError(
-                    f"holds other instances than the {len(listed)} that pacs:{archive.node.name} lists now",
+                    others if deidentifier is None else f"{others}, or was made with another --keep",
                     path=local.place,
                     remedy="bring it up to date with --overwrite",
                 )
         fetched = 0
         for _ in range(_ROUNDS):
             fetched += _fetch(archive, local, listed, progress)
-            again = archive.instances(series.study, series.uid)
+            again = local.taken(archive.instances(series.study, series.uid))
             lacking = local.missing(again)
             if not lacking and again.keys() == listed.keys():
                 break
@@ -99,7 +109,13 @@ def pull(
                 "pull it again",
             )
         local.finish()
-    return Pulled(series, local.place, len(listed), fetched)
+    return Pulled(shown, local.place, len(listed), fetched)
+
+
+def _unnamed(series: SeriesInfo, deidentifier: Deidentifier) -> SeriesInfo:
+    """A series as its copy without identity describes it."""
+    study, uid = deidentifier.uid(series.study), deidentifier.uid(series.uid)
+    return SeriesInfo(study, uid, modality=series.modality, count=series.count)
 
 
 def _listed(archive: Archive, series: SeriesInfo, any_count: bool) -> dict[str, str]:

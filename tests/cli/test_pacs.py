@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -259,3 +260,121 @@ def test_push_without_identity(pacs: SmallPacs, run: Run, reconstruct: Run, tmp_
     code, _, err = run("push", tmp_path / "ct", "a", "--keep", "dates")
     assert code == 2
     assert "--keep is for --deidentify" in err
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    path.write_bytes(b"k" * 32)
+    path.chmod(0o600)
+    return path
+
+
+def everything(folder: Path) -> bytes:
+    """All names and bytes of a folder, hidden ones too."""
+    found = sorted(folder.rglob("*")) if folder.exists() else []
+    return b"".join(str(path).encode() + (path.read_bytes() if path.is_file() else b"") for path in found)
+
+
+def test_pull_without_identity_equals_pull_and_deidentify(
+    pacs: SmallPacs, run: Run, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    for path in (tmp_path / "ct").iterdir():
+        dataset = dcmread(path)
+        dataset.BurnedInAnnotation = "YES"
+        dataset.save_as(path)
+    pacs.add(tmp_path / "ct")
+    study, series = uids(tmp_path / "ct")
+    output = tmp_path / "out"
+    code, out, err = run("pull", f"a/{study}", output, "--deidentify", key, "--keep", "dates", "--json")
+    assert code == 0, err
+    assert [("burned-in text" in note, "a face" in note) for note in json.loads(out)["notes"]] == [
+        (True, False),
+        (False, True),
+    ]
+    (row,) = json.loads(out)["series"]
+    assert (row["instances"], row["fetched"], row["scans"][0]["shape"]) == (6, 6, [20, 24, 6])
+    assert row["series"] == row["scans"][0]["label"]
+    assert not [secret for secret in (*SECRETS, study, series) if secret in out]
+    secrets = [secret.encode() for secret in (*SECRETS[:2], study, series)]
+    for place in (output, tmp_path / "home", tmp_path / "cache", tmp_path / "temporary"):
+        assert not [secret for secret in secrets if secret in everything(place)]
+    assert not (tmp_path / "out.sources.csv").exists(), "the table would join old UIDs and new ones"
+    assert run("deidentify", tmp_path / "ct", tmp_path / "copy", key, "--keep", "dates")[0] == 0
+    made = {path.name: path.read_bytes() for path in output.rglob("*.dcm")}
+    assert made == {path.name: path.read_bytes() for path in (tmp_path / "copy").rglob("*.dcm")}
+
+
+def test_the_same_pull_without_identity_fetches_nothing_and_another_keep_is_refused(
+    pacs: SmallPacs, run: Run, key: Path, tmp_path: Path
+) -> None:
+    words = ("pull", "a", tmp_path / "out", "--modality", "CT", "--deidentify", key)
+    assert run(*words)[0] == 0
+    before = everything(tmp_path / "out")
+    code, out, _ = run(*words, "--json")
+    assert (code, json.loads(out)["series"][0]["fetched"]) == (0, 0)
+    code, _, err = run(*words, "--keep", "patient")
+    assert code == 5
+    assert "made with another --keep" in err
+    assert everything(tmp_path / "out") == before
+    assert run(*words, "--keep", "patient", "--overwrite")[0] == 0
+    (place,) = (tmp_path / "out").glob("*/*")
+    assert {dcmread(path).PatientSex for path in place.iterdir()} == {"O"}
+    assert run("pull", "a", tmp_path / "out", "--modality", "CT", "--list", "--deidentify", key)[0] == 2
+
+
+def test_a_pull_without_identity_that_breaks_off_leaves_none_and_goes_on(
+    pacs: SmallPacs, run: Run, key: Path, tmp_path: Path
+) -> None:
+    pacs.faults = {"vanish"}
+    words = ("pull", "a", tmp_path / "out", "--modality", "CT", "--deidentify", key)
+    assert run(*words)[0] == 3
+    left = everything(tmp_path / "out")
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) in range(1, 6)
+    assert b"Doe" not in left
+    assert b"4711" not in left
+    pacs.faults = set()
+    pacs.requests.clear()
+    assert run(*words, "--json")[0] == 0
+    assert len(list((tmp_path / "out").glob("study_*/CT_*/*.dcm"))) == 6
+    assert not [path for path in pacs.requests if path.endswith("/series")]
+
+
+def test_what_cannot_be_deidentified_is_not_there(
+    pacs: SmallPacs, run: Run, key: Path, tmp_path: Path
+) -> None:
+    uid, data = next(iter(pacs.held.items()))
+    header = dcmread(BytesIO(data))
+    header.PixelData = header.PixelData[:100]
+    stream = BytesIO()
+    header.save_as(stream)
+    pacs.held[uid] = stream.getvalue()
+    code, _, err = run("pull", "a", tmp_path / "out", "--modality", "CT", "--deidentify", key)
+    assert code == 3
+    assert "cannot be read whole (ValueError), so not be de-identified" in err
+    assert not [path for path in (tmp_path / "out").rglob("*.dcm") if b"Doe" in path.read_bytes()]
+    assert not list((tmp_path / "out").glob("study_*/CT_*"))
+
+
+def test_reports_are_left_out_of_a_pull_without_identity(
+    pacs: SmallPacs, run: Run, key: Path, tmp_path: Path
+) -> None:
+    report = dcmread(next(tmp_path.glob("ct/*.dcm")))
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    report.SOPInstanceUID = report.file_meta.MediaStorageSOPInstanceUID = "1.2.3.1"
+    report.SeriesInstanceUID, report.Modality = "1.2.3", "SR"
+    stream = BytesIO()
+    report.save_as(stream)
+    pacs.held["1.2.3.1"] = stream.getvalue()
+    words = ("--deidentify", key, "--json")
+    code, out, err = run("pull", "a", tmp_path / "out", "--patient", "ID-4711", *words)
+    assert code == 0, err
+    assert json.loads(out)["notes"][0] == "1 series without CT, MR or PET images are left out"
+    assert len(json.loads(out)["series"]) == 1
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 6
+    code, _, err = run("pull", "a/" + str(report.StudyInstanceUID) + "/1.2.3", tmp_path / "none", *words)
+    assert code == 3
+    assert "holds a CT, MR or PET image" in err
+    assert not (tmp_path / "none").exists()

@@ -232,6 +232,22 @@ def test_what_is_no_image_does_not_appear(make_ct: Make, tmp_path: Path) -> None
         without(tmp_path / "ct", tmp_path / "out")
 
 
+def test_overwrite_replaces_what_was_made_before_and_nothing_else(make_ct: Make, tmp_path: Path) -> None:
+    make_ct(tmp_path / "ct")
+    again = Deidentifier(OTHER, Profile())
+    without(tmp_path / "ct", tmp_path / "out")
+    deidentify(tmp_path / "ct", tmp_path / "out", again, overwrite=True)
+    made = sorted((tmp_path / "out").rglob("*.dcm"))
+    assert {dcmread(path).StudyInstanceUID for path in made} == {OTHER.uid(study_of(tmp_path / "ct"))}
+    (made[0].parent / "note.txt").write_text("mine")
+    with pytest.raises(OutputError, match="did not write"):
+        deidentify(tmp_path / "ct", tmp_path / "out", again, overwrite=True)
+
+
+def study_of(folder: Path) -> str:
+    return str(dcmread(next(folder.rglob("*.dcm"))).StudyInstanceUID)
+
+
 def test_keys(tmp_path: Path) -> None:
     path = tmp_path / "key"
     with pytest.raises(ModelError, match="head -c 32"):

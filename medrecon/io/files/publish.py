@@ -32,7 +32,7 @@ def publish(final: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Args:
         final: where the output goes; missing parents are made. An empty folder counts as free.
         overwrite: replace an output that is there, once the new one is complete. A folder is only replaced
-            when it is a series that medrecon wrote.
+            when it holds DICOM files that medrecon wrote, in it or in folders of it, and nothing else.
 
     Raises:
         OutputError: it exists, another run is writing it, or the disk is full or refuses.
@@ -80,7 +80,11 @@ def check_free(final: Path, overwrite: bool) -> None:
 
 
 def _is_ours(entry: Path) -> bool:
-    if entry.is_symlink() or not entry.is_file() or entry.suffix != ".dcm":
+    if entry.is_symlink():
+        return False
+    if entry.is_dir():
+        return all(map(_is_ours, entry.iterdir()))
+    if not entry.is_file() or entry.suffix != ".dcm":
         return False
     try:
         meta = pydicom.filereader.read_file_meta_info(entry)

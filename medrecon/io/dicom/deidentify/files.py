@@ -1,10 +1,11 @@
-"""A folder of DICOM files without identity: all of it, or nothing."""
+"""DICOM files without identity: all of a folder, or nothing; and instance by instance as they arrive."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -93,14 +94,42 @@ def deidentify(
     return Deidentified(output, count, tuple(left_out), tuple(notes))
 
 
-def _read(path: Path) -> Dataset | None:
+def deidentified(data: bytes, deidentifier: Deidentifier) -> bytes:
+    """A file that is not on the disk yet, without identity.
+
+    Raises:
+        ScanError: it is no image, or broken.
+    """
+    dataset = _read(BytesIO(data))
+    reason = "no DICOM file" if dataset is None else _not_an_image(dataset)
+    if dataset is None or reason:
+        raise ScanError(f"is {reason}")
+    stream = BytesIO()
+    deidentifier.map(dataset).save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def remains(folder: Path) -> list[str]:
+    """What the pixels of files without identity may still show, one line each."""
+    notes: dict[str, None] = {}
+    for path in sorted(folder.glob("*.dcm")):
+        notes |= dict.fromkeys(_remains(pydicom.dcmread(path, stop_before_pixels=True)))
+    return list(notes)
+
+
+def is_image(kind: str) -> bool:
+    """Whether objects of a SOP class are copied."""
+    return kind in IMAGES or kind == PARAMETRIC_MAP
+
+
+def _read(source: Path | BytesIO) -> Dataset | None:
     """A file, all values of it read; None for one that is no DICOM.
 
     Raises:
         ScanError: it is broken: what cannot be read cannot be known to be harmless.
     """
     try:
-        dataset = pydicom.dcmread(path)
+        dataset = pydicom.dcmread(source)
         dataset.walk(lambda within, element: None)
         kind = dataset.get("SOPClassUID") or dataset.file_meta.MediaStorageSOPClassUID
         dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID = kind, dataset.file_meta.TransferSyntaxUID
@@ -112,7 +141,7 @@ def _read(path: Path) -> Dataset | None:
     except Exception as error:  # whatever a broken file can raise
         raise ScanError(
             f"cannot be read whole ({type(error).__name__}), so not be de-identified",
-            path=path,
+            path=source if isinstance(source, Path) else None,
             remedy="export it again, or take it out",
         ) from error
     return dataset
@@ -134,7 +163,7 @@ def _check_pixels(dataset: Dataset) -> None:
 
 def _not_an_image(dataset: Dataset) -> str:
     kind = dataset.SOPClassUID
-    return "" if kind in IMAGES or kind == PARAMETRIC_MAP else f"not a CT, MR or PET image: {kind.name}"
+    return "" if is_image(kind) else f"not a CT, MR or PET image: {kind.name}"
 
 
 def _remains(dataset: Dataset) -> list[str]:

@@ -11,6 +11,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
 
 from medrecon.io.dicom.deidentify.key import Key, moved
 from medrecon.io.dicom.deidentify.profile import (
@@ -26,6 +27,8 @@ from medrecon.io.dicom.deidentify.profile import (
     TEXTS,
     Profile,
 )
+from medrecon.io.dicom.writing.instance import IMPLEMENTATION_UID
+from medrecon.io.files.publish import IMPLEMENTATION_VERSION
 
 _BINARY_VRS = frozenset(["OB", "OW", "OF", "OD", "OL", "OV", "UN"])
 _IDS = {"AccessionNumber": "accession", "StudyID": "study"}
@@ -66,6 +69,15 @@ class Deidentifier:
         """What makes a patient one: the ID, or where it is missing the name."""
         return str(source.get("PatientID") or "") or str(source.get("PatientName") or "")
 
+    def uid(self, value: str) -> str:
+        """The UID in the place of another."""
+        return self._key.uid(value)
+
+    def suits(self, header: Dataset) -> bool:
+        """Whether an object was made with this profile."""
+        items = header.get("DeidentificationMethodCodeSequence") or []
+        return [str(item.get("CodeValue", "")) for item in items] == [code for code, _ in self._profile.codes]
+
     def map(self, source: Dataset) -> Dataset:
         """A new object, with the source's pixels.
 
@@ -90,6 +102,8 @@ class Deidentifier:
         made.file_meta.MediaStorageSOPClassUID = source.SOPClassUID
         made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
         made.file_meta.TransferSyntaxUID = source.file_meta.TransferSyntaxUID
+        made.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
+        made.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
         made.preamble = bytes(128)
         return made
 
