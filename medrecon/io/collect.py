@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medrecon.io.dicom.reading.header import Header
-from medrecon.io.dicom.reading.kinds import left_out_reason
+from medrecon.io.dicom.reading.kinds import acceptable, left_out_reason
 from medrecon.io.dicom.reading.parsing import NotDicom, read_header
 from medrecon.io.dicom.reading.series import identity
 from medrecon.io.files.foreign import UNFETCHED, foreign, partner, unfetched
@@ -29,6 +29,17 @@ class Heap:
     volumes: list[Path] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
+    unplaced: list[tuple[Header, LeftOut]] = field(default_factory=list)
+    """Images of another class that is accepted, without a place in the patient."""
+
+    def settle(self) -> None:
+        """Leave unplaced images out, but for those of a series whose other images have a place."""
+        for header, item in self.unplaced:
+            others = self.series.get(identity(header), [])
+            if any(other.text("SOPClassUID") == header.text("SOPClassUID") for other in others):
+                others.append(header)
+            else:
+                self.left_out.append(item)
 
 
 def collect(sources: list[Path], options: ReadOptions = STRICT) -> Heap:
@@ -59,6 +70,7 @@ def collect(sources: list[Path], options: ReadOptions = STRICT) -> Heap:
             _volume(header, heap, named=True)
         else:
             _dicom(item, heap, item in named, options)
+    heap.settle()
     return heap
 
 
@@ -113,7 +125,11 @@ def _dicom(path: Path, heap: Heap, named: bool, options: ReadOptions) -> None:
         return
     reason = left_out_reason(header, options)
     if reason:
-        heap.left_out.append(LeftOut(path, reason))
+        item = LeftOut(path, reason, acceptable(header, reason))
+        if "no-geometry" in item.accept and options.accepts("other-classes"):
+            heap.unplaced.append((header, item))
+        else:
+            heap.left_out.append(item)
         return
     heap.series.setdefault(identity(header), []).append(header)
 

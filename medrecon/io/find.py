@@ -13,7 +13,6 @@ from typing import Any
 from medrecon.io.collect import collect, unreadable
 from medrecon.io.dicom.reading.copies import drop_copies
 from medrecon.io.dicom.reading.header import Header
-from medrecon.io.dicom.reading.kinds import acceptable
 from medrecon.io.dicom.reading.series import describe, identity, series_scan
 from medrecon.io.files.names import hiding, scan_words
 from medrecon.io.itk.volume import text_scan
@@ -232,5 +231,5 @@ def _result(
         if left_out
         else "no scan: the folder is empty"
     )
-    accept = next((or_accept(name) for name in map(acceptable, (o.reason for o in left_out)) if name), "")
+    accept = next((or_accept(*item.accept) for item in left_out if item.accept), "")
     raise ScanError(what, path=sources[0], remedy="give a DICOM series, NIfTI, NRRD or MHA file" + accept)

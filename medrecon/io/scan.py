@@ -43,9 +43,10 @@ ACCEPTABLE = {
 """What is refused unless the user accepts it by its name, and what that does."""
 
 
-def or_accept(name: str) -> str:
-    """The end of a remedy: the option that reads it all the same."""
-    return f", or {ACCEPTABLE[name]} with --accept {name}"
+def or_accept(*names: str) -> str:
+    """The end of a remedy: the options that read it all the same."""
+    what = ", and ".join(ACCEPTABLE[name] for name in names)
+    return f", or {what} with {' '.join(f'--accept {name}' for name in names)}"
 
 
 def checked_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -171,10 +172,11 @@ class Scan:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that is not part of any scan, and why."""
+    """A file that is not part of any scan, why, and the names of what must be accepted to read it."""
 
     path: Path
     reason: str
+    accept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -12,7 +13,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage, UltrasoundImageStorage, generate_uid
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    SecondaryCaptureImageStorage,
+    UltrasoundImageStorage,
+    generate_uid,
+)
 from typer.testing import CliRunner
 
 from medrecon.cli.app import app
@@ -132,6 +138,11 @@ FURTHER: dict[str, tuple[str, dict[str, Any], tuple[float, ...]]] = {
     "two studies": ("studies", {"StudyInstanceUID": lambda k: f"1.2.{k // 3}", "StudyID": "7"}, USUAL),
     "two slices of one UID": ("same-uid", {"SOPInstanceUID": lambda k: f"1.2.{k // 2}"}, USUAL),
     "an ultrasound": ("other-classes", {"SOPClassUID": UltrasoundImageStorage, "Modality": "US"}, USUAL),
+    "a radiograph": (
+        "other-classes --accept no-geometry",
+        {"SOPClassUID": ComputedRadiographyImageStorage, PLACE: None, AXES: None},
+        (0.5, 0.5, 3),
+    ),
     "a private class": ("other-classes", {"SOPClassUID": "1.3.12.2.1107.5.9.1"}, USUAL),
 }
 
@@ -142,11 +153,11 @@ def test_further_examples_of_each(what: str, tmp_path: Path) -> None:
     each(tmp_path / "s", **attributes)
     with pytest.raises(ScanError, match=f"--accept {name}"):
         find_one(tmp_path / "s")
-    scan = find_one(tmp_path / "s", accept=[name])
+    scan = find_one(tmp_path / "s", accept=name.split(" --accept "))
     assert planes(scan) == [0, 1, 2, 3, 4, 5]
     assert scan.notes
     assert np.allclose(scan.spacing, spacing)
-    if name == "other-classes":
+    if "other-classes" in name:
         return
     writer = DicomSeriesWriter()
     writer.set_data_array(read_scan(scan), channel_dim=None)
@@ -220,11 +231,60 @@ def test_one_does_not_accept_another(tmp_path: Path) -> None:
             find_one(tmp_path / name, accept=[other for other in ACCEPTABLE if other != name])
 
 
+def follow(folder: Path) -> list[str]:
+    """Accept what the refusals of a folder name until they name nothing new; what is then refused."""
+    accept: list[str] = []
+    while True:
+        try:
+            refused = [str(error) for error in find_scans(folder, accept=accept).refused]
+        except ScanError as error:
+            refused = [str(error)]
+        named = {name for text in refused for name in re.findall(r"--accept ([a-z-]+)", text)}
+        assert not named.intersection(accept), (folder, accept, refused)
+        if not named:
+            return refused
+        accept += named
+
+
+def test_no_remedy_is_in_vain_where_two_things_are_wrong(tmp_path: Path) -> None:
+    for (one, (name, first, _)), (other, (name2, second, _)) in itertools.combinations(FURTHER.items(), 2):
+        if name != name2 and not first.keys() & second.keys():
+            folder = tmp_path / f"{one}, {other}"
+            each(folder, **first, **second)
+            assert not follow(folder), (one, other)
+
+
+@pytest.mark.real_data
+def test_no_remedy_is_in_vain_on_real_files(shared_dir: Path) -> None:
+    for folder in sorted(path for path in (shared_dir / "data" / "edge").iterdir() if path.is_dir()):
+        follow(folder)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [{"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, {"PixelData": None}, {"BitsAllocated": 1}],
+    ids=lambda pixels: next(iter(pixels)),
+)
+def test_what_no_option_reads_names_none(pixels: dict[str, Any], tmp_path: Path) -> None:
+    each(tmp_path / "s", SOPClassUID=SecondaryCaptureImageStorage, **pixels)
+    assert "--accept" not in "".join(follow(tmp_path / "s"))
+    with pytest.raises(ScanError, match="not a CT, MR or PET image") as caught:
+        find_one(tmp_path / "s")
+    assert "--accept" not in str(caught.value)
+
+
 def test_two_patients_are_never_accepted(tmp_path: Path) -> None:
     write_slices(tmp_path / "s", [{"z": k, "PatientID": str(k // 3)} for k in range(6)])
     with pytest.raises(ScanError, match="PatientID") as caught:
         find_one(tmp_path / "s", accept=list(ACCEPTABLE))
     assert "--accept" not in str(caught.value)
+
+
+def test_a_slice_of_another_class_without_a_place_is_not_lost(tmp_path: Path) -> None:
+    places = {PLACE: lambda k: [0, 0, 3 * k] if k < 5 else None}
+    each(tmp_path / "s", SOPClassUID=UltrasoundImageStorage, **places)
+    with pytest.raises(ScanError, match=r"Image Position.* is missing.*--accept no-geometry"):
+        find_one(tmp_path / "s", accept=["other-classes"])
 
 
 def test_unknown_names_are_a_usage_error(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from medrecon.io.dicom.reading.frames import first_frame
 from medrecon.io.dicom.reading.header import PER_FRAME, Header
-from medrecon.io.scan import ReadOptions
+from medrecon.io.scan import ACCEPTABLE, ReadOptions, ScanError
 
 CT, MR, PET = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.128"
 ENHANCED = frozenset((f"{CT}.1", f"{CT}.2", f"{MR}.1", f"{MR}.4", f"{PET}.1", "1.2.840.10008.5.1.4.1.1.130"))
@@ -23,21 +24,27 @@ def left_out_reason(header: Header, options: ReadOptions) -> str:
         if "LOCALIZER" in types[2:3] and not options.accepts("localizers"):
             return LOCALIZER
         return ""
-    if options.accepts("other-classes") and _is_placed(header, options):
+    placed = _is_placed(header) or options.accepts("no-geometry")
+    if options.accepts("other-classes") and header.pixel_tag and placed:
         return ""
     name = _name(kind) if kind else "no SOP class"
     return f"{OTHER_CLASS}{name or 'unknown SOP class'}"
 
 
-def acceptable(reason: str) -> str:
-    """The name of what reads images that are left out for this reason; "" where nothing does."""
-    return "localizers" if reason == LOCALIZER else "other-classes" if reason.startswith(OTHER_CLASS) else ""
+def acceptable(header: Header, reason: str) -> tuple[str, ...]:
+    """The names of what reads an object that is left out for this reason; none where nothing does."""
+    try:
+        first_frame(header, ReadOptions(accept=tuple(ACCEPTABLE)))
+    except ScanError:  # no pixels, in colour or in a form that is read under no option
+        return ()
+    if reason == LOCALIZER:
+        return ("localizers",)
+    return ("other-classes",) if _is_placed(header) else ("other-classes", "no-geometry")
 
 
-def _is_placed(header: Header, options: ReadOptions) -> bool:
-    """Whether an object of another class is an image that says where it lies."""
-    placed = bool(header.text("ImagePositionPatient")) or PER_FRAME in header.seen
-    return bool(header.pixel_tag) and (placed or options.accepts("no-geometry"))
+def _is_placed(header: Header) -> bool:
+    """Whether an object says where it lies."""
+    return bool(header.text("ImagePositionPatient")) or PER_FRAME in header.seen
 
 
 def is_damaged_class(given: str, media: str) -> bool:
