@@ -132,13 +132,13 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, tiny_bundle: Path, ma
     arguments = [sys.executable, "-m", "medrecon", *command(tmp_path, tiny_bundle)]
     run = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     output = tmp_path / "out"
-    wait_until(lambda: output.exists() and len(folders(output)) > 3, 90)
+    wait_until(lambda: output.exists() and len(folders(output)) > 3, 600)
     children = psutil.Process(run.pid).children(recursive=True)
     workers = [int(p.name.rsplit("-", 1)[1]) for p in (output / ".medrecon-cohort" / "pulses").iterdir()]
     os.kill(run.pid, signal.SIGKILL)
     run.communicate()
-    wait_until(lambda: not any(map(psutil.pid_exists, workers)), 10)
-    wait_until(lambda: not any(child.is_running() for child in children), 10)
+    wait_until(lambda: not any(map(psutil.pid_exists, workers)), 60)
+    wait_until(lambda: not any(child.is_running() for child in children), 60)
     before = {path: path.stat().st_mtime_ns for path in output.glob("s*/study.json")}
     assert 3 < len(before) < 12
     (tmp_path / "marks.open").touch()
