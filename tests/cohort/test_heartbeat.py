@@ -86,7 +86,7 @@ def test_a_worker_ends_with_its_run(lease: Lease) -> None:
         assert worker.poll() is None
         parent.kill()
         parent.wait()
-        assert worker.wait(timeout=20) == 75
+        assert worker.wait(timeout=60) == 75
     finally:
         worker.kill()
         worker.wait()

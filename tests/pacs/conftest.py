@@ -27,7 +27,7 @@ from medrecon.pacs.nodes import Node
 HTTP_PORT, DICOM_PORT, MOVE_PORT = 18042, 14242, 11113
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 _NEW_NETWORK = 0x40000000
-_START_SECONDS = 20
+_START_SECONDS = 60
 
 
 @contextmanager

@@ -596,4 +596,4 @@ def kill_at_random(
 def test_killed_at_random_moments_nothing_is_lost_or_doubled(
     tmp_path: Path, tiny_bundle: Path, destination: SmallPacs, make_ct: Make
 ) -> None:
-    kill_at_random(tmp_path, tiny_bundle, destination, make_ct, studies=4, kills=2, seconds=120)
+    kill_at_random(tmp_path, tiny_bundle, destination, make_ct, studies=4, kills=2, seconds=300)
