@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from monai.networks.schedulers import RFlowScheduler
 
 from medrecon.blocks.tiles import Span, plan_tiles
 from medrecon.contract import Generative, Progress
@@ -61,9 +60,7 @@ class Sampler:
         most_voxels: int | None = None,
     ) -> None:
         self.network, self.generative, self.inferer = network, generative, inferer
-        self.corrections, self.most_voxels = corrections, most_voxels
-        self.scheduler = RFlowScheduler(use_discrete_timesteps=True)
-        self.scheduler.set_timesteps(steps)
+        self.steps, self.corrections, self.most_voxels = steps, corrections, most_voxels
         if generative is not None and generative.spatial_dims != network.encoder.spatial_dims:
             raise ModelError(
                 f"the generative decoder is {generative.spatial_dims}D, the network "
@@ -144,36 +141,49 @@ class Sampler:
             raise ModelError(f"samples of {tuple(base.shape)}", remedy="give one image of one channel")
         tell = progress or _untold
         volume = base if base.ndim == 5 else base[..., None]
-        steps = self.scheduler.timesteps.tolist()
-        parts = len(steps) + self.corrections
+        parts = self.steps + self.corrections
         with torch.inference_mode():
             residual = self._residual(
                 volume.float(), result, placed_noise(volume.shape[2:], seed, number), tell
             )
             sample = residual.add_(volume.float()).reshape(base.shape)
             for done in range(self.corrections):
-                tell(len(steps) + done, parts)
+                tell(self.steps + done, parts)
                 # not in place: what was made of a sample may share its memory
                 sample = sample + (base - self.base(sample, result))
         tell(parts, parts)
         return sample
 
     def _residual(self, base: torch.Tensor, result: str, noise: torch.Tensor, tell: Progress) -> torch.Tensor:
-        """The flow, from noise (X, Y, Z) to a residual of the size of the base."""
+        """The flow, from noise (X, Y, Z) to a residual of the size of the base.
+
+        The mixture (1 - share) * residual + share * noise is cos(angle) * residual + sin(angle) * noise, but
+        for its length. Turned from a right angle to zero, noise that the flow leaves alone keeps its variance
+        however few the steps; straight ones in the share of noise shrink it (to 0.85 in eight). A step goes
+        on from the last two velocities (Adams-Bashforth, second order).
+        """
         generative: Any = self.generative
-        tiles = self._tiles(base.shape[2:])
-        x, steps = noise[None, None], self.scheduler.timesteps.tolist()
-        for done, (now, after) in enumerate(zip(steps, [*steps[1:], 0], strict=True)):
-            tell(done, len(steps) + self.corrections)
+        tiles, turn = self._tiles(base.shape[2:]), math.pi / 2 / self.steps
+        x, before = noise[None, None], None
+        for done in range(self.steps):
+            tell(done, self.steps + self.corrections)
+            sine, cosine = math.sin(math.pi / 2 - done * turn), math.cos(math.pi / 2 - done * turn)
+            share = sine / (sine + cosine)
 
-            def step(
-                noisy: torch.Tensor, image: torch.Tensor, now: int = now, after: int = after
+            def rate(
+                turned: torch.Tensor,
+                image: torch.Tensor,
+                share: float = share,
+                sine: float = sine,
+                cosine: float = cosine,
             ) -> torch.Tensor:
-                share = noisy.new_full((len(noisy),), now / self.scheduler.num_train_timesteps)
-                velocity = generative.velocity(noisy, image, share, result)
-                return self.scheduler.step(velocity, now, noisy, after)[0]
+                noisy = turned / (sine + cosine)
+                velocity = generative.velocity(noisy, image, noisy.new_full((len(noisy),), share), result)
+                return cosine * (noisy - (1 - share) * velocity) - sine * (noisy + share * velocity)
 
-            x = self._tile_by_tile(step, [x, base], tiles)
+            now = self._tile_by_tile(rate, [x, base], tiles)
+            x = x - turn * (now if before is None else 1.5 * now - 0.5 * before)
+            before = now
         return x.mul_(self._tile_by_tile(lambda image: generative.scale(image, result), [base], tiles))
 
     def _tiles(self, shape: Sequence[int]) -> Tiles:

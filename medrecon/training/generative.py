@@ -111,7 +111,7 @@ class FlowLoss(nn.Module):
 def flow_terms(output: Mapping[str, Any]) -> dict[str, float]:
     """What is logged of a step, from an engine's output."""
     step = output["pred"]
-    return {"flow": float(FlowLoss.of_flow(step)), "scale": float(FlowLoss.of_scale(step))}
+    return {"flow": FlowLoss.of_flow(step).item(), "scale": FlowLoss.of_scale(step).item()}
 
 
 def flow_gain(output: Mapping[str, Any]) -> float:
@@ -132,6 +132,23 @@ def frozen(reconstructor: Reconstructor, weights: str | Path | None = None) -> R
     if weights is not None:
         fit_weights(reconstructor, read_weights(weights), weights)
     return reconstructor.eval().requires_grad_(False)
+
+
+def begin_flow(network: ResidualFlow, weights: str | Path | None) -> ResidualFlow:
+    """Begin at what another generative decoder learned, of other results too; or untrained.
+
+    Args:
+        network: as `generative_def` builds it; keeps how large its own results' residuals are.
+        weights: of the other.
+
+    Raises:
+        ModelError: the file is missing or unsafe, or a tensor does not fit.
+    """
+    if weights is not None:
+        own = network.state_dict()
+        kept = {key: own[key] for key in ("spreads", "made_for")}
+        fit_weights(network, {**read_weights(weights), **kept}, weights)
+    return network
 
 
 def measure_residuals(

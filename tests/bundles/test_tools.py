@@ -104,7 +104,7 @@ def test_nothing_is_missing(
 ) -> None:
     bundle, training = small_bundle(name), short_training(name, tmp_path / "run")
     folder = training["dataset_dir"]
-    more = [("adversarial.yaml",)] if name in NETWORKS else []
+    more = [("adversarial.yaml",), ("generative.yaml",)] if name in NETWORKS else []
     for number, overlays in enumerate([(), *more]):
         options = {**training, "output_dir": str(tmp_path / f"run{number}")}
         assert workflow(bundle, "train.yaml", *overlays, **options).check_properties() == []
@@ -121,8 +121,8 @@ def test_every_configuration_opens_with_its_command(name: str, repo: Path) -> No
     """And the command names the file itself."""
     configs = repo / "bundles" / name / "configs"
     found = sorted(configs.glob("*.yaml"))
-    more = ["adversarial"] if name in NETWORKS else []
-    assert [path.stem for path in found] == [*more, "evaluate", "inference", "multi_gpu", "train"]
+    more = ["adversarial", "generative"] if name in NETWORKS else []
+    assert [path.stem for path in found] == sorted([*more, "evaluate", "inference", "multi_gpu", "train"])
     for path in found:
         first = path.read_text().splitlines()[0]
         assert first.startswith(

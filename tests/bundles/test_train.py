@@ -11,12 +11,13 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
+from medrecon.bundle.config import Bundle
 from medrecon.bundle.workflow import load_network
 from medrecon.errors import ModelError
 
 from ..small_bundles import starts_at_zero
 from .names import DIMS, NAMES, NETWORKS
-from .trainings import ADVERSARIAL
+from .trainings import ADVERSARIAL, GENERATIVE
 
 ON_VOLUMES = [pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if DIMS[name] == 3]
 ON_SLICES = [name for name in NETWORKS if DIMS[name] == 2]
@@ -43,6 +44,10 @@ def run(made: Any, stop_in_epoch: int | None = None) -> dict[str, torch.Tensor]:
     return {key: value.clone() for key, value in {**network.state_dict(), **kept}.items()}
 
 
+EXTRAS = {"adversarial.yaml": ADVERSARIAL, "generative.yaml": GENERATIVE}
+"""Overlays of the networks -> what makes them small."""
+
+
 def cause_of(error: BaseException | None) -> str:
     """The error of ours behind the one that MONAI raised."""
     while error is not None and not isinstance(error, ModelError):
@@ -59,12 +64,12 @@ def differences(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
     ("name", "overlays"),
     [
         *((name, ()) for name in (*ON_SLICES, "slice_transform_code")),
-        *((name, ("adversarial.yaml",)) for name in ON_SLICES),
+        *((name, (overlay,)) for name in ON_SLICES for overlay in EXTRAS),
         *(
             pytest.param(name, overlays, marks=pytest.mark.slow)
             for name in NETWORKS
             if DIMS[name] == 3
-            for overlays in ((), ("adversarial.yaml",))
+            for overlays in ((), *((overlay,) for overlay in EXTRAS))
         ),
     ],
 )
@@ -77,7 +82,7 @@ def test_a_resumed_run_ends_with_the_same_weights_to_the_last_bit(
     short_training: Callable[..., dict[str, Any]],
 ) -> None:
     bundle, configs = small_bundle(name), ("train.yaml", *overlays)
-    extra = ADVERSARIAL if overlays else {}
+    extra = EXTRAS[overlays[0]] if overlays else {}
     straight = run(workflow(bundle, *configs, **short_training(name, tmp_path / "straight", **extra)))
     cut = workflow(bundle, *configs, **short_training(name, tmp_path / "cut", **extra))
     with pytest.raises(Killed):
@@ -91,7 +96,7 @@ def test_a_resumed_run_ends_with_the_same_weights_to_the_last_bit(
     assert epochs == [2, 3]
     files = [torch.load(tmp_path / run / "model.pt", weights_only=True) for run in ("straight", "cut")]
     assert differences(*files) == []
-    if overlays:
+    if "adversarial.yaml" in overlays:
         parts = [torch.load(tmp_path / run / "checkpoint_epoch=3.pt") for run in ("straight", "cut")]
         assert differences(*(part["discriminator"] for part in parts)) == []
         assert [part["generator_loss"]["_extra_state"] for part in parts] == [{"step": 6}] * 2
@@ -201,6 +206,29 @@ def test_the_discriminator_counts_as_much_as_its_weight_says(
     assert differences(ended[5.0], plain)
 
 
+def test_a_generative_run_is_a_bundle_that_samples(
+    tmp_path: Path,
+    small_bundle: Callable[[str], Path],
+    workflow: Callable[..., Any],
+    short_training: Callable[..., dict[str, Any]],
+) -> None:
+    """The network stays as it is, bit for bit; the generative decoder is for it and for no other."""
+    bundle, out = small_bundle("slice_autoencoder"), tmp_path / "run"
+    run(workflow(bundle, "train.yaml", "generative.yaml", **short_training(bundle.name, out, **GENERATIVE)))
+    models = [torch.load(each / "models" / "model.pt", weights_only=True) for each in (bundle, out)]
+    assert differences(*models) == []
+    sampler = Bundle.open(out).build("sampler")
+    image = torch.rand(1, 1, 32, 32, 2)
+    assert torch.isfinite(sampler.draw(sampler.base(image, "level4"), "level4", 0)).all()
+    torch.save({key: value + 0.01 for key, value in models[0].items()}, out / "models" / "model.pt")
+    with pytest.raises(ModelError, match="beside a network of other weights"):
+        Bundle.open(out).build("sampler")
+    (out / "models" / "generative.pt").unlink()
+    with pytest.raises(ModelError, match="has no generative decoder") as refused:
+        Bundle.open(out).build("sampler")
+    assert "--overlay generative" in str(refused.value.remedy)
+
+
 @networks
 def test_gradients_are_clipped_in_both(
     name: str,
@@ -255,7 +283,7 @@ def test_overlays_change_the_handlers_they_mean(repo: Path) -> None:
         kinds = [handler["_target_"].rsplit(".", 1)[-1] for handler in handlers]
         assert kinds[0] == "SeedEachEpoch"
         assert kinds[4:] == ["StatsHandler", "TensorBoardStatsHandler"]
-        for overlay in ("adversarial.yaml", "multi_gpu.yaml") if name in NETWORKS else ("multi_gpu.yaml",):
+        for overlay in (*EXTRAS, "multi_gpu.yaml") if name in NETWORKS else ("multi_gpu.yaml",):
             keys = [key for key in ConfigParser.load_config_file(configs / overlay) if "#handlers#" in key]
             places = {int(key.split("#")[2]) for key in keys if key.startswith("train#")}
             assert places <= {0, 4, 5}

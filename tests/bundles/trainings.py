@@ -14,6 +14,14 @@ ADVERSARIAL = {
 }
 """What makes adversarial.yaml begin at once and untrained, with a small discriminator."""
 
+GENERATIVE = {
+    "measured_batches": 2,
+    "_meta_#generative_def#widths": [4, 4],
+    "_meta_#generative_def#depths": [1, 1],
+    "_meta_#generative_def#scale_width": 4,
+}
+"""What makes generative.yaml small."""
+
 TRAININGS = pytest.mark.parametrize(
     ("name", "overlays"),
     [

@@ -7,6 +7,7 @@ import torch
 
 from medrecon.encoders import HierarchicalEncoder
 from medrecon.errors import ModelError
+from medrecon.inference.placed_noise import placed_noise
 from medrecon.inference.sampler import Sampler
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.inversion import HierarchicalDecoder, ResidualFlow
@@ -95,6 +96,17 @@ def test_corrections_bring_the_features_back(dims: int) -> None:
         distances.append(float((features(sample) - features(image)).square().mean()))
     assert distances[1] < distances[0] / 10
     assert distances[2] < distances[1] + 1e-9
+
+
+@both
+def test_noise_that_the_flow_leaves_alone_keeps_its_variance(dims: int) -> None:
+    made = sampler(dims, steps=4, corrections=0)
+    untrained = ResidualFlow(dims, [LEVEL], widths=(4, 4), depths=(1, 1), scale_width=4)
+    untrained.remember("ab" * 32, [0.05])
+    made.generative, image = untrained, scan(40, 37, 9)
+    base = made.base(image, LEVEL)
+    residual = (made.draw(base, LEVEL, number=1, seed=4) - base)[0, 0] / (0.05 + 1e-3)
+    assert torch.allclose(residual, placed_noise(image.shape[2:], seed=4, number=1), atol=1e-3)
 
 
 @both
