@@ -156,11 +156,12 @@ def atlas(
     Errors in HU or source units over the body, tissues and a mask; by spatial frequency; bits per voxel
     beside JPEG 2000, HTJ2K and JPEG-LS; each score beside its controls; a calibrated interval for each voxel.
     """
-    from medrecon.atlas.compare import compare_folders
     from medrecon.atlas.marks import Marks
     from medrecon.atlas.output import is_atlas
 
     if compare is not None and source is not None and all(is_atlas(name) for name in compare):
+        from medrecon.atlas.compare import compare_folders
+
         if output is not None:
             raise UsageError("the outputs of two runs need no INPUT", remedy="give OUTPUT alone")
         content = compare_folders(Path(compare[0]), Path(compare[1]), source)

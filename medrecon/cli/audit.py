@@ -195,18 +195,19 @@ def audit(
     other scans of the same patient among those of all patients. Beside it stand chance, the scan itself and
     a code that has learned nothing. It is a lower bound of what an attacker can do.
     """
-    from medrecon.atlas.audit.asked import refuse_too_few
-    from medrecon.atlas.audit.network import AuditNetwork
-    from medrecon.atlas.audit.patients import patients_of
-    from medrecon.atlas.audit.run import run_audit
     from medrecon.atlas.output import refuse_taken
 
-    asked = attack.asked()
     refuse_taken(output)
     folder = session.folder_of(source)
     found = find_asked(session, folder, reading)
     if found.refused:
         raise found.refused[0]
+    from medrecon.atlas.audit.asked import refuse_too_few
+    from medrecon.atlas.audit.network import AuditNetwork
+    from medrecon.atlas.audit.patients import patients_of
+    from medrecon.atlas.audit.run import run_audit
+
+    asked = attack.asked()
     scans = as_told(session, found.scans, output, source)
     say_notes(session, found)
     whose = patients_of(scans, folder, patients)

@@ -31,7 +31,6 @@ def compare(
     Both must lie on the same grid. Errors are in HU, or in the source's units. The options are SOURCE's;
     --hu holds for both.
     """
-    from medrecon.evaluation import compare_geometry, fidelity
     from medrecon.io import find_one, read_scan
     from medrecon.io.choices import with_hu
     from medrecon.io.read import load
@@ -40,6 +39,8 @@ def compare(
     first = find_one(session.folder_of(source), **reading.options)
     (first,) = [with_hu(first)] if reading.hu else as_told(session, [first], recon, source)
     second = find_one(session.folder_of(recon), accept=reading.options["accept"])
+    from medrecon.evaluation import compare_geometry, fidelity
+
     first, second = (replace(scan, named_from_source=reading.names_from_source) for scan in (first, second))
     differences = compare_geometry(first.affine, first.shape, second.affine, second.shape)
     if differences:

@@ -93,10 +93,10 @@ def encode(
 
     The file (safetensors) has all that `decode` needs, and no patient's name or ID.
     """
+    found = find_asked(session, source, reading)
     from medrecon.features import FeatureEncoder
     from medrecon.features.destinations import plan_features, readable
 
-    found = find_asked(session, source, reading)
     targets = plan_features(found.scans, features, overwrite=overwrite)
     encoder = FeatureEncoder.from_bundle(
         bundle, layers, dtype.value, device=device, encoder_weights=encoder_weights, measure=measure

@@ -85,15 +85,15 @@ def features(
     A position of a layer lies at the centre of what it sees, which is measured: a stride says how far
     positions are apart, not where the first one is.
     """
+    start = time.perf_counter()
+    scan = find_one_asked(session, source, reading)
     from medrecon.compute.devices import pick_device
     from medrecon.features.maps import FeatureMaps, write_features
     from medrecon.io.files.names import scan_label
     from medrecon.io.files.publish import check_free
 
-    start = time.perf_counter()
-    place = pick_device(device)
-    scan = find_one_asked(session, source, reading)
     check_free(output, overwrite)
+    place = pick_device(device)
     opened = _open(session, other, bundle, layers, reading, place)
     encoder = opened.encoder
     wanted = opened.default if layers is None or other.encoder is not None else layers

@@ -76,6 +76,8 @@ def invert(
     Works for any layer of any network, without training. A 2D network is inverted slice by slice, a 3D
     network as one volume. Source: Mahendran & Vedaldi 2015, arXiv:1412.0035.
     """
+    began = time.perf_counter()
+    whole = find_one_asked(session, source, reading)
     from medrecon.bundle.results import check_results, parse_results
     from medrecon.compute.devices import pick_device
     from medrecon.inference.optimised import found_images, network_notes, optimise_slices
@@ -84,8 +86,6 @@ def invert(
     from medrecon.io.subset import parse_slices, take_slices
     from medrecon.reconstructor import INPUT
 
-    began = time.perf_counter()
-    whole = find_one_asked(session, source, reading)
     chosen = range(whole.shape[2]) if slices is None else parse_slices(slices, whole.shape[2])
     place = pick_device(device)
     if INPUT in layers.split(","):

@@ -115,12 +115,12 @@ def reconstruct(
     A bundle's decoder makes it. Of any other network (--encoder) the linear inverse of each layer does: a
     lower bound, fitted in a minute or so and kept for the next time.
     """
-    from medrecon.inference.error_map import check_error_maps
-    from medrecon.inference.pipeline import Pipeline, Record
-
     remote = session.until_the_end(Remote(session, source, output, pacs, output_format))
     source, output = identity.without(session, remote.source), remote.output
     found = find_asked(session, source, reading)
+    from medrecon.inference.error_map import check_error_maps
+    from medrecon.inference.pipeline import Pipeline, Record
+
     chosen, overrides = chosen_bundle(session, other, bundle, layers, fit_on, device)
     pipeline = Pipeline.from_bundle(
         chosen,

@@ -43,6 +43,36 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.count("Usage: medrecon") == len(VERBS) + 1
 
 
+@pytest.mark.parametrize("end", [b"", b"\0" * 400, b"no scan"], ids=["empty", "zeros", "text"])
+def test_bad_input_is_refused_before_anything_heavy_is_imported(end: bytes, tmp_path: Path) -> None:
+    """By every verb that reads a scan, one after the other in one process."""
+    bad, good = tmp_path / "bad.nii", tmp_path / "out"
+    bad.write_bytes(end)
+    words: dict[str, list[object]] = {
+        "scans": [bad],
+        "reconstruct": [bad, good],
+        "encode": [bad, good],
+        "compare": [bad, bad],
+        "invert": [bad, good, "--layers", "relu1_1", "--encoder", "vgg16"],
+        "features": [bad, good, "--encoder", "vgg16"],
+        "atlas": [bad, good],
+        "audit": [bad, good],
+    }
+    code = (
+        "import json, sys\n"
+        "from medrecon.cli.app import main\n"
+        "for verb, words in json.loads(sys.argv[1]).items():\n"
+        "    try: main([verb, *words])\n"
+        "    except SystemExit as end: assert end.code == 3, (verb, end.code)\n"
+        "    heavy = {'torch', 'monai', 'matplotlib'} & set(sys.modules)\n"
+        "    assert not heavy, (verb, heavy)\n"
+    )
+    told = json.dumps({verb: [str(word) for word in given] for verb, given in words.items()})
+    done = subprocess.run([sys.executable, "-c", code, told], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("bad.nii") >= len(words), done.stderr
+
+
 def test_help_takes_less_than_half_a_second() -> None:
     """In processor time, which other programs on the machine change less than the clock's."""
 
