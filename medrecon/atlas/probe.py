@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
 
 from medrecon.contract import Encoder, Features, Progress
 from medrecon.evaluation.rate import FeatureCode, SparseLayer
+from medrecon.inference.consistency import Consistency
 from medrecon.reconstructor import Reconstructor, parse_layers
 
 SHUFFLED, RANDOM, QUANTISED, PLAIN = "shuffled features", "random weights", "8 bits", ""
@@ -28,29 +28,6 @@ class Resettable(Protocol):
 
     def reset_parameters(self) -> None:
         """Draw them."""
-
-
-@dataclass
-class Consistency:
-    """Squared distances between features and those of their reconstruction."""
-
-    apart: dict[str, float] = field(default_factory=dict)
-    length: dict[str, float] = field(default_factory=dict)
-
-    def add(self, result: str, features: Features, again: Features) -> None:
-        """Take in the features of a tile, and those of the tile's reconstruction."""
-        for name, values in features.items():
-            key = f"{result} {name}"
-            apart = (again[name].double() - values.double()).square().sum()
-            self.apart[key] = self.apart.get(key, 0.0) + float(apart)
-            self.length[key] = self.length.get(key, 0.0) + float(values.double().square().sum())
-
-    def of(self, result: str) -> float | None:
-        """Relative distance, the mean over a result's layers: 0 the same, 1 as far as features of zero."""
-        keys = [f"{result} {name}" for name in parse_layers(result)]
-        if any(not self.length.get(key) for key in keys):
-            return None
-        return sum(math.sqrt(self.apart[key] / self.length[key]) for key in keys) / len(keys)
 
 
 class Probe(Reconstructor):

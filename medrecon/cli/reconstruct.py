@@ -23,7 +23,7 @@ from medrecon.cli.batch import (
 )
 from medrecon.cli.command import verb
 from medrecon.cli.deidentify import Identity
-from medrecon.cli.faults import Fault, fault_of, one_line
+from medrecon.cli.faults import Fault, one_line
 from medrecon.cli.linear import DEFAULT, FitOn, chosen_bundle
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import (
@@ -38,8 +38,10 @@ from medrecon.cli.options import (
     Overwrite,
 )
 from medrecon.cli.pacs import Pacs
+from medrecon.cli.planned import planned_outcome
 from medrecon.cli.progress import Tick, phase_bar
 from medrecon.cli.remote import Remote
+from medrecon.cli.samples import Samples
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
 from medrecon.errors import MedreconError, ModelError
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
     from medrecon.inference.pipeline import Pipeline, Record
     from medrecon.inference.tiling_check import TilingCheck
-    from medrecon.io.scan import Found, Scan
+    from medrecon.io.scan import Scan
 
 
 @verb(
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     "medrecon reconstruct study/ out/ --layers input --format nifti",
     "medrecon reconstruct CT_SERIES/ out/ --bundle frozen_encoder_inversion \\\n"
     "      --encoder-weights vgg16.safetensors --layers relu1_2,relu4_3",
+    "medrecon reconstruct CT_SERIES/ CT_level5/ --layers level5 --samples 8 --seed 1",
     "medrecon reconstruct pacs:research/1.2.840.1 pacs:research --layers level3",
     "medrecon reconstruct CT_SERIES/ out/ --encoder vgg16 \\\n"
     "      --weights vgg16.safetensors --layers relu2_2,relu4_3",
@@ -78,6 +81,7 @@ def reconstruct(
     pacs: Pacs,
     identity: Identity,
     other: OtherNetwork,
+    drawn: Samples,
     layers: Layers = None,
     output_format: Format = OutputFormat.same,
     overwrite: Overwrite = False,
@@ -114,6 +118,9 @@ def reconstruct(
 
     A bundle's decoder makes it. Of any other network (--encoder) the linear inverse of each layer does: a
     lower bound, fitted in a minute or so and kept for the next time.
+
+    A decoder answers with the mean of all scans that fit the features. --samples draws some of them, into
+    NAME_samples beside the result: what differs between them, the layer left open.
     """
     remote = session.until_the_end(Remote(session, source, output, pacs, output_format))
     source, output = identity.without(session, remote.source), remote.output
@@ -131,12 +138,18 @@ def reconstruct(
         output_format=output_format.value,
         overwrite=overwrite,
         overrides=overrides,
+        samples=drawn.samples,
+        seed=drawn.drawn_with,
     )
     say_notes(session, found)
     if error_map:
         check_error_maps(pipeline.targets.values(), overwrite=overwrite)
     if dry_run:
-        return _planned(pipeline, found, error_map)
+        return planned_outcome(pipeline, found, error_map, drawn.samples)
+    if drawn.samples is not None:
+        session.say(
+            f"samples: {drawn.samples} of each result, seed {drawn.drawn_with}: generated, not measured"
+        )
 
     checks: dict[str, TilingCheck] = {}
     labels = {scan.key: label_of(number, found) for number, scan in enumerate(found.scans, start=1)}
@@ -151,7 +164,11 @@ def reconstruct(
 
     def outcomes() -> Iterator[tuple[Scan, Record | Exception]]:
         with phase_bar(session, "reading") as begin:
-            for scan, outcome in pipeline.run_each(found.scans, lambda scan: watching(scan, begin)):
+            for scan, outcome in pipeline.run_each(
+                found.scans,
+                lambda scan: watching(scan, begin),
+                lambda scan, words: begin(f"{labels[scan.key]}: {words}"),
+            ):
                 if isinstance(outcome, Record):
                     for note in outcome.notes:
                         session.say(f"note: {note}")
@@ -209,8 +226,15 @@ def _show(
     if failures:
         print_table(console, ("failed", "why"), [(fault.path, fault.message) for fault in failures])
     for record in records:
+        name = one_line(called(record.scan, console.file))
+        if record.feature_distances:
+            print_table(
+                console,
+                (f"features of {name}", "off by"),
+                [(result, f"{off:.2%}") for result, off in record.feature_distances.items()],
+                right=("off by",),
+            )
         if record.scan.key in checks:
-            name = one_line(called(record.scan, console.file))
             console.print(f"tiling: {name}: {checks[record.scan.key].words()}")
 
 
@@ -221,53 +245,6 @@ def _with_error_maps(pipeline: Pipeline, record: Record, overwrite: bool) -> Rec
     except MedreconError as error:
         return error
     return replace(record, outputs={**record.outputs, **maps})
-
-
-def _planned(pipeline: Pipeline, found: Found, error_map: bool) -> Outcome:
-    """What would be written where."""
-    from medrecon.inference.error_map import error_map_path
-
-    targets = pipeline.targets
-    planned = {
-        scan.key: {result: targets[scan.key, result] for result in pipeline.results} for scan in found.scans
-    }
-    maps = {
-        key: {result: error_map_path(path) for result, path in paths.items() if error_map}
-        for key, paths in planned.items()
-    }
-    data = {
-        "bundle": pipeline.bundle.name,
-        "device": str(pipeline.device),
-        "planned": [
-            {
-                "scan": scan.key,
-                **names_of(scan),
-                "shape": list(scan.shape),
-                "outputs": {result: str(path) for result, path in planned[scan.key].items()},
-                "error_maps": {result: str(path) for result, path in maps[scan.key].items()},
-            }
-            for scan in found.scans
-        ],
-        "refused": [fault_of(error).data() for error in found.refused],
-        "left_out": left_out_data(found.left_out, any(scan.named_from_source for scan in found.scans)),
-    }
-
-    def show(console: Console) -> None:
-        rows = [
-            (called(scan, console.file), "x".join(str(n) for n in scan.shape), named, path)
-            for scan in found.scans
-            for named, path in [
-                *planned[scan.key].items(),
-                *((f"error of {result}", path) for result, path in maps[scan.key].items()),
-            ]
-        ]
-        print_table(console, ("scan", "shape", "result", "would be written to"), rows)
-        if found.refused:
-            refused = [(error.path, error.message) for error in found.refused]
-            print_table(console, ("refused", "why"), refused)
-        console.print(f"{pipeline.bundle.name} on {pipeline.device}; nothing was written")
-
-    return Outcome(data, show)
 
 
 def _checked(pipeline: Pipeline, scan: Scan) -> TilingCheck:
@@ -295,5 +272,6 @@ def _record_data(record: Record, checks: Mapping[str, TilingCheck]) -> dict[str,
         "outputs": {result: str(path) for result, path in record.outputs.items()},
         "seconds": round(record.seconds, 3),
         "network_seconds": round(record.network_seconds, 3),
+        **({"feature_distances": dict(record.feature_distances)} if record.feature_distances else {}),
         **({} if check is None else {"tiling": check.data()}),
     }

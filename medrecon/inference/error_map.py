@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from medrecon.errors import UsageError
+from medrecon.inference.maps import write_map
 from medrecon.inference.record import Record
-from medrecon.io import Derivation, Written, find_one, read_scan, write_error_map, write_volume
-from medrecon.io.files.outputs import hash_file
+from medrecon.io import Derivation, Written, find_one, read_scan
+from medrecon.io.dicom.writing.parametric_map import ERROR
 from medrecon.io.files.publish import check_free
 from medrecon.io.formats import ENDINGS, format_named
-from medrecon.io.value_form import ValueForm
 from medrecon.reconstructor import INPUT
 
 _SERIES = 50  # added to a source's series number, with the result's: far from those of the results
@@ -68,30 +67,19 @@ def write_error_maps(
     scan, made = record.scan, []
     source = read_scan(scan).astype(np.float32)
     for number, (result, output) in enumerate(record.outputs.items(), start=1):
-        if result == INPUT:
+        if result == INPUT or result not in derivations:  # what was drawn has none
             continue
-        place, name = error_map_path(output), f"{result} error"
         error = read_scan(find_one(output)).astype(np.float32) - source
-        if place.suffix == ".dcm":
-            write_error_map(
+        made.append(
+            write_map(
                 error,
                 scan,
-                place,
+                error_map_path(output),
+                result=f"{result} error",
+                quantity=ERROR,
                 derivation=derivations[result],
                 series_offset=_SERIES + number,
                 overwrite=overwrite,
             )
-            digest = {place.name: hash_file(place)}
-            made.append(Written(place, scan.key, name, "dicom", "float32", 0, (), digest))
-        else:
-            made.append(
-                write_volume(
-                    error,
-                    replace(scan, stored=ValueForm(np.dtype(np.float32))),
-                    place,
-                    derivation=derivations[result],
-                    overwrite=overwrite,
-                    result=name,
-                )
-            )
+        )
     return made

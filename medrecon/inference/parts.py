@@ -14,6 +14,8 @@ from medrecon.bundle.config import Bundle, layers_of
 from medrecon.bundle.results import check_results, parse_results
 from medrecon.compute.devices import pick_device
 from medrecon.errors import ModelError, UsageError
+from medrecon.inference.sample_places import check_request
+from medrecon.inference.samples import SaveSamplesd
 from medrecon.inference.tiling import ResultsInferer
 from medrecon.io import SaveReconstructiond
 from medrecon.io.scan import Scan
@@ -39,9 +41,9 @@ class Parts:
         targets: (scan key, result) -> where it is to be written.
         preprocessing: {"image": scan} -> the image as the network wants it.
         inferer: applies the network to it.
-        postprocessing: brings "pred" back to the scan's grid and units, and writes it.
-        home: the same steps without the one that writes.
-        saver: the one that writes.
+        home: steps that bring "pred" back to the scan's grid and units.
+        saver: writes it.
+        sampling: draws and writes samples; None where none are asked for.
     """
 
     bundle: Bundle
@@ -52,9 +54,9 @@ class Parts:
     targets: Mapping[tuple[str, str], Path]
     preprocessing: Transform
     inferer: ResultsInferer
-    postprocessing: Transform
     home: tuple[Transform, ...]
     saver: SaveReconstructiond
+    sampling: SaveSamplesd | None
 
 
 def open_parts(
@@ -69,6 +71,8 @@ def open_parts(
     overwrite: bool = False,
     overrides: Mapping[str, Any] | None = None,
     revision: str = "",
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Parts:
     """Build everything that can fail before the first voxel is read.
 
@@ -95,6 +99,7 @@ def open_parts(
         "output_format": str(output_format),
         "overwrite": overwrite,
         "scans": tuple(scans),
+        **_sampling(described, samples, seed),
         **(overrides or {}),
     }
     opened = Bundle.open(described.root, settings)
@@ -109,6 +114,7 @@ def open_parts(
         )
     postprocessing = opened.build("postprocessing")
     steps = postprocessing.transforms if isinstance(postprocessing, Compose) else (postprocessing,)
+    sampling = next((step for step in steps if isinstance(step, SaveSamplesd)), None)
     saver = next((step for step in steps if isinstance(step, SaveReconstructiond)), None)
     if saver is None:
         raise ModelError(
@@ -124,7 +130,26 @@ def open_parts(
         targets=targets,
         preprocessing=opened.build("preprocessing"),
         inferer=inferer,
-        postprocessing=postprocessing,
-        home=tuple(step for step in steps if step is not saver),
+        home=tuple(step for step in steps if step not in (saver, sampling)),
         saver=saver,
+        sampling=sampling if samples else None,
     )
+
+
+def _sampling(bundle: Bundle, samples: int | None, seed: int) -> dict[str, int]:
+    """The settings that ask a bundle for samples; none where nobody does.
+
+    Raises:
+        UsageError: too few samples.
+        ModelError: the bundle has nothing that draws them.
+    """
+    if samples is None:
+        return {}
+    check_request(samples, seed)
+    if "samples" not in bundle.parser:
+        raise ModelError(
+            "it has no generative decoder, so no samples can be drawn",
+            path=bundle.root,
+            remedy="use one that has, such as --bundle slice_autoencoder or volume_autoencoder",
+        )
+    return {"samples": samples, "seed": seed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ _READ_BYTES = 8
 """Memory for each voxel of a scan while it is read: as stored, and in float32."""
 
 Tick = Callable[[int, int], None]
+Begin = Callable[[str], Tick | None]
 
 
 class Pipeline:
@@ -66,6 +68,8 @@ class Pipeline:
         overwrite: bool = False,
         overrides: Mapping[str, Any] | None = None,
         revision: str = "",
+        samples: int | None = None,
+        seed: int = 0,
     ) -> Pipeline:
         """Build everything that can fail before the first voxel is read.
 
@@ -79,9 +83,12 @@ class Pipeline:
             overwrite: replace outputs that exist.
             overrides: further ids of configs/inference.yaml and their values.
             revision: tells the results from those of the same series when it had fewer instances.
+            samples: so many plausible scans beside each result, with their mean and standard deviation.
+            seed: of the samples.
 
         Raises:
-            ModelError: the bundle is missing or broken, its weights do not fit, or a layer is unknown.
+            ModelError: the bundle is missing or broken, its weights do not fit, a layer is unknown, or there
+                is no generative decoder for it.
             OutputError: an output exists, or its place cannot be written.
             UsageError: the options do not make sense.
         """
@@ -95,22 +102,25 @@ class Pipeline:
             overwrite=overwrite,
             overrides=overrides,
             revision=revision,
+            samples=samples,
+            seed=seed,
         )
         return cls(parts)
 
-    def run(self, scan: Scan, progress: Tick | None = None) -> Record:
-        """Read one scan, reconstruct every result, write them.
+    def run(self, scan: Scan, progress: Tick | None = None, begin: Begin | None = None) -> Record:
+        """Read one scan, reconstruct every result, write them; then the samples, where they are asked for.
 
         Args:
             scan: one of those that the pipeline was made for.
             progress: called with (tiles done, tiles in all).
+            begin: called with what is drawn next; gives what is told the same of it.
 
         Raises:
             ScanError: the scan turns out to be unreadable.
             OutputError: a result cannot be written; what is written is whole.
             ModelError: the network cannot take this scan.
         """
-        return self._write(self._reconstruct(self._read(scan), progress))
+        return self._write(self._reconstruct(self._read(scan), progress), begin)
 
     def run_in_memory(self, scan: Scan, progress: Tick | None = None) -> tuple[dict[str, np.ndarray], Record]:
         """The same, but nothing is written: result -> (X, Y, Z) on the source's grid, in its units.
@@ -142,22 +152,30 @@ class Pipeline:
         self,
         scans: Sequence[Scan],
         watching: Callable[[Scan], contextlib.AbstractContextManager[Tick | None]],
+        begin: Callable[[Scan, str], Tick | None] | None = None,
     ) -> Iterator[tuple[Scan, Record | Exception]]:
         """The same for many scans: the next is read and the last is written while one is reconstructed.
 
         Args:
             scans: some of those that the pipeline was made for.
             watching: entered around each scan's reconstruction; gives its `progress`.
+            begin: for each scan as in `run`.
 
         Yields:
             Each scan in turn with its record, or with the error that it ended with.
         """
 
-        def reconstruct(scan: Scan, read: _Stage) -> _Stage:
+        def reconstruct(scan: Scan, read: _Stage) -> _Stage | Record:
             with watching(scan) as tick:
-                return self._reconstruct(read, tick)
+                stage = self._reconstruct(read, tick)
+            if self._parts.sampling is None:
+                return stage
+            return self._write(stage, None if begin is None else functools.partial(begin, scan))
 
-        return overlapped(scans, self._read, reconstruct, self._write, _fits_beside)
+        def write(made: _Stage | Record) -> Record:
+            return made if isinstance(made, Record) else self._write(made)
+
+        return overlapped(scans, self._read, reconstruct, write, _fits_beside)
 
     def _read(self, scan: Scan) -> _Stage:
         start = time.perf_counter()
@@ -189,17 +207,26 @@ class Pipeline:
         stage.notes += heard
         return stage
 
-    def _write(self, stage: _Stage) -> Record:
+    def _write(self, stage: _Stage, begin: Begin | None = None) -> Record:
         start = time.perf_counter()
+        sampling = self._parts.sampling
         with torch.inference_mode(), listening() as heard:
-            written: list[Written] = self._parts.postprocessing(stage.item)["written"]
-        stage.item.clear()
-        self._written += written
-        notes = [*stage.notes, *heard, *(note for each in written for note in each.warnings)]
+            image, item = stage.item["image"], {**stage.item}
+            stage.item.clear()
+            for step in (*self._parts.home, self._parts.saver):
+                item = step(item)
+            kept: list[Written] = item["written"]
+            del item
+            if sampling is not None:
+                kept = sampling.save({"image": image, "written": kept}, begin)["written"]
+        self._written += kept
+        notes = [*stage.notes, *heard, *(note for each in kept for note in each.warnings)]
         self._notes += notes
-        outputs = {result: Path(self.targets[stage.scan.key, result]) for result in self.results}
+        outputs = {each.result: each.path for each in kept}
+        off = {each.result: d for each in kept if (d := each.feature_distance) is not None}
         seconds = stage.seconds + time.perf_counter() - start
-        return Record(stage.scan, outputs, seconds, stage.network_seconds, tuple(dict.fromkeys(notes)))
+        said = tuple(dict.fromkeys(notes))
+        return Record(stage.scan, outputs, seconds, stage.network_seconds, said, off)
 
     def write_error_maps(self, record: Record, *, overwrite: bool = False) -> dict[str, Path]:
         """Write what each result is off by beside it: result -> where; as `error_map.write_error_maps`."""
@@ -236,6 +263,7 @@ class Pipeline:
         Raises:
             OutputError: it cannot be written.
         """
+        sampling = self._parts.sampling
         return write_manifest(
             unused(manifest_path(output, self.targets.values())),
             scans=self.scans,
@@ -243,7 +271,12 @@ class Pipeline:
             left_out=left_out,
             refused=refused,
             derivation=self.derivations,
-            config={"bundle": self.bundle.name, "version": self.bundle.version},
+            config={
+                "bundle": self.bundle.name,
+                "version": self.bundle.version,
+                **({} if sampling is None else {"samples": sampling.settings}),
+            },
+            seeds={} if sampling is None else {"samples": sampling.seed},
             device=str(self.device),
             layers=self.results,
             warnings=[*self.bundle.caveats, *self._notes],

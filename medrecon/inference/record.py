@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medrecon.io.scan import Scan
@@ -17,6 +18,8 @@ class Record:
         outputs: result -> where it was written.
         seconds: time from file to file; while several scans are at work their times overlap.
         network_seconds: the part of it that the network took.
+        feature_distances: output -> how far its features are from those that it was made from, over the
+            length of those; measured where samples are drawn.
         notes: what was noticed while reading and writing and must be said, one line each.
     """
 
@@ -25,6 +28,7 @@ class Record:
     seconds: float
     network_seconds: float
     notes: tuple[str, ...] = ()
+    feature_distances: Mapping[str, float] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         from medrecon.io.preview import html_of

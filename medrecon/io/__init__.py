@@ -19,7 +19,7 @@ from medrecon.io.read import ScanWarning, read_scan
 from medrecon.io.scan import Found, LeftOut, ReadOptions, Scan, ScanError
 
 if TYPE_CHECKING:
-    from medrecon.io.dicom.writing.parametric_map import write_error_map
+    from medrecon.io.dicom.writing.parametric_map import write_parametric_map
     from medrecon.io.dicom.writing.writer import DicomSeriesWriter
     from medrecon.io.itk.writing import ItkWriter
     from medrecon.io.nifti.writing import NiftiWriter
@@ -49,15 +49,15 @@ __all__ = [
     "publish",
     "read_scan",
     "scan_of",
-    "write_error_map",
     "write_manifest",
+    "write_parametric_map",
     "write_volume",
 ]
 
 __getattr__, _, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "dicom.writing.parametric_map": ["write_error_map"],
+        "dicom.writing.parametric_map": ["write_parametric_map"],
         "dicom.writing.writer": ["DicomSeriesWriter"],
         "itk.writing": ["ItkWriter"],
         "nifti.writing": ["NiftiWriter"],

@@ -10,6 +10,33 @@ from medrecon import __version__
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """That an image was drawn by a generative decoder, and how it can be drawn again.
+
+    Attributes:
+        which: of how many: "sample 3 of 8", "mean of 8 samples", "standard deviation of 8 samples".
+        seed: of all of them.
+        steps: of the generative decoder.
+        corrections: of the features, after it.
+        weights_sha256: hash of the generative decoder's weights file.
+    """
+
+    which: str
+    seed: int
+    steps: int
+    corrections: int
+    weights_sha256: str
+
+    @property
+    def words(self) -> str:
+        """The same as a text, without the first: "seed 0, 8 steps, 2 corrections, weights sha256 ..."."""
+        return (
+            f"seed {self.seed}, {self.steps} steps, {self.corrections} corrections, "
+            f"generative weights sha256 {self.weights_sha256 or 'none'}"
+        )
+
+
+@dataclass(frozen=True)
 class Derivation:
     """The provenance of one result, the same for all scans.
 
@@ -23,6 +50,8 @@ class Derivation:
         values_per_voxel: feature values kept for each voxel; None where it is unknown.
         revision: tells it from what was derived of the same series in the same way when it had fewer
             instances; "" for the first. Part of the UIDs.
+        drawn: of an image that a generative decoder drew; None for the one answer of a decoder. Part of the
+            UIDs.
     """
 
     model: str
@@ -32,6 +61,12 @@ class Derivation:
     lossy: bool
     values_per_voxel: float | None = None
     revision: str = ""
+    drawn: Drawn | None = None
+
+    @property
+    def name(self) -> str:
+        """What SeriesDescription calls it: "level5", "level5 sample 3 of 8"."""
+        return self.layers if self.drawn is None else f"{self.layers} {self.drawn.which}"
 
     @property
     def ratio(self) -> float | None:
@@ -56,6 +91,12 @@ class Derivation:
                 f"of {self.model}{kept}; weights sha256 {self.weights_sha256 or 'none'}. "
                 "Not acquired data; not for diagnosis."
             )
+        if self.drawn is not None:
+            which = self.drawn.which[0].upper() + self.drawn.which[1:]
+            text = (
+                f"{which}: generated, not measured; what differs between samples is made up "
+                f"({self.drawn.words}). {text}"
+            )
         if self.revision:
             text += " Made anew after more instances of its source had come."
         return text.encode("ascii", "replace").decode("ascii").replace("\\", "/")
@@ -71,6 +112,7 @@ class Derivation:
             entropy_srcs=[
                 *("medrecon", *source, self.model, self.version, self.weights_sha256, self.layers),
                 *([self.revision] if self.revision else []),
+                *([self.drawn.which, self.drawn.words] if self.drawn is not None else []),
             ]
         )
 

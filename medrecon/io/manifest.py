@@ -135,7 +135,7 @@ def _input(scan: Scan) -> dict[str, Any]:
 
 
 def _derivation(value: Derivation) -> dict[str, Any]:
-    return dict(vars(value))
+    return {key: fact for key, fact in vars(value).items() if key != "drawn"}
 
 
 def _output(item: Written) -> dict[str, Any]:
@@ -147,6 +147,7 @@ def _output(item: Written) -> dict[str, Any]:
         "encoding": item.encoding,
         "clipped_voxels": item.clipped,
         "sha256": item.sha256,
+        **({} if item.feature_distance is None else {"feature_distance": item.feature_distance}),
     }
 
 

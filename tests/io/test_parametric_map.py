@@ -12,7 +12,7 @@ import pydicom
 import pytest
 
 from medrecon.errors import OutputError, UsageError
-from medrecon.io import Derivation, find_one, write_error_map
+from medrecon.io import Derivation, find_one, write_parametric_map
 
 pytest.importorskip("highdicom")
 LEVEL3 = Derivation("tiny", "0.1.0", "ab" * 32, "level3", lossy=True, values_per_voxel=1 / 16)
@@ -26,7 +26,7 @@ def test_values_places_and_units(tmp_path, make_series, modality, orientation):
     )
     scan = find_one(tmp_path / "in")
     error = np.random.default_rng(0).normal(0, 10, scan.shape).astype(np.float32)
-    path = write_error_map(error, scan, tmp_path / "error.dcm", derivation=LEVEL3)
+    path = write_parametric_map(error, scan, tmp_path / "error.dcm", derivation=LEVEL3)
     image = pydicom.dcmread(path)
     assert np.array_equal(image.pixel_array, error.transpose(2, 1, 0))
     lps = np.diag([-1, -1, 1, 1]) @ scan.affine
@@ -59,11 +59,11 @@ def test_what_cannot_be_written_is_refused(tmp_path, make_series, make_nifti):
     scan, nifti = find_one(tmp_path / "in"), find_one(tmp_path / "mr.nii.gz")
     path = tmp_path / "error.dcm"
     with pytest.raises(OutputError, match="does not fit"):
-        write_error_map(np.zeros((2, 2, 2), np.float32), scan, path, derivation=LEVEL3)
+        write_parametric_map(np.zeros((2, 2, 2), np.float32), scan, path, derivation=LEVEL3)
     with pytest.raises(OutputError, match="not finite"):
-        write_error_map(np.full(scan.shape, np.nan, np.float32), scan, path, derivation=LEVEL3)
+        write_parametric_map(np.full(scan.shape, np.nan, np.float32), scan, path, derivation=LEVEL3)
     with pytest.raises(UsageError, match="needs a DICOM source"):
-        write_error_map(np.zeros(nifti.shape, np.float32), nifti, path, derivation=LEVEL3)
+        write_parametric_map(np.zeros(nifti.shape, np.float32), nifti, path, derivation=LEVEL3)
     assert not path.exists()
 
 
@@ -74,11 +74,11 @@ def test_a_source_without_frame_of_reference_is_refused(tmp_path, make_series):
     make_series(tmp_path / "in", change=forget)
     scan = find_one(tmp_path / "in")
     with pytest.raises(OutputError, match="Frame of Reference"):
-        write_error_map(np.zeros(scan.shape, np.float32), scan, tmp_path / "e.dcm", derivation=LEVEL3)
+        write_parametric_map(np.zeros(scan.shape, np.float32), scan, tmp_path / "e.dcm", derivation=LEVEL3)
 
 
 def test_a_perfect_reconstruction_has_a_map_too(tmp_path, make_series):
     make_series(tmp_path / "in")
     scan = find_one(tmp_path / "in")
-    path = write_error_map(np.zeros(scan.shape, np.float32), scan, tmp_path / "e.dcm", derivation=LEVEL3)
+    path = write_parametric_map(np.zeros(scan.shape, np.float32), scan, tmp_path / "e.dcm", derivation=LEVEL3)
     assert not pydicom.dcmread(path).pixel_array.any()

@@ -23,6 +23,8 @@ class Written:
         clipped: voxels that did not fit and were set to the nearest value that does.
         warnings: what must be said, one line each.
         sha256: relative file name -> hash of its bytes.
+        feature_distance: of its features to those that it was made from, over the length of those; None where
+            it was not measured.
     """
 
     path: Path
@@ -33,6 +35,7 @@ class Written:
     clipped: int
     warnings: tuple[str, ...]
     sha256: dict[str, str]
+    feature_distance: float | None = None
 
 
 def hash_file(path: Path) -> str:

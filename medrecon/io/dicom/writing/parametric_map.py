@@ -1,8 +1,9 @@
-"""The signed error of a reconstruction as a DICOM Parametric Map (PS3.3 A.75)."""
+"""Maps of a reconstruction, such as its signed error, as DICOM Parametric Maps (PS3.3 A.75)."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,46 +40,62 @@ _REGIONS = {
 _WHOLE_BODY = ("38266002", "Entire body")
 
 
-def write_error_map(
-    error: np.ndarray,
+@dataclass(frozen=True)
+class Quantity:
+    """What a map shows at each voxel, in the source's units.
+
+    Attributes:
+        name: in a word or two.
+        explanation: in a few, at most 64 characters.
+        signed: whether its window is centred on zero.
+    """
+
+    name: str
+    explanation: str
+    signed: bool
+
+
+ERROR = Quantity("error", "reconstruction minus source", signed=True)
+DEVIATION = Quantity("deviation", "standard deviation of generated samples", signed=False)
+
+
+def write_parametric_map(
+    values: np.ndarray,
     scan: Scan,
     path: str | Path,
     *,
     derivation: Derivation,
+    quantity: Quantity = ERROR,
     series_offset: int = 50,
-    window: float | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write reconstruction minus source, in the source's units, as one float32 Parametric Map.
+    """Write a map of a reconstruction, in the source's units, as one float32 Parametric Map.
 
     Needs highdicom (`pip install medrecon[dicom]`). FrameAnatomySequence is added, without which dcmqi's
     reader (3D Slicer's way to read Parametric Maps) crashes.
 
     Args:
-        error: (X, Y, Z) signed error on the source's grid.
+        values: (X, Y, Z) on the source's grid.
         scan: the DICOM source.
         path: the file.
         derivation: how the reconstruction was made.
+        quantity: what the values are.
         series_offset: added to a hundred times the source's SeriesNumber.
-        window: half-width of the window to show it with, in the error's units; by default the error's 99th
-            percentile.
         overwrite: replace a file that is there.
 
     Raises:
         UsageError: highdicom is not installed, or the source is not CT, MR or PET in DICOM.
-        OutputError: the error does not fit the source, or the file cannot be written.
+        OutputError: the map does not fit the source, or the file cannot be written.
     """
     path = Path(path)
     if scan.format != "dicom":
         raise UsageError("a Parametric Map needs a DICOM source", path=scan.path, remedy="write NIfTI")
-    if error.shape != scan.shape or not np.isfinite(error).all():
-        raise OutputError(
-            f"an error map of {error.shape} does not fit {scan.shape}, or is not finite", path=path
-        )
+    if values.shape != scan.shape or not np.isfinite(values).all():
+        raise OutputError(f"a map of {values.shape} does not fit {scan.shape}, or is not finite", path=path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the source's attributes get wrong is kept as it is
         try:
-            image = _build(error, scan, derivation, series_offset, window)
+            image = _build(values, scan, derivation, quantity, series_offset)
         except (ValueError, TypeError, AttributeError) as reason:
             raise OutputError(
                 f"the source's header cannot carry a Parametric Map ({reason})",
@@ -93,7 +110,7 @@ def write_error_map(
 
 
 def _build(
-    error: np.ndarray, scan: Scan, derivation: Derivation, series_offset: int, window: float | None
+    values: np.ndarray, scan: Scan, derivation: Derivation, quantity: Quantity, series_offset: int
 ) -> Dataset:
     try:
         import highdicom as hd
@@ -110,17 +127,18 @@ def _build(
         )
     for source in slices:
         _complete(source, slices[0].header)
-    values = np.ascontiguousarray(error.transpose(2, 1, 0), dtype=np.float32)
-    width = float(window or np.percentile(np.abs(values[:: max(1, len(values) // 16)]), 99)) or 1.0
+    values = np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)
+    most = float(np.percentile(np.abs(values[:: max(1, len(values) // 16)]), 99)) or 1.0
+    centre, width = (0.0, 2 * most) if quantity.signed else (most / 2, most)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     limits = (float(values.min()), float(values.max()))
     image = hd.pm.ParametricMap(
         source_images=[source.header for source in slices],
         pixel_array=values,
-        series_instance_uid=derivation.uid("error series", scan.series_uid, str(scan.volume)),
+        series_instance_uid=derivation.uid(f"{quantity.name} series", scan.series_uid, str(scan.volume)),
         series_number=int(slices[0].header.get("SeriesNumber") or 0) * 100 + series_offset,
-        sop_instance_uid=derivation.uid("error image", scan.series_uid, str(scan.volume)),
+        sop_instance_uid=derivation.uid(f"{quantity.name} image", scan.series_uid, str(scan.volume)),
         instance_number=1,
         manufacturer="medrecon",
         manufacturer_model_name=derivation.model[:64],
@@ -129,17 +147,17 @@ def _build(
         contains_recognizable_visual_features=slices[0].header.get("RecognizableVisualFeatures") == "YES",
         real_world_value_mappings=[
             hd.pm.RealWorldValueMapping(
-                lut_label="error",
-                lut_explanation="reconstruction minus source",
+                lut_label=quantity.name,
+                lut_explanation=quantity.explanation,
                 unit=_UNITS.get(scan.units, _NO_UNITS),
                 value_range=limits if limits[0] < limits[1] else (limits[0], limits[0] + 1.0),
                 slope=1.0,
                 intercept=0.0,
             )
         ],
-        voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.0, window_width=2 * width)],
-        content_label="ERROR",
-        content_description=f"Error of {derivation.layers}"[:64],
+        voi_lut_transformations=[hd.VOILUTTransformation(window_center=centre, window_width=width)],
+        content_label=quantity.name.upper(),
+        content_description=f"{quantity.name.capitalize()} of {derivation.name}"[:64],
         pixel_measures=hd.PixelMeasuresSequence(
             pixel_spacing=_short(steps[[1, 0]]), slice_thickness=_short(steps[2:])[0]
         ),
@@ -152,7 +170,7 @@ def _build(
         ],
     )
     _order(image, values, affine)
-    return _mend(image, slices[0].header, derivation)
+    return _mend(image, slices[0].header, derivation, quantity)
 
 
 def _short(values: np.ndarray) -> list[float]:
@@ -201,7 +219,7 @@ def _complete(source: SourceSlice, first: Dataset) -> None:
             setattr(header, keyword, "")
 
 
-def _mend(image: Any, source: Dataset, derivation: Derivation) -> Dataset:
+def _mend(image: Any, source: Dataset, derivation: Derivation, quantity: Quantity) -> Dataset:
     """Add what readers need and highdicom leaves out."""
     part = str(source.get("BodyPartExamined") or "").upper()
     value, meaning = _REGIONS.get(part, _WHOLE_BODY)
@@ -217,8 +235,10 @@ def _mend(image: Any, source: Dataset, derivation: Derivation) -> Dataset:
         image.BodyPartExamined = part
     if not image.get("Laterality"):  # FrameLaterality says it
         image.pop("Laterality", None)
-    image.SeriesDescription = f"medrecon {derivation.layers}: error"[:64]
-    image.DerivationDescription = ("Reconstruction minus source. " + derivation.description)[:1024]
+    title = "" if derivation.drawn is not None else f": {quantity.name}"
+    image.SeriesDescription = f"medrecon {derivation.name}{title}"[:64]
+    said = f"{quantity.explanation[0].upper()}{quantity.explanation[1:]}"
+    image.DerivationDescription = f"{said}. {derivation.description}"[:1024]
     image.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     image.preamble = b"\0" * 128
     return image

@@ -27,6 +27,8 @@ def derivation_codes(derivation: Derivation, *, resampled: bool) -> list[Dataset
         codes = [code("IDENTITY", SCHEME, "Identity control")]
     else:
         codes = [code("FEATURE_RECON", SCHEME, "Feature reconstruction")]
+    if derivation.drawn is not None:
+        codes.append(code("GENERATED", SCHEME, "Drawn by a generative decoder"))
     if derivation.lossy:
         codes.append(code("113040", "DCM", "Lossy Compression"))
     if resampled:
@@ -62,8 +64,9 @@ def contributing_equipment(derivation: Derivation, now: datetime) -> Dataset:
         versions.append(f"weights {derivation.weights_sha256[:16]}")
     item.SoftwareVersions = versions
     item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S%z")
+    drawn = f"; {derivation.drawn.which}: {derivation.drawn.words}" if derivation.drawn is not None else ""
     item.ContributionDescription = (
-        f"weights sha256 {derivation.weights_sha256 or 'none'}; layers {derivation.layers}"
+        f"weights sha256 {derivation.weights_sha256 or 'none'}; layers {derivation.layers}{drawn}"
     )[:1024].replace("\\", "/")
     return item
 

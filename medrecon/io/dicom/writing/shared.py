@@ -79,7 +79,7 @@ def _series(new: Dataset, header: Dataset, source: SourceSlice, plan: SeriesPlan
     new.SeriesNumber = str(number if abs(number) < 2**31 else 9000 + plan.offset)
     if not plan.description:  # the same in each slice, whatever character set each declares
         text = str(header.get("SeriesDescription") or "")
-        plan.description = _description(plan.derivation.layers, text)
+        plan.description = _description(plan.derivation.name, text)
     new.SeriesDescription = plan.description
     if not plan.image_type:  # the same in each slice, whatever the source says in each
         values = _listed(header.get("ImageType"))
@@ -93,9 +93,9 @@ def _series(new: Dataset, header: Dataset, source: SourceSlice, plan: SeriesPlan
         setattr(new, f"{kind}Time", now.strftime("%H%M%S"))
 
 
-def _description(layers: str, source: str) -> str:
+def _description(name: str, source: str) -> str:
     plain = unicodedata.normalize("NFKD", source).encode("ascii", "ignore").decode("ascii")
-    text = f"medrecon {layers}: {plain}".replace("\\", "/")
+    text = f"medrecon {name}: {plain}".replace("\\", "/")
     return "".join(c for c in text if c.isprintable())[:64].rstrip(" :")
 
 

@@ -1,0 +1,51 @@
+"""The options of samples: how many, and of which seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from medrecon.errors import UsageError
+
+_PANEL = "What does a layer leave open?"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is drawn beside a decoder's one answer."""
+
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples",
+            metavar="N",
+            min=2,
+            rich_help_panel=_PANEL,
+            help="Also draw N plausible scans that have the same features, with their mean and standard "
+            "deviation. What all of them share, the layer kept; what differs is made up. For bundles with "
+            "a generative decoder; a sample takes some ten times as long as a reconstruction.",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="S",
+            min=0,
+            rich_help_panel=_PANEL,
+            help="Of the samples: the same seed draws the same ones. Default: 0.",
+        ),
+    ] = None
+
+    @property
+    def drawn_with(self) -> int:
+        """The seed.
+
+        Raises:
+            UsageError: one is named, but no samples are asked for.
+        """
+        if self.seed is not None and self.samples is None:
+            raise UsageError("--seed is of samples, and none are asked for", remedy="add --samples 8")
+        return self.seed or 0
