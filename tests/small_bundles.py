@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
+import torch
+from monai.bundle import ConfigParser
+
+from medrecon.blocks.weights import fingerprint
 from medrecon.encoders import HierarchicalEncoder
 from medrecon.inversion import HierarchicalDecoder
 from medrecon.reconstructor import Reconstructor
@@ -54,3 +61,27 @@ def small_network(
     encoder = HierarchicalEncoder(dims, _LEVELS[dims], widths=(width,) * 3)
     decoder = HierarchicalDecoder(encoder.layers(), widths=(width,) * 3, depths=(depth, 1, 1))
     return Reconstructor(encoder, decoder, mixed_precision=mixed_precision)
+
+
+def write_generative_bundle(source: Path, target: Path) -> Path:
+    """Copy a bundle's configurations with small networks, a generative decoder too, and weights for them."""
+    shutil.copytree(source / "configs", target / "configs")
+    place = target / "configs" / "metadata.json"
+    meta = shrink(json.loads(place.read_text("utf-8")))
+    meta["generative_def"] |= {"widths": [4, 4], "depths": [1, 1], "scale_width": 4}
+    place.write_text(json.dumps(meta), encoding="utf-8")
+    parser = ConfigParser({"_meta_": meta})
+    torch.manual_seed(0)
+    network: Any = parser.get_parsed_content("_meta_#network_def")
+    flow: Any = parser.get_parsed_content("_meta_#generative_def")
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if starts_at_zero(name):
+                parameter.normal_(std=0.01)
+        for parameter in flow.parameters():
+            parameter.normal_(std=0.1)
+    flow.remember(fingerprint(network), [0.02] * len(flow.results))
+    (target / "models").mkdir()
+    torch.save(network.state_dict(), target / "models" / "model.pt")
+    torch.save(flow.state_dict(), target / "models" / "generative.pt")
+    return target

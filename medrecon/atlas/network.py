@@ -17,7 +17,6 @@ from medrecon.atlas.labels import LabelProbe
 from medrecon.atlas.own_output import OwnOutput
 from medrecon.atlas.pictures import Pictures
 from medrecon.atlas.probe import CODE, PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
-from medrecon.atlas.progress import passes_of
 from medrecon.atlas.source_values import as_stored, in_units, range_of
 from medrecon.atlas.transform_code import TransformCode
 from medrecon.bundle.results import parse_results
@@ -26,6 +25,7 @@ from medrecon.errors import UsageError
 from medrecon.evaluation.scores import LayerPictures, Told
 from medrecon.inference.memory import affordable_voxels
 from medrecon.inference.parts import open_parts
+from medrecon.inference.passes import passes_of
 from medrecon.io import read_scan
 from medrecon.io.notices import listening
 from medrecon.io.scan import Scan

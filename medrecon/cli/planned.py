@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def planned_outcome(pipeline: Pipeline, found: Found, error_map: bool, samples: int | None) -> Outcome:
     """What would be written where."""
     from medrecon.inference.error_map import error_map_path
-    from medrecon.inference.sample_places import sample_places
+    from medrecon.inference.sample_files import sample_places
 
     targets = pipeline.targets
     planned = {

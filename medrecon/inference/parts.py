@@ -14,7 +14,7 @@ from medrecon.bundle.config import Bundle, layers_of
 from medrecon.bundle.results import check_results, parse_results
 from medrecon.compute.devices import pick_device
 from medrecon.errors import ModelError, UsageError
-from medrecon.inference.sample_places import check_request
+from medrecon.inference.sample_files import check_request
 from medrecon.inference.samples import SaveSamplesd
 from medrecon.inference.tiling import ResultsInferer
 from medrecon.io import SaveReconstructiond

@@ -7,7 +7,6 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,12 @@ import torch
 from monai.data import MetaTensor
 
 from medrecon.inference.parts import Parts, open_parts
+from medrecon.inference.passes import passes_of
 from medrecon.inference.prefetch import overlapped
 from medrecon.inference.prepared import check_units
 from medrecon.inference.record import Record as Record
+from medrecon.inference.record import Stage
+from medrecon.inference.sample_files import Samples
 from medrecon.inference.thick_slices import advice
 from medrecon.inference.tiling_check import TilingCheck, check_tiling
 from medrecon.io import Derivation, Written, manifest_path, read_scan, write_manifest
@@ -122,16 +124,19 @@ class Pipeline:
         """
         return self._write(self._reconstruct(self._read(scan), progress), begin)
 
-    def run_in_memory(self, scan: Scan, progress: Tick | None = None) -> tuple[dict[str, np.ndarray], Record]:
-        """The same, but nothing is written: result -> (X, Y, Z) on the source's grid, in its units.
+    def run_in_memory(
+        self, scan: Scan, progress: Tick | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Samples], Record]:
+        """The same, but nothing is written: result -> (X, Y, Z) on the source's grid, in its units; samples.
 
         Raises:
             ScanError: the scan turns out to be unreadable.
             ModelError: the network cannot take this scan.
         """
-        stage = self._reconstruct(self._read(scan), progress)
+        sampling = self._parts.sampling
+        stage = self._reconstruct(self._read(scan), None if sampling else progress)
         start = time.perf_counter()
-        item = stage.item
+        item, image = stage.item, stage.item["image"]
         with torch.inference_mode(), listening() as heard:
             for step in self._parts.home:
                 item = step(item)
@@ -139,9 +144,14 @@ class Pipeline:
             result: read_scan(scan) if result == INPUT else item["pred"][channel].numpy()
             for channel, result in enumerate(self.results)
         }
+        asked = self.results if sampling is not None else ()
+        ticks = passes_of(progress, len(asked))
+        drawn = (
+            {result: sampling.in_memory(image, result, next(ticks)) for result in asked} if sampling else {}
+        )
         seconds = stage.seconds + time.perf_counter() - start
         notes = tuple(dict.fromkeys(stage.notes + heard))
-        return images, Record(scan, {}, seconds, stage.network_seconds, notes)
+        return images, drawn, Record(scan, {}, seconds, stage.network_seconds, notes)
 
     @property
     def derivations(self) -> Mapping[str, Derivation]:
@@ -165,19 +175,19 @@ class Pipeline:
             Each scan in turn with its record, or with the error that it ended with.
         """
 
-        def reconstruct(scan: Scan, read: _Stage) -> _Stage | Record:
+        def reconstruct(scan: Scan, read: Stage) -> Stage | Record:
             with watching(scan) as tick:
                 stage = self._reconstruct(read, tick)
             if self._parts.sampling is None:
                 return stage
             return self._write(stage, None if begin is None else functools.partial(begin, scan))
 
-        def write(made: _Stage | Record) -> Record:
+        def write(made: Stage | Record) -> Record:
             return made if isinstance(made, Record) else self._write(made)
 
         return overlapped(scans, self._read, reconstruct, write, _fits_beside)
 
-    def _read(self, scan: Scan) -> _Stage:
+    def _read(self, scan: Scan) -> Stage:
         start = time.perf_counter()
         check_units(self.network.encoder, scan)
         with torch.inference_mode(), listening() as heard:
@@ -185,14 +195,14 @@ class Pipeline:
             told = self._advice(item["image"], scan)
         if told is not None:
             heard.append(f"{scan.path.name}: {told}")
-        return _Stage(scan, item, time.perf_counter() - start, notes=heard)
+        return Stage(scan, item, time.perf_counter() - start, notes=heard)
 
     def _advice(self, image: MetaTensor, scan: Scan) -> str | None:
         """What a bundle of volumes that names one of slices (`thick_slices`) has to say of a scan."""
         instead = self.bundle.parser.get("thick_slices", None)
         return None if instead is None else advice(torch.as_tensor(image)[0], scan.affine, str(instead))
 
-    def _reconstruct(self, stage: _Stage, progress: Tick | None) -> _Stage:
+    def _reconstruct(self, stage: Stage, progress: Tick | None) -> Stage:
         start = time.perf_counter()
         image = stage.item["image"]
         with torch.inference_mode(), listening() as heard:
@@ -207,7 +217,7 @@ class Pipeline:
         stage.notes += heard
         return stage
 
-    def _write(self, stage: _Stage, begin: Begin | None = None) -> Record:
+    def _write(self, stage: Stage, begin: Begin | None = None) -> Record:
         start = time.perf_counter()
         sampling = self._parts.sampling
         with torch.inference_mode(), listening() as heard:
@@ -281,17 +291,6 @@ class Pipeline:
             layers=self.results,
             warnings=[*self.bundle.caveats, *self._notes],
         )
-
-
-@dataclass
-class _Stage:
-    """A scan on its way: what was read of it, then also what was made of it."""
-
-    scan: Scan
-    item: dict[Any, Any]
-    seconds: float
-    network_seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
 
 
 def _fits_beside(scan: Scan) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from medrecon.inference.pipeline import Pipeline
+from medrecon.inference.sample_files import Samples, check_sample_places, write_samples
 from medrecon.io import Derivation, Scan, find_one, plan_outputs, write_volume
 from medrecon.io.choices import with_hu
 
@@ -26,6 +27,7 @@ class Reconstruction:
         derivations: result -> how it was made.
         seconds: wall time, reading included.
         notes: what was noticed and must be said, one line each.
+        samples: result -> what was drawn of it beside its image, where samples were asked for.
     """
 
     scan: Scan
@@ -33,6 +35,7 @@ class Reconstruction:
     derivations: Mapping[str, Derivation] = field(repr=False)
     seconds: float
     notes: tuple[str, ...] = ()
+    samples: Mapping[str, Samples] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, result: str) -> np.ndarray:
         return self.images[result]
@@ -40,7 +43,7 @@ class Reconstruction:
     def save(
         self, output: str | Path, *, output_format: str = "same", overwrite: bool = False
     ) -> dict[str, Path]:
-        """Write the results as scans: a derived DICOM series from DICOM, a file from all else.
+        """Write the results as scans: a derived DICOM series from DICOM, a file from all else; then samples.
 
         Args:
             output: for one result its file or folder, for several a folder; see `medrecon.io.plan_outputs`.
@@ -48,7 +51,7 @@ class Reconstruction:
             overwrite: replace outputs that exist.
 
         Returns:
-            Result -> where it is.
+            Result -> where it is; "level5 sample 1", "level5 mean" and "level5 standard deviation" too.
 
         Raises:
             OutputError: an output exists, or cannot be written.
@@ -57,6 +60,9 @@ class Reconstruction:
         targets = plan_outputs(
             [self.scan], list(self.images), output, output_format=output_format, overwrite=overwrite
         )
+        for result, samples in self.samples.items():
+            place = targets[self.scan.key, result]
+            check_sample_places([place], len(samples.drawn), overwrite=overwrite)
         for number, (result, image) in enumerate(self.images.items(), start=1):
             write_volume(
                 image,
@@ -67,7 +73,19 @@ class Reconstruction:
                 overwrite=overwrite,
                 result=result,
             )
-        return {result: targets[self.scan.key, result] for result in self.images}
+        places = {result: targets[self.scan.key, result] for result in self.images}
+        for number, (result, samples) in enumerate(self.samples.items(), start=1):
+            made = write_samples(
+                samples.drawn,
+                self.scan,
+                places[result],
+                count=len(samples.drawn),
+                number=number,
+                derivation=samples.derivation,
+                overwrite=overwrite,
+            )
+            places |= {each.result: each.path for each in made}
+        return places
 
     def _repr_html_(self) -> str:
         from medrecon.io.preview import html_of
@@ -83,6 +101,8 @@ def reconstruct(
     encoder_weights: str | Path | None = None,
     device: str = "auto",
     hu: bool = False,
+    samples: int | None = None,
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     **reading: Any,
 ) -> Reconstruction:
@@ -96,7 +116,10 @@ def reconstruct(
         encoder_weights: for a bundle over somebody else's network: the file of its weights.
         device: "auto", "cpu", "cuda" or "cuda:N".
         hu: the values are HU, which NIfTI, NRRD and MHA cannot say.
-        progress: called with (tiles done, tiles in all).
+        samples: also draw so many plausible scans of each result (2 or more), with their mean and standard
+            deviation, all held in memory. Generated, not measured: what differs between them is made up.
+        seed: of the samples.
+        progress: called with (tiles done, tiles in all), or with parts of the samples.
         **reading: of `medrecon.find_one`: series, volume, resample, accept, nifti_form, replace_nonfinite.
 
     Returns:
@@ -104,7 +127,7 @@ def reconstruct(
 
     Raises:
         ScanError: the scan cannot be read.
-        ModelError: the bundle or a layer cannot be used.
+        ModelError: the bundle or a layer cannot be used, or nothing can draw samples of it.
         UsageError: the options do not make sense.
     """
     scan = source if isinstance(source, Scan) else find_one(source, **reading)
@@ -116,7 +139,9 @@ def reconstruct(
         layers=layers,
         device=device,
         overrides={} if encoder_weights is None else {"encoder_weights": Path(encoder_weights)},
+        samples=samples,
+        seed=seed,
     )
-    images, record = pipeline.run_in_memory(scan, progress)
+    images, drawn, record = pipeline.run_in_memory(scan, progress)
     notes = (*pipeline.bundle.caveats, *scan.notes, *record.notes)
-    return Reconstruction(scan, images, pipeline.derivations, record.seconds, notes)
+    return Reconstruction(scan, images, pipeline.derivations, record.seconds, notes, drawn)

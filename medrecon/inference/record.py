@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from medrecon.io.scan import Scan
 
@@ -34,3 +35,14 @@ class Record:
         from medrecon.io.preview import html_of
 
         return html_of(self.scan, self.outputs)
+
+
+@dataclass
+class Stage:
+    """A scan on its way: what was read of it, then also what was made of it."""
+
+    scan: Scan
+    item: dict[Any, Any]
+    seconds: float
+    network_seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)

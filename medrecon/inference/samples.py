@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +16,15 @@ from monai.transforms import MapTransform
 from medrecon.blocks.weights import digest
 from medrecon.contract import Progress
 from medrecon.inference.consistency import feature_distance
-from medrecon.inference.maps import write_map
 from medrecon.inference.moments import RunningMoments
-from medrecon.inference.sample_places import (
-    MEAN,
-    SPREAD,
-    check_request,
-    check_sample_places,
-    sample_places,
-)
+from medrecon.inference.passes import passes_of
+from medrecon.inference.sample_files import Sample, Samples, check_request, check_sample_places, write_samples
 from medrecon.inference.sampler import Sampler
-from medrecon.io import SaveReconstructiond, Written, scan_of, write_volume
+from medrecon.io import SaveReconstructiond, scan_of
 from medrecon.io.derivation import Derivation, Drawn
-from medrecon.io.dicom.writing.parametric_map import DEVIATION
-from medrecon.io.scan import Scan
-
-_SERIES = 1000  # times the result's number: added to a source's series number, with the sample's
-_GENERATED = "YES"  # SyntheticData
 
 Home = Callable[[dict[Hashable, Any]], Mapping[Hashable, Any]]
 Begin = Callable[[str], Progress | None]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sample of a scan.
-
-    Attributes:
-        result: that it was drawn from, such as "level5".
-        number: from 1.
-        volume: (X, Y, Z) on the source's grid, in its units.
-        feature_distance: of its features to those that it was drawn from, see `feature_distance`.
-    """
-
-    result: str
-    number: int
-    volume: np.ndarray
-    feature_distance: float | None
 
 
 class SaveSamplesd(MapTransform):
@@ -121,7 +93,15 @@ class SaveSamplesd(MapTransform):
             for number, result in enumerate(self.saver.results, start=1):
                 tick = begin(f"{result}, {self.count} samples") if begin else None
                 base, distance = self.base(image, result)
-                made = self._save_result(image, base, scan, result, number, tick)
+                made = write_samples(
+                    self.draw(image, base, result, tick),
+                    scan,
+                    self.saver.targets[scan.key, result],
+                    count=self.count,
+                    number=number,
+                    derivation=self.derivation(result),
+                    overwrite=self.saver.overwrite,
+                )
                 decoded = [
                     replace(each, feature_distance=distance) if each.result == result else each
                     for each in item.get("written", ())
@@ -159,12 +139,7 @@ class SaveSamplesd(MapTransform):
         Raises:
             ModelError: nothing can draw from it.
         """
-        for number in range(self.count):
-
-            def tell(done: int, of: int, before: int = number) -> None:
-                if progress is not None:
-                    progress(before * of + done, self.count * of)
-
+        for number, tell in enumerate(passes_of(progress, self.count)):
             with torch.inference_mode():
                 made = self.sampler.draw(base, result, number, self.seed, tell)
                 distance = self._distance(image.as_tensor()[None], made, result)
@@ -180,15 +155,28 @@ class SaveSamplesd(MapTransform):
         volume: np.ndarray = item["pred"][0].detach().cpu().numpy()
         return volume
 
-    def derivation(self, result: str, which: str) -> Derivation:
-        """How something drawn was made.
+    def derivation(self, result: str) -> Derivation:
+        """How what is drawn of a result is made; which of all it is, is for each to say."""
+        drawn = Drawn("", self.seed, self.steps, self.sampler.corrections, self.sha256)
+        return replace(self.saver.derivation[result], drawn=drawn)
+
+    def in_memory(self, image: MetaTensor, result: str, progress: Progress | None = None) -> Samples:
+        """All samples of a result, on the scan's grid and in its units; nothing is written.
 
         Args:
-            result: that it was drawn from.
-            which: "sample 3 of 8".
+            image: as for `base`.
+            result: such as "level5".
+            progress: told (parts done, parts in all) of all samples.
+
+        Raises:
+            ModelError: the network cannot take the image.
         """
-        drawn = Drawn(which, self.seed, self.steps, self.sampler.corrections, self.sha256)
-        return replace(self.saver.derivation[result], drawn=drawn)
+        base, off = self.base(image, result)
+        drawn = tuple(self.draw(image, base, result, progress))
+        moments = RunningMoments()
+        for sample in drawn:
+            moments.add(sample.volume)
+        return Samples(drawn, moments.mean, moments.deviation(), off, self.derivation(result))
 
     @property
     def steps(self) -> int:
@@ -204,52 +192,3 @@ class SaveSamplesd(MapTransform):
             "corrections": self.sampler.corrections,
             "generative_weights_sha256": self.sha256,
         }
-
-    def _save_result(
-        self,
-        image: MetaTensor,
-        base: torch.Tensor,
-        scan: Scan,
-        result: str,
-        number: int,
-        progress: Progress | None,
-    ) -> list[Written]:
-        places = sample_places(self.saver.targets[scan.key, result], self.count)
-        first, of = number * _SERIES, f"of {self.count} samples"
-        moments, made = RunningMoments(), []
-        for sample in self.draw(image, base, result, progress):
-            name = f"sample {sample.number}"
-            written = self._write(
-                sample.volume, scan, places[name], f"{name} of {self.count}", result, first + sample.number
-            )
-            made.append(replace(written, result=f"{result} {name}", feature_distance=sample.feature_distance))
-            moments.add(sample.volume)
-        mean = self._write(moments.mean, scan, places[MEAN], f"{MEAN} {of}", result, first + self.count + 1)
-        made.append(replace(mean, result=f"{result} {MEAN}"))
-        made.append(
-            write_map(
-                moments.deviation(),
-                scan,
-                places[SPREAD],
-                result=f"{result} {SPREAD}",
-                quantity=DEVIATION,
-                derivation=self.derivation(result, f"{SPREAD} {of}"),
-                series_offset=first + self.count + 2,
-                overwrite=self.saver.overwrite,
-            )
-        )
-        return made
-
-    def _write(
-        self, volume: np.ndarray, scan: Scan, place: Path, which: str, result: str, series: int
-    ) -> Written:
-        return write_volume(
-            volume,
-            scan,
-            place,
-            number=series,
-            synthetic=_GENERATED,
-            derivation=self.derivation(result, which),
-            overwrite=self.saver.overwrite,
-            result=result,
-        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medrecon.atlas.progress import halves, passes_of
+from medrecon.atlas.progress import halves
+from medrecon.inference.passes import passes_of
 
 
 def test_passes_and_stages_only_move_on() -> None:
