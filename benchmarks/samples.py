@@ -238,7 +238,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, write tables and sheets."""
     args = parser().parse_args(argv)
     given = {"generative_weights": args.generative, "encoder_weights": args.encoder_weights}
-    bundle = Bundle.open(args.bundle, {"device": "cpu"} | {k: v for k, v in given.items() if v})
+    asked = {"device": "cpu", "samples": args.samples}
+    bundle = Bundle.open(args.bundle, asked | {k: v for k, v in given.items() if v})
     sampler: Sampler = bundle.build("sampler")
     sampler.check(args.results)
     if args.steps:

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     "medrecon reconstruct study/ out/ --layers input --format nifti",
     "medrecon reconstruct CT_SERIES/ out/ --bundle frozen_encoder_inversion \\\n"
     "      --encoder-weights vgg16.safetensors --layers relu1_2,relu4_3",
-    "medrecon reconstruct CT_SERIES/ CT_level5/ --layers level5 --samples 8 --seed 1",
+    "medrecon reconstruct CT_SERIES/ level5/ --layers level5 --samples 8 --seed 1",
     "medrecon reconstruct pacs:research/1.2.840.1 pacs:research --layers level3",
     "medrecon reconstruct CT_SERIES/ out/ --encoder vgg16 \\\n"
     "      --weights vgg16.safetensors --layers relu2_2,relu4_3",

@@ -223,9 +223,9 @@ class Pipeline:
         with torch.inference_mode(), listening() as heard:
             image, item = stage.item["image"], {**stage.item}
             stage.item.clear()
-            for step in (*self._parts.home, self._parts.saver):
+            for step in self._parts.home:
                 item = step(item)
-            kept: list[Written] = item["written"]
+            kept: list[Written] = self._parts.saver(item)["written"]
             del item
             if sampling is not None:
                 kept = sampling.save({"image": image, "written": kept}, begin)["written"]

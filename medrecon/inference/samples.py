@@ -181,7 +181,7 @@ class SaveSamplesd(MapTransform):
     @property
     def steps(self) -> int:
         """Of the generative decoder."""
-        return len(self.sampler.scheduler.timesteps)
+        return self.sampler.steps
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -217,15 +217,15 @@ def test_a_generative_run_is_a_bundle_that_samples(
     run(workflow(bundle, "train.yaml", "generative.yaml", **short_training(bundle.name, out, **GENERATIVE)))
     models = [torch.load(each / "models" / "model.pt", weights_only=True) for each in (bundle, out)]
     assert differences(*models) == []
-    sampler = Bundle.open(out).build("sampler")
+    sampler = Bundle.open(out, {"samples": 2}).build("sampler")
     image = torch.rand(1, 1, 32, 32, 2)
     assert torch.isfinite(sampler.draw(sampler.base(image, "level4"), "level4", 0)).all()
     torch.save({key: value + 0.01 for key, value in models[0].items()}, out / "models" / "model.pt")
     with pytest.raises(ModelError, match="beside a network of other weights"):
-        Bundle.open(out).build("sampler")
+        Bundle.open(out, {"samples": 2}).build("sampler")
     (out / "models" / "generative.pt").unlink()
     with pytest.raises(ModelError, match="has no generative decoder") as refused:
-        Bundle.open(out).build("sampler")
+        Bundle.open(out, {"samples": 2}).build("sampler")
     assert "--overlay generative" in str(refused.value.remedy)
 
 
