@@ -1,9 +1,10 @@
 """What medrecon makes of other people's networks: the model zoo's bundles, classes, saved models.
 
-Each network gets a process of its own, with limits of processor time and memory. There it is built and its layers
-are listed; the layer a third of the way down is inverted (three evaluations of L-BFGS), gets a decoder that is fitted
-and trained for ten steps, and is written as features. Weights are random, images generated and small: 48 pixels or
-32 voxels a side, or what the network takes. So the figures tell that it works, not what a layer keeps.
+Each network gets a process of its own, with limits of processor time and memory. There it is built and its
+layers are listed; the layer a third of the way down is inverted (three evaluations of L-BFGS), gets a decoder
+that is fitted and trained for ten steps, and is written as features. Weights are random, images generated and
+small: 48 pixels or 32 voxels a side, or what the network takes. So the figures tell that it works, not what a
+layer keeps.
 
     networks_survey.py [--zoo MODELS] [--only PATTERN ...]
 
@@ -18,6 +19,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+import traceback
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ from common import markdown, parser_for, write_json
 from surveyed_networks import key_of, rows, save
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
 
     from medrecon.contract import Encoder
@@ -56,30 +59,33 @@ def survey_one(row: dict[str, Any], seconds: int, gib: int) -> dict[str, Any]:
 
 
 def _child(row: dict[str, Any], send: Connection, seconds: int, gib: int) -> None:
-    import traceback
-
-    from medrecon.errors import MedreconError
-
     resource.setrlimit(resource.RLIMIT_AS, (gib << 30, gib << 30))
     spent = math.ceil(time.process_time())
     resource.setrlimit(resource.RLIMIT_CPU, (spent + seconds, spent + seconds + 5))
-    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
-        network = _Network(row, Path(place))
-        for stage in STAGES:
-            began = time.process_time()
-            try:
-                found[stage] = getattr(network, stage)()
-            except MedreconError as error:
-                found[stage] = {"refused": str(error), "exit": error.exit_code}
-            except Exception as error:
-                said = "".join(traceback.format_exception(error)[-2:])
-                found[stage] = {"crash": f"{type(error).__name__}: {error}"[:300], "trace": said[-1000:]}
-            found[stage]["seconds"] = round(time.process_time() - began, 1)
-            found["peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-            send.send(found)
-            if stage == "listed" and "layers" not in found[stage]:
-                return
+        stages(row, Path(place), send.send)
+
+
+def stages(row: dict[str, Any], place: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+    """What came of a row, stage by stage; `tell` gets all of it after each, so that a killed one is known."""
+    from medrecon.errors import MedreconError
+
+    found: dict[str, Any] = {}
+    network = _Network(row, place)
+    for stage in STAGES:
+        began = time.process_time()
+        try:
+            found[stage] = getattr(network, stage)()
+        except MedreconError as error:
+            found[stage] = {"refused": str(error), "exit": error.exit_code}
+        except Exception as error:
+            said = "".join(traceback.format_exception(error)[-2:])
+            found[stage] = {"crash": f"{type(error).__name__}: {error}"[:300], "trace": said[-1000:]}
+        found[stage]["seconds"] = round(time.process_time() - began, 1)
+        found["peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+        tell(found)
+        if stage == "listed" and "layers" not in found[stage]:
+            return
 
 
 class _Network:
@@ -140,14 +146,14 @@ class _Network:
         widths = settings["decoder_widths"]
         decoder = FusionDecoder(layers=encoder.layers(), widths=widths, depth=2)
         network = Reconstructor(encoder, decoder)
-        images = [_phantom(self.shape, seed) for seed in range(3)]
+        images, others = ([_phantom(self.shape, seed) for seed in seeds] for seeds in (range(3), (7, 8)))
         network.fit(images, torch.device("cpu"))
         optimiser = torch.optim.AdamW(decoder.parameters(), lr=3e-4, weight_decay=0.0)
         loss_function = PSNRLoss(eps=1e-7)
 
         def psnr() -> float:
             with torch.no_grad():
-                losses = [float(loss_function(network(image, self.layer), image)) for image in images]
+                losses = [float(loss_function(network(image, self.layer), image)) for image in others]
             if not all(map(math.isfinite, losses)):
                 raise FloatingPointError("the loss is not finite")
             return round(-sum(losses) / len(losses), 2)
@@ -190,7 +196,7 @@ def table(done: list[dict[str, Any]], kind: str) -> str:
     """The rows of a kind as Markdown."""
     head = (
         *("network", "with", "layers", "size", "inverted: distance after 3 steps"),
-        *("decoder: PSNR before and after 10 steps", "features written", "s", "GiB"),
+        *("decoder: PSNR of other images before and after 10 steps", "features written", "s", "GiB"),
     )
     cells = []
     for row in (row for row in done if row["kind"] == kind):

@@ -1,4 +1,4 @@
-"""The networks that `networks_survey.py` tries: bundles of a folder, classes, models that their library saves.
+"""The networks that `networks_survey.py` tries: bundles, classes, models as their library saves them.
 
 A row is what `medrecon.encoders.build_encoder` takes: "what", "arguments", "network", "inputs".
 """
