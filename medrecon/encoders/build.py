@@ -81,6 +81,7 @@ def build_encoder(
     options["intensity"] = intensity_map(options["intensity"])
     options["inputs"] = inputs or given.pop("_inputs_", None)
     options["weights_key"] = given.pop("_weights_key_", None)
+    options["operations"] = given.pop("_operations_", None) or None
     path, preset = SHORT_NAMES.get(str(what), (str(what), {}))
     given_file = None if str(weights) == RANDOM else weights
     own = {"weights": given_file, "sha256": sha256} if str(what) in SHORT_NAMES else {}

@@ -120,6 +120,7 @@ class ShapeRunner:
         mode: one of `MODES`.
         channels: channels of its images.
         inputs: what it takes beside them.
+        operations: show the functions that it calls too (`watch`).
         failure: what the last size that did not work was answered with.
     """
 
@@ -127,8 +128,14 @@ class ShapeRunner:
     mode: str
     channels: int
     inputs: Inputs = NOTHING
+    operations: bool = False
     failure: str = ""
     random: bool = field(default=False, init=False)
+
+    @property
+    def ways(self) -> tuple[bool, str, Inputs, bool]:
+        """How it is run: what a `Survey` ends with."""
+        return self.random, self.mode, self.inputs, self.operations
 
     def shapes(
         self, size: Sequence[int], batch: int = BATCH, until: Collection[str] = ()
@@ -153,7 +160,7 @@ class ShapeRunner:
         try:
             with torch.no_grad(), noted:
                 image = self._image((batch, self.channels, *size))
-                watch(self.network, lambda: self._call(image), see)
+                watch(self.network, lambda: self._call(image), see, operations=self.operations)
         except Exception as error:  # whatever a stranger's network raises
             said = str(error).strip() or type(error).__name__
             self.failure = said.splitlines()[0]

@@ -148,7 +148,11 @@ class _Axis:
         with torch.no_grad(), seeded(image.device, self.survey.random):
             try:
                 watch(
-                    self.network, lambda: self.survey.inputs.run_or_refuse(self.network, image), see, modules
+                    self.network,
+                    lambda: self.survey.inputs.run_or_refuse(self.network, image),
+                    see,
+                    modules,
+                    self.survey.operations,
                 )
             except ModelError:
                 if not image.isnan().any():

@@ -59,6 +59,7 @@ class Survey:
         random: it draws random numbers, as the sampling of a variational autoencoder does.
         mode: how it was run, see `MODES`.
         inputs: what it was given beside the image.
+        operations: functions that it calls are tapped too (`watch`).
     """
 
     spatial_dims: int
@@ -71,10 +72,11 @@ class Survey:
     random: bool
     mode: str
     inputs: Inputs = NOTHING
+    operations: bool = False
 
     def runner(self, network: nn.Module) -> ShapeRunner:
         """Runs this network for its shapes again."""
-        return ShapeRunner(network, self.mode, self.in_channels, self.inputs)
+        return ShapeRunner(network, self.mode, self.in_channels, self.inputs, self.operations)
 
 
 def survey(
@@ -83,6 +85,7 @@ def survey(
     in_channels: int | None = None,
     window: Sequence[int] | None = None,
     inputs: Inputs = NOTHING,
+    operations: bool = False,
 ) -> Survey:
     """Find a network's feature maps, their channels and strides, and the sizes of image that it takes.
 
@@ -97,6 +100,7 @@ def survey(
         in_channels: channels that it takes; found by trying when None.
         window: the size that it will be given, where it must be one; found by trying when None.
         inputs: what it takes beside the image.
+        operations: tap the functions that it calls too.
 
     Raises:
         ModelError: the network does not run on an image alone, of any size tried.
@@ -111,7 +115,7 @@ def survey(
     failures: dict[str, str] = {}
     ends = time.monotonic() + _PATIENCE
     for mode, channels in itertools.product(MODES, _channel_choices(network, in_channels)):
-        runner = ShapeRunner(network, mode, channels, inputs)
+        runner = ShapeRunner(network, mode, channels, inputs, operations)
         real = mode == "real"
         for size in (_COSTLY[dims],) if real else _FREE:
             found = _flexible(runner, size, dims, window)
@@ -173,7 +177,7 @@ def _flexible(runner: ShapeRunner, size: int, dims: int, window: Sequence[int] |
         base_size,
     )
     found = (taps, refused, None, multiple, least)
-    return Survey(dims, runner.channels, *found, runner.random, runner.mode, runner.inputs)
+    return Survey(dims, runner.channels, *found, *runner.ways)
 
 
 def _multiple(runner: ShapeRunner, strides: Shape, base: Shape) -> Shape | None:
@@ -211,7 +215,7 @@ def _fixed(runner: ShapeRunner, size: Shape) -> Survey | None:
 
     taps, refused = _sort(base, layout)
     found = (taps, refused, size, size, size)
-    return Survey(len(size), runner.channels, *found, runner.random, runner.mode, runner.inputs)
+    return Survey(len(size), runner.channels, *found, *runner.ways)
 
 
 def _sort(seen: dict[str, Seen], layout: Callable[[str], Layout]) -> tuple[dict[str, Tap], dict[str, str]]:

@@ -66,6 +66,7 @@ class TappedEncoder(Frozen):
             for each image of a batch), nested lists (the same for each), or "image", the image itself.
         weights_key: which weights of a checkpoint that holds several (`load_checkpoint`).
         empty: channels that get zeros, since they are for what a user draws.
+        operations: tap functions too: `layer1.0/add` is the sum that the forward pass of `layer1.0` computes.
 
     Attributes:
         window: the size that it must or should be given, None where any will do.
@@ -95,6 +96,7 @@ class TappedEncoder(Frozen):
         inputs: Mapping[str, Any] | None = None,
         weights_key: str | None = None,
         empty: Sequence[int] = (),
+        operations: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -102,7 +104,8 @@ class TappedEncoder(Frozen):
         initialise_lazy(network, spatial_dims, in_channels, Inputs(inputs or {}))
         said = load_checkpoint(network, weights, sha256, weights_key)
         self.freeze()
-        self._survey: Survey = survey(network, spatial_dims, in_channels, window, Inputs(inputs or {}))
+        given = Inputs(inputs or {})
+        self._survey: Survey = survey(network, spatial_dims, in_channels, window, given, operations)
         self.spatial_dims = self._survey.spatial_dims
         self.in_channels = self._survey.in_channels
         self.window = self._survey.window or (None if window is None else tuple(window))
@@ -166,7 +169,13 @@ class TappedEncoder(Frozen):
 
         modules = {self._taps[name].module for name in wanted}
         with seeded(padded.device, self._survey.random):
-            watch(self.network, lambda: self._survey.inputs.run_or_refuse(self.network, padded), see, modules)
+            watch(
+                self.network,
+                lambda: self._survey.inputs.run_or_refuse(self.network, padded),
+                see,
+                modules,
+                self._survey.operations,
+            )
         missing = [name for name in wanted if name not in found]
         if missing:
             raise ModelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from medrecon.encoders.tapped.functions import watching_functions
 
 INPUT = "input"
 """Taken: the control without a network. A module of that name is called `input:1`."""
@@ -45,6 +48,7 @@ def watch(
     run: Callable[[], Any],
     see: Callable[[str, str, torch.Tensor], bool],
     modules: Iterable[str] | None = None,
+    operations: bool = False,
 ) -> None:
     """Run a network and show each tensor that its modules return, in the order of execution.
 
@@ -58,41 +62,44 @@ def watch(
             tensor itself, which the network may overwrite later; True ends the run there. What it raises is
             raised as it is, whatever `run` makes of errors.
         modules: only these, by name; all when None.
+        operations: show what functions return too (`relu`, `cat`, `+`), where a module that consists of
+            others calls them: `layer1.0/add` within `layer1.0`, `/add` within the network itself.
     """
     calls: Counter[str] = Counter()
     faults: list[Exception] = []
     thread = threading.get_ident()
     chosen = None if modules is None else set(modules)
 
-    def hook_for(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, arguments: Any, result: Any) -> None:
-            if threading.get_ident() != thread:
-                return
-            calls[name] += 1
-            key = name if calls[name] == 1 and name != INPUT else f"{name}:{calls[name]}"
-            last = False
-            try:
+    def show(key: str, name: str, result: Any) -> None:
+        calls[key] += 1
+        key = key if calls[key] == 1 and key != INPUT else f"{key}:{calls[key]}"
+        last = False
+        try:
+            with torch._C.DisableTorchFunction() if operations else contextlib.nullcontext():
                 for part, tensor in tensors_of(result, key):
                     last = see(part, name, tensor) or last
-            except Exception as error:
-                faults.append(error)
-                raise _Ended from error
-            if last:
-                raise _Ended
+        except Exception as error:
+            faults.append(error)
+            raise _Ended from error
+        if last:
+            raise _Ended
+
+    def hook_for(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, arguments: Any, result: Any) -> None:
+            if threading.get_ident() == thread:
+                show(name, name, result)
 
         return hook
 
-    hooks = [
-        module.register_forward_hook(hook_for(name))
-        for name, module in module_names(network)
-        if chosen is None or name in chosen
-    ]
-    try:
-        run()
-    except _Ended:
-        pass
-    finally:
-        for hook in hooks:
-            hook.remove()
+    named = [(name, each) for name, each in module_names(network) if chosen is None or name in chosen]
+    with watching_functions(network, named, show) if operations else contextlib.nullcontext():
+        hooks = [module.register_forward_hook(hook_for(name)) for name, module in named]
+        try:
+            run()
+        except _Ended:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
     if faults:
         raise faults[0]
