@@ -83,7 +83,7 @@ def warnings_of(fixed: Baseline, layers: list[LayerScore], tied: dict[str, float
         layers: the figures.
         tied: result -> share of voxels that lie exactly at the ends of its interval.
     """
-    found = [*fixed.scan.notes, *fixed.raw.notes]
+    found = list(dict.fromkeys([*fixed.scan.notes, *fixed.raw.notes]))
     for layer in layers:
         coded = box_psnr(fixed, layer.layer, QUANTISED)
         if layer.there is not None and layer.there.psnr - coded > _CODE_LOSS:

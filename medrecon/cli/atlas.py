@@ -260,7 +260,8 @@ def _run(
         with progress_bar(session, label) as tick:
             scores = measure_scan(engine, scan, places[scan.key], marks=asked.marks, progress=tick, **shown)
         for note in scores.warnings:
-            say_note(session, scan, note)
+            if note not in scan.notes:  # those were said at once
+                say_note(session, scan, note)
         return scores
 
     done, failures = one_by_one(session, found, one)

@@ -46,7 +46,7 @@ def codecs() -> list[Codec]:
     found = []
     if imagecodecs.JPEG2K.available:
         found.append(Codec("JPEG 2000", _J2K_PSNR, _jpeg2000, imagecodecs.jpeg2k_decode))
-    if imagecodecs.HTJ2K.available:
+    if hasattr(imagecodecs, "HTJ2K") and imagecodecs.HTJ2K.available:  # none has it for Python 3.10
         found.append(Codec("HTJ2K", _HTJ2K_STEPS, _htj2k, imagecodecs.htj2k_decode))
     if imagecodecs.JPEGLS.available:
         found.append(Codec("JPEG-LS", _JPEGLS_NEAR[::-1], _jpegls, imagecodecs.jpegls_decode))

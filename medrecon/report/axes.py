@@ -40,17 +40,20 @@ def chart_axes(upward: str, across: str) -> Iterator[tuple[Figure, Axes]]:
 
 
 def legend(axes: Axes, last_first: bool = False) -> None:
-    """Put the legend above the axes, the last line first where that is the one that matters."""
+    """Put the legend above the axes, row by row, the last line first where that is the one that matters."""
     handles, labels = axes.get_legend_handles_labels()
     if last_first:
         handles, labels = handles[::-1], labels[::-1]
     if handles:
-        axes.legend(
-            handles,
-            labels,
+        widest = max(map(len, labels))
+        columns = 1 if widest > 34 else 2 if widest > 14 else 4
+        rows = [place for first in range(columns) for place in range(first, len(labels), columns)]
+        axes.legend(  # matplotlib fills column after column
+            [handles[place] for place in rows],
+            [labels[place] for place in rows],
             loc="lower left",
             bbox_to_anchor=(-0.02, 1.0),
-            ncols=1 if max(map(len, labels)) > 34 else (2 if max(map(len, labels)) > 14 else 4),
+            ncols=columns,
             frameon=False,
             labelcolor=LIGHT["ink"],
             fontsize=8.5,

@@ -137,6 +137,7 @@ def paired_figure(content: Mapping[str, Any]) -> Figure:
         axes.set_xlabel(f"difference in {_PANELS[measure]}", color=LIGHT["faint"], fontsize=8.5)
         for spine in axes.spines.values():
             spine.set_visible(False)
-    title = f"{content['second']} minus {content['first']}, {content['scans']} scans"
+    count = content["scans"]
+    title = f"{content['second']} minus {content['first']}, {count} scan{'s' * (count != 1)}"
     figure.text(0.02, 1 - 0.3 / height, title, color=LIGHT["ink"], fontsize=10, weight="bold")
     return figure

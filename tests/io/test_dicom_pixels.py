@@ -157,6 +157,8 @@ def compress(name: str, pieces: int = 1) -> Callable[[Dataset, int], None]:
 @pytest.mark.parametrize("pieces", [1, 3])
 @pytest.mark.parametrize("name", CODECS)
 def test_codecs(name: str, pieces: int, tmp_path: Path, make_series: Make) -> None:
+    if name == "htj2k" and not hasattr(imagecodecs, "HTJ2K"):
+        pytest.skip("this imagecodecs writes no HTJ2K")
     make_series(tmp_path / "ct", shape=(40, 24, 3), change=compress(name, pieces))
     x, y, z = np.mgrid[:40, :24, :3]
     true = 300 * z + 16 * x + 40 * y + 100
