@@ -103,6 +103,34 @@ def open_parts(
         **(overrides or {}),
     }
     opened = Bundle.open(described.root, settings)
+    return _built(opened, scans, results, chosen, revision, bool(samples))
+
+
+def parts_for_others(parts: Parts, *, scans: Sequence[Scan], output: str | Path, revision: str = "") -> Parts:
+    """The same bundle and network for other scans, all else as it was; no file of the bundle is read again.
+
+    Args:
+        parts: which are done with.
+
+    The others, and what is raised, are those of `Pipeline.from_bundle`.
+    """
+    if not scans:
+        raise UsageError("no scan to work on", remedy="name a scan")
+    others = {"dataset_dir": scans[0].path, "output_dir": Path(output), "scans": tuple(scans)}
+    for key, value in {**others, "network": parts.network}.items():
+        parts.bundle.parser[key] = value
+    return _built(parts.bundle, scans, parts.results, parts.device, revision, parts.sampling is not None)
+
+
+def _built(
+    opened: Bundle,
+    scans: Sequence[Scan],
+    results: list[str],
+    chosen: torch.device,
+    revision: str,
+    samples: bool,
+) -> Parts:
+    """All parts of a bundle whose settings are made."""
     targets = opened.build("targets")
     network = opened.network(chosen)
     inferer = opened.build("inferer")

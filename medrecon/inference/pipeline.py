@@ -15,7 +15,7 @@ import psutil
 import torch
 from monai.data import MetaTensor
 
-from medrecon.inference.parts import Parts, open_parts
+from medrecon.inference.parts import Parts, open_parts, parts_for_others
 from medrecon.inference.passes import passes_of
 from medrecon.inference.prefetch import overlapped
 from medrecon.inference.prepared import check_units
@@ -108,6 +108,13 @@ class Pipeline:
             seed=seed,
         )
         return cls(parts)
+
+    def for_others(self, scans: Sequence[Scan], output: str | Path, revision: str = "") -> Pipeline:
+        """A pipeline of the same bundle and network for other scans, which takes the place of this one.
+
+        The arguments, and what is raised, are those of `from_bundle`.
+        """
+        return Pipeline(parts_for_others(self._parts, scans=scans, output=output, revision=revision))
 
     def run(self, scan: Scan, progress: Tick | None = None, begin: Begin | None = None) -> Record:
         """Read one scan, reconstruct every result, write them; then the samples, where they are asked for.

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from medrecon.errors import ModelError, OutputError, UsageError
 from medrecon.inference.pipeline import Pipeline, Record
@@ -126,3 +127,40 @@ def test_an_output_that_exists_is_refused_before_anything_is_read(
 def test_no_scan_is_a_mistake(tiny_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no scan"):
         Pipeline.from_bundle(tiny_bundle, scans=[], output=tmp_path / "out", layers="input")
+
+
+def test_a_pipeline_goes_on_to_other_scans_as_a_new_one_would(
+    tiny_bundle: Path, tmp_path: Path, make_ct: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each output is a new one's, byte for byte but for the time of its making; no file is read again."""
+    from medrecon.bundle import config
+
+    scans = []
+    for number in range(3):
+        make_ct(tmp_path / str(number), seed=number)
+        scans += find_scans(tmp_path / str(number)).scans
+
+    def new(scan: Scan, output: Path, revision: str = "") -> Pipeline:
+        words = {"scans": [scan], "output": output, "layers": "coarse2,input", "device": "cpu"}
+        return Pipeline.from_bundle(tiny_bundle, revision=revision, **words)  # type: ignore[arg-type]
+
+    def written(record: Record) -> list[tuple[str, str, bytes]]:
+        files = [dcmread(path) for name in record.outputs for path in sorted(record.outputs[name].iterdir())]
+        return [(str(f.SOPInstanceUID), str(f.SeriesDescription), f.PixelData) for f in files]
+
+    expected = [
+        written(new(scan, tmp_path / f"new{k}", "abc" * (k == 2)).run(scan)) for k, scan in enumerate(scans)
+    ]
+    pipeline = new(scans[0], tmp_path / "a0")
+    network = pipeline.network
+    made = [written(pipeline.run(scans[0]))]
+    monkeypatch.setattr(config, "_load", None)
+    for k in (1, 2):
+        pipeline = pipeline.for_others([scans[k]], tmp_path / f"a{k}", "abc" * (k == 2))
+        assert pipeline.network is network
+        made.append(written(pipeline.run(scans[k])))
+    assert made == expected
+    with pytest.raises(OutputError, match="exists"):
+        pipeline.for_others([scans[1]], tmp_path / "a1")
+    with pytest.raises(UsageError, match="no scan"):
+        pipeline.for_others([], tmp_path / "none")

@@ -1,4 +1,4 @@
-"""One job: a series through its rule's bundle, and the results to their destination. One model in memory."""
+"""One job: a series through its rule's bundle, and the results to their destination. One bundle in memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medrecon.errors import OutputError
 from medrecon.io.files.publish import publish
@@ -15,6 +15,10 @@ from medrecon.pacs.archive import Archive
 from medrecon.pacs.node.queue import Job
 from medrecon.pacs.node.settings import Rule
 from medrecon.pacs.pushing import delivered, outgoing, push
+
+if TYPE_CHECKING:
+    from medrecon.inference.pipeline import Pipeline
+    from medrecon.io.scan import Scan
 
 
 class Stopped(Exception):
@@ -46,7 +50,7 @@ class Worker:
         self._rules, self._derived, self._device = rules, spool / "derived", device
         self._connect, self._stopping = connect, stopping
         self.network_seconds = 0.0
-        self._kept: tuple[tuple[str, str], Any] | None = None
+        self._kept: tuple[tuple[str, str], Pipeline] | None = None
 
     def do(self, job: Job, files: Sequence[Path], sending: Callable[[], None]) -> list[str]:
         """Reconstruct what is not there yet, and send it.
@@ -103,7 +107,6 @@ class Worker:
 
     def _reconstruct(self, rule: Rule, files: Sequence[Path], made: Path, revision: str) -> list[str]:
         """All scans of a series through a bundle, into a folder that appears when all of them are there."""
-        from medrecon.inference.pipeline import Pipeline
         from medrecon.io import find_scans
 
         found = find_scans(sorted(files))
@@ -111,17 +114,7 @@ class Worker:
             raise found.refused[0]
         notes: list[str] = []
         with publish(made) as part:
-            pipeline = Pipeline.from_bundle(
-                rule.bundle,
-                scans=found.scans,
-                output=part / "out",
-                layers=rule.layers,
-                device=self._device,
-                output_format="dicom",
-                overrides=self._network(rule),
-                revision=revision,
-            )
-            self._kept = (rule.bundle, rule.layers), pipeline.network
+            pipeline = self._pipeline(rule, found.scans, part / "out", revision)
             for _, outcome in pipeline.run_each(
                 found.scans, lambda _: contextlib.nullcontext(lambda done, of: self._look())
             ):
@@ -131,9 +124,27 @@ class Worker:
                 self.network_seconds += outcome.network_seconds
         return notes
 
-    def _network(self, rule: Rule) -> dict[str, Any]:
-        """The network of the job before, where it is the same; else it goes before another one comes."""
-        if self._kept is not None and self._kept[0] == (rule.bundle, rule.layers):
-            return {"network": self._kept[1]}
-        self._kept = None
-        return {}
+    def _pipeline(self, rule: Rule, scans: Sequence[Scan], output: Path, revision: str) -> Pipeline:
+        """Made of the one of the job before, where bundle and layers are the same.
+
+        Else that one goes before the next comes; so it does when a job fails here.
+        """
+        from medrecon.inference.pipeline import Pipeline
+
+        wanted = rule.bundle, rule.layers
+        kept, self._kept = self._kept, None
+        if kept is not None and kept[0] == wanted:
+            pipeline = kept[1].for_others(scans, output, revision)
+        else:
+            del kept
+            pipeline = Pipeline.from_bundle(
+                rule.bundle,
+                scans=scans,
+                output=output,
+                layers=rule.layers,
+                device=self._device,
+                output_format="dicom",
+                revision=revision,
+            )
+        self._kept = wanted, pipeline
+        return pipeline
