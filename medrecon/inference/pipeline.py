@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from monai.data import MetaTensor
 
 from medrecon.inference.parts import Parts, open_parts, parts_for_others
 from medrecon.inference.passes import passes_of
-from medrecon.inference.prefetch import overlapped
+from medrecon.inference.prefetch import fits_beside, overlapped
 from medrecon.inference.prepared import check_units
 from medrecon.inference.record import Record as Record
 from medrecon.inference.record import Stage
@@ -29,9 +27,6 @@ from medrecon.io.manifest import unused
 from medrecon.io.notices import listening
 from medrecon.io.scan import LeftOut, Scan, ScanError
 from medrecon.reconstructor import INPUT
-
-_READ_BYTES = 8
-"""Memory for each voxel of a scan while it is read: as stored, and in float32."""
 
 Tick = Callable[[int, int], None]
 Begin = Callable[[str], Tick | None]
@@ -192,7 +187,7 @@ class Pipeline:
         def write(made: Stage | Record) -> Record:
             return made if isinstance(made, Record) else self._write(made)
 
-        return overlapped(scans, self._read, reconstruct, write, _fits_beside)
+        return overlapped(scans, self._read, reconstruct, write, fits_beside)
 
     def _read(self, scan: Scan) -> Stage:
         start = time.perf_counter()
@@ -298,8 +293,3 @@ class Pipeline:
             layers=self.results,
             warnings=[*self.bundle.caveats, *self._notes],
         )
-
-
-def _fits_beside(scan: Scan) -> bool:
-    """Whether a scan can be read while another is at work: with a quarter of the free memory."""
-    return math.prod(scan.shape) * _READ_BYTES <= psutil.virtual_memory().available // 4

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import psutil
+
+from medrecon.io.scan import Scan
+
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 Made = TypeVar("Made")
 Written = TypeVar("Written")
+
+_READ_BYTES = 8
+"""Memory for each voxel of a scan while it is read: as stored, and in float32."""
 
 
 def overlapped(
@@ -70,3 +78,8 @@ def _ended(begun: deque[tuple[Item, Future[Written]]]) -> Iterator[tuple[Item, W
         except Exception as error:
             written = error
         yield item, written
+
+
+def fits_beside(scan: Scan) -> bool:
+    """Whether a scan can be read while another is at work: with a quarter of the free memory."""
+    return math.prod(scan.shape) * _READ_BYTES <= psutil.virtual_memory().available // 4

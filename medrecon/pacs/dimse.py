@@ -29,6 +29,7 @@ from medrecon.pacs.credentials import tls_context
 from medrecon.pacs.nodes import Node
 from medrecon.pacs.query import text_of
 from medrecon.pacs.reasons import reason
+from medrecon.pacs.syntaxes import SYNTAXES
 
 _FIND = StudyRootQueryRetrieveInformationModelFind
 _GET = StudyRootQueryRetrieveInformationModelGet
@@ -36,23 +37,8 @@ _MOVE = StudyRootQueryRetrieveInformationModelMove
 _PENDING = (0xFF00, 0xFF01)
 _CANCELLED = 0xFE00
 _MOST_CONTEXTS = 126
-SYNTAXES = [
-    "1.2.840.10008.1.2.1",  # explicit VR, little endian
-    "1.2.840.10008.1.2",  # implicit VR
-    "1.2.840.10008.1.2.4.70",  # JPEG lossless
-    "1.2.840.10008.1.2.4.80",  # JPEG-LS
-    "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.90",  # JPEG 2000
-    "1.2.840.10008.1.2.4.91",
-    "1.2.840.10008.1.2.4.50",  # JPEG
-    "1.2.840.10008.1.2.4.51",
-    "1.2.840.10008.1.2.4.201",  # high-throughput JPEG 2000
-    "1.2.840.10008.1.2.4.202",
-    "1.2.840.10008.1.2.4.203",
-    "1.2.840.10008.1.2.5",  # RLE
-    "1.2.840.10008.1.2.1.99",  # deflated
-]
-"""Transfer syntaxes that are taken from a PACS: those whose pixels can be read."""
+_MOST_ANSWERS = 100_000
+"""Answers to one query: more than any series has instances, or any study series."""
 
 
 class DimseArchive(Archive):
@@ -103,7 +89,12 @@ class DimseArchive(Archive):
         uid = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}[level]
         found: dict[str, Dataset] = {}
         with self._associated([build_context(_FIND)]) as association:
-            for status, answer in association.send_c_find(identifier, _FIND, msg_id=1):
+            for number, (status, answer) in enumerate(
+                association.send_c_find(identifier, _FIND, msg_id=1), start=1
+            ):
+                if number > _MOST_ANSWERS:
+                    association.abort()
+                    raise self.error("its answer has no end", "ask for less, or report it to who runs it")
                 if status and status.Status in _PENDING:
                     if answer is None or not text_of(answer, uid):
                         raise self.error(f"answers without {uid}", "report it to who runs it")

@@ -12,10 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import Dataset
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    CTImageStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
 
-from medrecon.pacs import ArchiveError, Node, connect, push
+from medrecon.pacs import ArchiveError, Node, connect, dimse, push
 from medrecon.pacs.pushing import Undelivered, outgoing
 
 Make = Callable[..., np.ndarray]
@@ -27,6 +32,8 @@ def running(handlers: list[Any], tls: ssl.SSLContext | None = None) -> Iterator[
     entity = AE(ae_title="SERVER")
     entity.add_supported_context(Verification)
     entity.add_supported_context(CTImageStorage)
+    if any(event is evt.EVT_C_FIND for event, _ in handlers):
+        entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
     assert server is not None
     try:
@@ -71,6 +78,27 @@ def test_a_server_without_a_service_says_so(tmp_path: Path) -> None:
         archive.echo()
         with pytest.raises(ArchiveError, match="none of the services"):
             archive.instances("1.2", "1.3")
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dimse, "_MOST_ANSWERS", 50)
+    sent = 0
+
+    def endless(event: evt.Event) -> Iterator[tuple[int, Dataset]]:
+        nonlocal sent
+        answer = Dataset()
+        answer.StudyInstanceUID = "1.2"  # the same again and again: no count of studies grows
+        while sent < 5000 and not event.is_cancelled and event.assoc.is_established:
+            sent += 1
+            yield 0xFF00, answer
+
+    with (
+        running([(evt.EVT_C_FIND, endless)]) as node,
+        connect(node) as archive,
+        pytest.raises(ArchiveError, match="its answer has no end"),
+    ):
+        archive.studies({"PatientID": "4711"}, most=100)
+    assert sent < 5000
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")

@@ -10,9 +10,9 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from medrecon.errors import UsageError
 from medrecon.io.dicom.reading.kinds import IMAGES
-from medrecon.pacs.dimse import SYNTAXES
 from medrecon.pacs.node.intake import Intake
 from medrecon.pacs.node.settings import Settings
+from medrecon.pacs.syntaxes import SYNTAXES
 
 _SILENCE = 60
 _MIB = 1 << 20
