@@ -35,7 +35,8 @@ class Sampler:
     Steps are outside, tiles inside: each tile sees one step's surroundings, and volumes have no seams. The
     noise is tied to the place. At last the sample is pulled to the features that it was asked for: what a
     decoder makes of its features is brought to what it makes of the given ones (back-projection: Irani and
-    Peleg 1991), by a pass through encoder and decoder for each correction.
+    Peleg 1991), by a pass through encoder and decoder for each correction; one after which it is farther off
+    is taken back, and is the last.
 
     Args:
         network: encoder and deterministic decoder.
@@ -147,10 +148,16 @@ class Sampler:
                 volume.float(), result, placed_noise(volume.shape[2:], seed, number), tell
             )
             sample = residual.add_(volume.float()).reshape(base.shape)
+            before, least = sample, math.inf
             for done in range(self.corrections):
                 tell(self.steps + done, parts)
+                missing = base - self.base(sample, result)
+                gap = float(missing.square().mean())
+                if gap > least:  # of a decoder whose answers are far from the features they were made of
+                    sample = before
+                    break
                 # not in place: what was made of a sample may share its memory
-                sample = sample + (base - self.base(sample, result))
+                before, least, sample = sample, gap, sample + missing
         tell(parts, parts)
         return sample
 

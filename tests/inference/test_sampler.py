@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -96,6 +98,23 @@ def test_corrections_bring_the_features_back(dims: int) -> None:
         distances.append(float((features(sample) - features(image)).square().mean()))
     assert distances[1] < distances[0] / 10
     assert distances[2] < distances[1] + 1e-9
+
+
+def test_a_correction_that_leads_away_is_taken_back() -> None:
+    """A decoder that makes four times an image of its features: corrections go off farther and farther."""
+    made, image = sampler(2, corrections=3), scan(40, 37, 2)
+
+    class Louder(HierarchicalDecoder):
+        def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            return 4 * super().forward(*args, **kwargs)
+
+    encoder = made.network.encoder
+    louder = Louder(encoder.layers(), widths=(4, 4), depths=(1, 1))
+    made.network = Reconstructor(encoder, louder, mixed_precision=False).eval()
+    base = made.base(image, LEVEL)
+    sample = made.draw(base, LEVEL, 0)
+    made.corrections = 0
+    assert torch.equal(sample, made.draw(base, LEVEL, 0))
 
 
 @both
