@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from medrecon.atlas.baseline import Baseline, baseline_of, in_box
+from medrecon.atlas.drawn import measure_samples
 from medrecon.atlas.facts import facts_of, warnings_of
 from medrecon.atlas.network import AtlasNetwork
 from medrecon.atlas.probe import CODE, PLAIN, RANDOM, SHUFFLED
@@ -97,7 +98,11 @@ def measure(
 
 
 def _layer(
-    engine: AtlasNetwork, fixed: Baseline, result: str, volumes: AtlasVolumes
+    engine: AtlasNetwork,
+    fixed: Baseline,
+    result: str,
+    volumes: AtlasVolumes,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[LayerScore, float]:
     """The figures of a result, and the share of voxels that lie exactly at the ends of its interval."""
     start = time.perf_counter()
@@ -117,6 +122,9 @@ def _layer(
     volumes.reconstructions[result] = recon
     volumes.uncertainty[result] = interval.half_width
     volumes.invented[result] = made_up
+    drawn = None
+    if engine.sampling is not None and raw.image is not None and result in engine.sampling.saver.results:
+        drawn = measure_samples(engine.sampling, raw.image, result, fixed, volumes, progress)
     stride = infos[0].stride if len(infos) == 1 else None
     score = LayerScore(
         layer=result,
@@ -144,6 +152,7 @@ def _layer(
         told=raw.told.get(result),
         output=engine.own_output.kept.get(result) if engine.own_output else None,
         findings={meter.marked.name: meter.of(recon) for meter in fixed.findings},
+        samples=drawn,
     )
     return score, interval.tied
 

@@ -17,6 +17,7 @@ from medrecon.atlas.labels import LabelProbe
 from medrecon.atlas.own_output import OwnOutput
 from medrecon.atlas.pictures import Pictures
 from medrecon.atlas.probe import CODE, PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
+from medrecon.atlas.sampling import sampling_of
 from medrecon.atlas.source_values import as_stored, in_units, range_of
 from medrecon.atlas.transform_code import TransformCode
 from medrecon.bundle.results import parse_results
@@ -75,6 +76,7 @@ class ScanResults:
         notes: what was noticed while reading, one line each.
         told: result -> how well its features tell the labels of a mask.
         pictures: layer -> its features as pictures, where they were asked for.
+        image: the scan as the network takes it, kept where samples are drawn.
     """
 
     source: np.ndarray
@@ -86,6 +88,7 @@ class ScanResults:
     notes: tuple[str, ...]
     told: dict[str, Told] = field(default_factory=dict)
     pictures: dict[str, LayerPictures] = field(default_factory=dict)
+    image: MetaTensor | None = None
 
 
 class AtlasNetwork:
@@ -99,6 +102,8 @@ class AtlasNetwork:
         encoder_weights: weights of a frozen encoder, for bundles that come without them.
         output: a path that does not exist: only its name is used, by the bundle's own plan.
         own_output: run the network to its end on the scan and on each reconstruction.
+        samples: draw so many of each result that the bundle's generative decoder knows; None: none.
+        seed: of the samples.
         features: make pictures of the layers' features; None: where the network is somebody else's.
 
     Raises:
@@ -117,11 +122,14 @@ class AtlasNetwork:
         encoder_weights: Path | None = None,
         own_output: bool = False,
         features: bool | None = None,
+        samples: int | None = None,
+        seed: int = 0,
     ) -> None:
         if layers is not None and INPUT in parse_results(layers):
             raise UsageError(
                 "'input' is no layer of an atlas", remedy="leave it out: it stands beside each as 'identity'"
             )
+        told = {} if encoder_weights is None else {"encoder_weights": encoder_weights}
         self._parts = parts = open_parts(
             bundle,
             scans=scans,
@@ -130,8 +138,9 @@ class AtlasNetwork:
             each_layer=True,
             device=device,
             output_format="nifti",
-            overrides={} if encoder_weights is None else {"encoder_weights": encoder_weights},
+            overrides=told,
         )
+        self.sampling = None if samples is None else sampling_of(parts, samples, seed, told, output)
         self.bundle, self.results, self.device = parts.bundle, parts.results, parts.device
         self.network = parts.network
         self.own_output = OwnOutput(self.bundle, self.device) if own_output else None
@@ -203,7 +212,8 @@ class AtlasNetwork:
         }
         voxels = image["image"][0, 0].numel()
         said = tuple(dict.fromkeys([*self.bundle.caveats, *notes]))
-        return ScanResults(source, results, identity, box, voxels, seconds, said, told, pictures)
+        kept = item["image"] if self.sampling is not None else None
+        return ScanResults(source, results, identity, box, voxels, seconds, said, told, pictures, kept)
 
     def _told(self, image: MetaTensor, mask: np.ndarray, scan: Scan) -> tuple[dict[str, Told], list[str]]:
         """What a read-out of each result tells of the mask; a note where the mask is too small to ask."""

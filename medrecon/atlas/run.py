@@ -74,6 +74,8 @@ def make_atlas(
     viewer: bool = True,
     full_scene: bool = False,
     features: bool | None = None,
+    samples: int | None = None,
+    seed: int = 0,
     device: str = "auto",
     hu: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -94,6 +96,8 @@ def make_atlas(
         viewer: put the interactive viewer into the page.
         full_scene: put each layer with its maps into the scene, not one alone.
         features: show the layers' features; None: where the network is somebody else's.
+        samples: draw so many of each result that the bundle's generative decoder knows (2 or more).
+        seed: of the samples.
         device: "auto", "cpu", "cuda" or "cuda:N".
         hu: the values are HU, which NIfTI, NRRD and MHA cannot say.
         progress: called with (hundredths of stages done, of all).
@@ -120,6 +124,8 @@ def make_atlas(
         device=device,
         encoder_weights=weights,
         features=features,
+        samples=samples,
+        seed=seed,
     )
     rois, points = ([str(each)] if isinstance(each, (str, Path)) else list(each) for each in (roi, at))
     names = None if labels is None else Path(labels)

@@ -18,6 +18,7 @@ from medrecon.cli.linear import DEFAULT, Features, FitOn, OwnOutput, chosen_bund
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import Bundle, Device, ManyScans, layers_option
 from medrecon.cli.progress import progress_bar
+from medrecon.cli.samples import Samples
 from medrecon.cli.session import Outcome, Session
 from medrecon.errors import UsageError
 
@@ -42,6 +43,8 @@ class _Asked:
     own_output: bool = False
     full_scene: bool = False
     features: bool | None = None
+    samples: int | None = None
+    seed: int = 0
 
 
 @dataclass
@@ -64,6 +67,7 @@ class _Run:
 @verb(
     "medrecon atlas CT_SERIES/ CT_atlas/",
     "medrecon atlas t1.nii.gz out/ -l level3,level4 --roi lesion=mask.nii.gz",
+    "medrecon atlas t1.nii.gz out/ -l level4,level5 --samples 8",
     "medrecon atlas chest/ out/ --at nodule=-42.5,10,118 --radius 6",
     "medrecon atlas study/ out/ --compare volume_autoencoder slice_autoencoder",
     "medrecon atlas out/ --compare atlas_a/ atlas_b/",
@@ -75,6 +79,7 @@ def atlas(
     session: Session,
     reading: ManyScans,
     other: OtherNetwork,
+    drawn: Samples,
     source: Annotated[
         Path | None,
         typer.Argument(
@@ -174,6 +179,7 @@ def atlas(
         raise UsageError("--compare names two bundles", remedy="leave --encoder out")
     marks = Marks(tuple(roi or ()), tuple(at or ()), labels, radius)
     asked = _Asked(layers, marks, viewer, other.weights, device, own_output, full_scene, features)
+    asked = replace(asked, samples=drawn.samples, seed=drawn.drawn_with)
     found = find_asked(session, source, reading)
     found = replace(found, scans=as_told(session, found.scans, output, source))
     say_notes(session, found)
@@ -253,6 +259,8 @@ def _run(
         encoder_weights=weights,
         own_output=asked.own_output,
         features=asked.features,
+        samples=asked.samples,
+        seed=asked.seed,
     )
 
     def one(scan: Scan, label: str) -> ScanScores:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from medrecon.evaluation.sample_scores import SamplePictures, SampleScore
+
 BODY = "body"
 """Name of the region that is all of the body."""
 
@@ -174,6 +176,7 @@ class LayerScore:
         told: how well the labels of the mask are told from its features; None without a mask.
         findings: name -> what it keeps of each marked part.
         output: how near the network's own output comes to that of the scan; None where it was not asked.
+        samples: what samples tell of it; None where none were drawn.
     """
 
     layer: str
@@ -201,6 +204,7 @@ class LayerScore:
     told: Told | None = None
     findings: dict[str, FindingKept] = field(default_factory=dict)
     output: OutputKept | None = None
+    samples: SampleScore | None = None
 
     @property
     def body(self) -> RegionError | None:
@@ -278,6 +282,7 @@ class AtlasVolumes:
             (`medrecon.evaluation.invented`).
         mask: labels on the same grid, 0 outside; None without a mask.
         features: layer -> its features as pictures, each on the layer's own grid; none where not asked for.
+        samples: layer -> what was drawn of it; none where not asked for.
     """
 
     source: np.ndarray
@@ -287,3 +292,4 @@ class AtlasVolumes:
     invented: dict[str, np.ndarray | None] = field(default_factory=dict)
     mask: np.ndarray | None = None
     features: dict[str, LayerPictures] = field(default_factory=dict)
+    samples: dict[str, SamplePictures] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from medrecon.evaluation.sample_scores import SampleInterval, SampleScore
 from medrecon.evaluation.scores import (
     Control,
     Finding,
@@ -69,8 +70,15 @@ def _layer(data: Mapping[str, Any]) -> LayerScore:
         "controls": controls,
         "told": told,
         "output": output,
+        "samples": None if data.get("samples") is None else _samples(data["samples"]),
     }
     return _make(LayerScore, {**data, **parts})
+
+
+def _samples(data: Mapping[str, Any]) -> SampleScore:
+    intervals = tuple(_make(SampleInterval, each) for each in data["intervals"])
+    made: SampleScore = _make(SampleScore, {**data, "intervals": intervals})
+    return made
 
 
 def _make(kind: Any, data: Mapping[str, Any]) -> Any:

@@ -20,6 +20,7 @@ from medrecon.report.gallery import gallery
 from medrecon.report.html import asset, render, style_sheet
 from medrecon.report.layers import layers_figure
 from medrecon.report.palette import themed
+from medrecon.report.samples import sample_rows, sample_table, sample_words
 from medrecon.report.style import make_folder, save
 from medrecon.report.svg import inline_svg
 from medrecon.report.tiles import PLANES, Slicing, slice_tiles, view_of
@@ -62,6 +63,7 @@ def write_page(
     slicing = slice_tiles(scores, volumes, view, most_pixels=_PICTURES[0])
     figures = _figures(scores, volumes)
     content = {**_content(scores, figures), "gallery": gallery(volumes, view)}
+    content["samples"] = sample_rows(scores, volumes, view)
     text = _render(scores, slicing, content, None)
     for most_pixels in _PICTURES[1:]:
         if len(text.encode("utf-8")) <= most_bytes:
@@ -143,6 +145,8 @@ def _content(scores: ScanScores, figures: Mapping[str, Figure]) -> dict[str, Any
         "table": rows.score_table(scores),
         "layers": rows.layer_table(scores),
         "sure": rows.interval_table(scores),
+        "sampled": sample_table(scores),
+        "sample_words": sample_words(scores),
         "regions": rows.region_table(scores),
         "hidden": [layer.layer for layer in scores.layers if not layer.controls],
         "facts": [(k.replace("_", " "), v) for k, v in scores.facts.items()] + [("scan key", scores.key)],
@@ -181,6 +185,7 @@ def _render(scores: ScanScores, slicing: Slicing, content: Mapping[str, Any], vi
         ("errors", "Errors", content["charts"]["histogram"] or content["charts"]["spectrum"]),
         ("regions", "Regions", content["regions"]),
         ("invented", "Recovered or invented", maps),
+        ("samples", "By samples", content["sampled"]),
         ("made", "How this was made", True),
     ]
     shapes = "".join(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,9 +65,14 @@ def body_threshold(source: np.ndarray, units: str) -> float:
 
 def view_of(scores: ScanScores, volumes: AtlasVolumes) -> View:
     """How the scan is cut, in all pictures of its page: through the middle of the mask, else of the body."""
-    background = body_threshold(volumes.source, scores.units)
+    return view_in(volumes, scores.units, scores.spacing)
+
+
+def view_in(volumes: AtlasVolumes, units: str, spacing: Sequence[float]) -> View:
+    """The same of a scan that is not measured yet, in these units and mm along X, Y, Z."""
+    background = body_threshold(volumes.source, units)
     at = None if volumes.mask is None else middle_of(volumes.mask)
-    return make_view(volumes.source, scores.spacing, volumes.affine, at, background)
+    return make_view(volumes.source, spacing, volumes.affine, at, background)
 
 
 def middle_of(mask: np.ndarray) -> tuple[int, int, int] | None:
@@ -109,21 +114,21 @@ def slice_tiles(scores: ScanScores, volumes: AtlasVolumes, view: View, *, most_p
         source, *rows = cuts[plane]
         pictures = {
             name: (
-                _gray(image, low, high, most_pixels),
-                _coloured(image - source, -limit, limit, ERROR_MAP, most_pixels),
+                gray(image, low, high, most_pixels),
+                coloured(image - source, -limit, limit, ERROR_MAP, most_pixels),
             )
             for name, image in zip(names, rows, strict=True)
         }
         drawn = {
-            kind: {n: _coloured(r[plane], 0, limits[kind], SURE_MAP, most_pixels) for n, r in found.items()}
+            kind: {n: coloured(r[plane], 0, limits[kind], SURE_MAP, most_pixels) for n, r in found.items()}
             for kind, found in shown.items()
             if found
         }
-        gray = _gray(source, low, high, most_pixels)
-        slices.append(Slices(plane, view.size(plane), view.edges(plane), gray, pictures, drawn))
+        shown_source = gray(source, low, high, most_pixels)
+        slices.append(Slices(plane, view.size(plane), view.edges(plane), shown_source, pictures, drawn))
     bar = np.linspace(0, 1, 256)[None].repeat(2, axis=0)
-    scales = {"gray": _gray(bar, 0, 1, 256), "error": _coloured(bar, 0, 1, ERROR_MAP, 256)}
-    return Slicing(tuple(slices), limit, limits, scales | {"sure": _coloured(bar, 0, 1, SURE_MAP, 256)})
+    scales = {"gray": gray(bar, 0, 1, 256), "error": coloured(bar, 0, 1, ERROR_MAP, 256)}
+    return Slicing(tuple(slices), limit, limits, scales | {"sure": coloured(bar, 0, 1, SURE_MAP, 256)})
 
 
 def _maps(
@@ -146,11 +151,13 @@ def _levels(image: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
-def _gray(image: np.ndarray, low: float, high: float, most: int) -> str:
+def gray(image: np.ndarray, low: float, high: float, most: int) -> str:
+    """A slice (rows, columns) in a window, no side longer than so many pixels, as a data URI."""
     return encode(Image.fromarray(_levels(_shrunk(image, most), low, high), "L"))
 
 
-def _coloured(image: np.ndarray, low: float, high: float, colours: Colormap, most: int) -> str:
+def coloured(image: np.ndarray, low: float, high: float, colours: Colormap, most: int) -> str:
+    """The same in colours."""
     picture = Image.fromarray(_levels(_shrunk(image, most), low, high), "P")
     palette = np.rint(255 * colours(np.linspace(0, 1, 256))[:, :3]).astype(np.uint8)
     picture.putpalette(palette.tobytes())
