@@ -1,4 +1,4 @@
-"""Intervals from samples hold what they state where the samples are right; calibration mends them elsewhere."""
+"""Intervals from samples hold what they state where samples are right; calibration mends them elsewhere."""
 
 from __future__ import annotations
 
