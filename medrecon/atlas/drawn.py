@@ -37,7 +37,8 @@ def measure_samples(
         progress: told (parts done, parts in all).
     """
     view = view_in(volumes, fixed.scan.units, fixed.scan.spacing)
-    moments, variance, shown = RunningMoments(), np.zeros(fixed.scan.shape, np.float32), []
+    moments, variance = RunningMoments(), np.zeros(fixed.scan.shape, np.float32)
+    shown: list[np.ndarray] = []
     base, decoder = sampling.base(image, result)
     distances: list[float] = []
     for sample in sampling.draw(image, base, result, progress):
