@@ -121,6 +121,22 @@ class Waits(WholeInferer):
         return super().__call__(image, network, **options)
 
 
+class Meets(WholeInferer):
+    """An inferer that begins when so many workers have a scan each: none does all before another is there."""
+
+    def __init__(self, results: list[str], workers: int, marks: str) -> None:
+        super().__init__(results)
+        self.workers, self.marks = workers, Path(marks)
+
+    def __call__(self, image: torch.Tensor, network: Reconstructor, **options: Any) -> torch.Tensor:
+        self.marks.mkdir(exist_ok=True)
+        (self.marks / str(os.getpid())).touch()
+        end = time.monotonic() + 300
+        while len(list(self.marks.iterdir())) < self.workers and time.monotonic() < end:
+            time.sleep(0.05)
+        return super().__call__(image, network, **options)
+
+
 class Sleeps(WholeInferer):
     """An inferer that sleeps the first time that it meets a scan with a given number of slices."""
 

@@ -196,12 +196,13 @@ def test_a_lock_that_died_with_an_idle_worker_is_got_over(
 
 @pytest.mark.slow
 def test_each_worker_is_pinned_to_one_gpu(
-    tmp_path: Path, settings: Settings, make_nifti: Make, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_bundle: Path, settings: Settings, make_nifti: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the workers are told of GPUs; the work itself stays on the CPU."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for number in range(8):
-        make_nifti(tmp_path / "in" / f"s{number}.nii.gz", (64, 64, 40), seed=number)
+    inferer(tiny_bundle, f"Meets\n  workers: 2\n  marks: {tmp_path / 'marks'}")
+    for number in range(3):
+        make_nifti(tmp_path / "in" / f"s{number}.nii.gz", seed=number)
     plan = plan_studies(tmp_path / "in", tmp_path / "out")
     place = Place(workers=2, accelerators=("3", "5"))
     summary = run_cohort(plan, tmp_path / "out", settings, place, fault_of)

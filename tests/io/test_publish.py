@@ -237,6 +237,7 @@ def test_kills_at_random_moments(tmp_path, series, kind):
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         died += process.exitcode == -signal.SIGKILL
+        usual *= 1 if process.exitcode else 0.8  # this machine is faster than it was when it was timed
         if not check(series, kind, folder):
             write(series, kind, target(kind, folder))
         assert check(series, kind, folder)
