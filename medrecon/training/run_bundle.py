@@ -29,7 +29,7 @@ _PIECES = "inference.json"
 """What other programs take pieces of: it reads the network from metadata.json."""
 
 _OWN = {
-    *("bundle_root", "dataset_dir", "output_dir", "device", "weights", "layers", "overwrite"),
+    *("bundle_root", "dataset_dir", "output_dir", "device", "weights", "layers", "overwrite", "seed"),
     *("imports", "network", "initialize", "run", "finalize"),
 }
 """Ids that mean something else where a network is used than where it is trained."""
