@@ -299,3 +299,29 @@ def test_a_file_without_a_patient_is_mapped_too(make_ct: Make, tmp_path: Path) -
     stream = BytesIO()
     made.save_as(stream)
     assert dcmread(BytesIO(stream.getvalue())).PixelData == dataset.PixelData
+
+
+def test_frames_and_defined_terms_stay(make_ct: Make, tmp_path: Path) -> None:
+    """Groups of frames (5200) are no curves (50xx), and a patient may be called as an Image Type is."""
+    make_ct(tmp_path / "ct", patient="Original^Hfs")
+    dataset = dcmread(next((tmp_path / "ct").iterdir()))
+    position, frame = Dataset(), Dataset()
+    position.ImagePositionPatient = [1, 2, 3]
+    frame.PlanePositionSequence = Sequence([position])
+    frame.FrameContentSequence = Sequence([Dataset()])
+    frame.FrameContentSequence[0].FrameAcquisitionDateTime = "20240102101112"
+    dataset.PerFrameFunctionalGroupsSequence = Sequence([frame])
+    dataset.AcquisitionContextSequence = Sequence([Dataset()])
+    dataset.AcquisitionContextSequence[0].TextValue = "Hfs"
+    dataset.add_new(0x50000030, "LO", "Hfs")
+    dataset.ImageType, dataset.PatientPosition = ["ORIGINAL", "PRIMARY", "AXIAL"], "HFS"
+    dataset.BodyPartExamined = "ORIGINAL HFS"
+    made = Deidentifier(KEY, Profile()).map(dataset)
+    (kept,) = made.PerFrameFunctionalGroupsSequence
+    assert kept.PlanePositionSequence[0].ImagePositionPatient == [1, 2, 3]
+    assert "2024" not in str(kept)
+    assert list(made.ImageType) == ["ORIGINAL", "PRIMARY", "AXIAL"]
+    assert made.PatientPosition == "HFS"
+    assert "BodyPartExamined" not in made
+    assert len(made.AcquisitionContextSequence) == 0
+    assert 0x50000030 not in made

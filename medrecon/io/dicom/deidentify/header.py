@@ -51,7 +51,14 @@ _WORD = re.compile(r"[^\W_]{3,}")
 _COMMON = frozenset(("the", "and", "von", "van", "der", "den", "dos", "del", "hospital", "institute"))
 _OLDEST = 89
 _NO_DAY, _NO_TIME = "19000101", "000000"
-_RWV = Tag(0x0040, 0x9096)
+_RWV, _CONTEXT = Tag(0x0040, 0x9096), Tag(0x0040, 0x0555)
+_TERMS = frozenset(
+    (
+        *("ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "AXIAL", "LOCALIZER", "VOLUME"),
+        *("HFS", "HFP", "HFDR", "HFDL", "FFS", "FFP", "FFDR", "FFDL"),
+    )
+)
+"""Defined terms without which an image is not read as what it is; they stay whoever has such a name."""
 
 
 class Deidentifier:
@@ -113,7 +120,11 @@ class Deidentifier:
             if tag.is_private:
                 self._private(source, made, tag)
                 continue
-            if tag in GONE or tag.group in GONE_GROUPS or 0x5000 <= tag.group < 0x6100 or tag.element == 0:
+            curve_or_overlay = tag.group >> 8 in (0x50, 0x60)  # 52xx holds the frames of enhanced images
+            if tag in GONE or tag.group in GONE_GROUPS or curve_or_overlay or tag.element == 0:
+                continue
+            if top and tag == _CONTEXT:
+                made.add(DataElement(tag, "SQ", Sequence()))
                 continue
             if top and tag.group == 0x0040 and tag != _RWV:
                 continue
@@ -145,7 +156,9 @@ class Deidentifier:
         if vr in TEXT_VRS:
             return element if tag in TEXTS and not _names(element, told) else None
         if vr == "CS":
-            return None if _names(element, told) else element
+            values = element.value if isinstance(element.value, (MultiValue, list)) else [element.value]
+            other = [value for value in map(str, values) if value not in _TERMS]
+            return None if _names(DataElement(tag, "LT", " ".join(other)), told) else element
         if vr in _BINARY_VRS:
             return element if tag in BINARY else None
         return element
