@@ -273,6 +273,14 @@ class Generative(ABC, nn.Module):
             The expected residual / scale less the white noise, (B, 1, *spatial), float32.
         """
 
+    def widening(self, result: str) -> float:
+        """What a drawn residual is multiplied by, so that samples vary as much as the images did in training.
+
+        Args:
+            result: one of `results`.
+        """
+        return 1.0
+
     @property
     def network_fingerprint(self) -> str:
         """Of the encoder and decoder that it was trained beside (`blocks.weights.fingerprint`); "": any."""

@@ -191,7 +191,8 @@ class Sampler:
             now = self._tile_by_tile(rate, [x, base], tiles)
             x = x - turn * (now if before is None else 1.5 * now - 0.5 * before)
             before = now
-        return x.mul_(self._tile_by_tile(lambda image: generative.scale(image, result), [base], tiles))
+        x.mul_(self._tile_by_tile(lambda image: generative.scale(image, result), [base], tiles))
+        return x.mul_(generative.widening(result))
 
     def _tiles(self, shape: Sequence[int]) -> Tiles:
         generative: Any = self.generative

@@ -51,6 +51,7 @@ class ResidualFlow(Generative):
     """
 
     spreads: torch.Tensor
+    widenings: torch.Tensor
     made_for: torch.Tensor
 
     def __init__(
@@ -66,6 +67,7 @@ class ResidualFlow(Generative):
             raise ValueError("ResidualFlow wants 2 or 3 spatial_dims, a result, and a depth for each width")
         self.spatial_dims, self.results = spatial_dims, tuple(results)
         self.register_buffer("spreads", torch.full((len(self.results),), 0.1))
+        self.register_buffer("widenings", torch.ones(len(self.results)))
         self.register_buffer("made_for", torch.zeros(32, dtype=torch.uint8))
         conv, climb = Conv[Conv.CONV, spatial_dims], Conv[Conv.CONVTRANS, spatial_dims]
         packed, small = PACK**spatial_dims, SCALE_PACK**spatial_dims
@@ -153,12 +155,27 @@ class ResidualFlow(Generative):
         inside: tuple[Any, ...] = (..., *(slice(n) for n in size))
         return image[inside]
 
+    def widening(self, result: str) -> float:
+        """See `medrecon.contract.Generative`; one for each result, measured when the training has ended.
+
+        Raises:
+            ModelError: a result that it does not know.
+        """
+        return float(self.widenings[self._place(result)])
+
+    def widen(self, result: str, factor: float) -> None:
+        """Keep, with the weights, what the drawn residuals of a result are multiplied by."""
+        self.widenings[self._place(result)] = factor
+
     def _spread(self, result: str) -> torch.Tensor:
+        return self.spreads[self._place(result)]
+
+    def _place(self, result: str) -> int:
         if result not in self.results:
             raise ModelError(
                 f"there is no generative decoder for '{result}'", remedy=f"ask for {', '.join(self.results)}"
             )
-        return self.spreads[self.results.index(result)]
+        return self.results.index(result)
 
     def _told(self, result: str, noise: torch.Tensor) -> torch.Tensor:
         """What each block is told, (B, embedding)."""

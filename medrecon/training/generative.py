@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from ignite.engine import Engine, Events
 from monai.inferers import Inferer
 from monai.networks.schedulers import RFlowScheduler
 from torch import nn
@@ -146,7 +148,7 @@ def begin_flow(network: ResidualFlow, weights: str | Path | None) -> ResidualFlo
     """
     if weights is not None:
         own = network.state_dict()
-        kept = {key: own[key] for key in ("spreads", "made_for")}
+        kept = {key: own[key] for key in ("spreads", "widenings", "made_for")}
         fit_weights(network, {**read_weights(weights), **kept}, weights)
     return network
 
@@ -177,3 +179,42 @@ def measure_residuals(
                 found.append(float((image - reconstructor(image, layers=result)).square().mean()))
     spreads: Sequence[float] = [math.sqrt(sum(found) / len(found)) for found in squares.values()]
     network.remember(fingerprint(reconstructor), spreads)
+
+
+def widen_when_completed(
+    trainer: Engine,
+    network: ResidualFlow,
+    sampler: Any,
+    batches: Iterable[Mapping[str, torch.Tensor]],
+    count: int,
+) -> None:
+    """Have samples vary, when the training has ended, as much as the images differ from the decoder's answer.
+
+    A few steps from noise give residuals that are too small by a sixth or so, and pulling them to the
+    features makes them smaller yet. Call this before `keep_checkpoints`, which writes the weights.
+
+    Args:
+        trainer: whose end is waited for.
+        network: what is trained, as it is kept.
+        sampler: a `medrecon.inference.sampler.Sampler` that draws from it.
+        batches: {"image": (B, 1, *spatial)}; read from their beginning.
+        count: batches to look at.
+    """
+    trainer.add_event_handler(Events.COMPLETED, lambda _: widen(network, sampler, batches, count))
+
+
+def widen(
+    network: ResidualFlow, sampler: Any, batches: Iterable[Mapping[str, torch.Tensor]], count: int
+) -> None:
+    """The same at once, see `widen_when_completed`."""
+    found = {result: torch.zeros(2, dtype=torch.float64) for result in network.results}
+    for result in network.results:
+        network.widen(result, 1.0)
+    for batch in itertools.islice(batches, count):
+        for image in batch["image"].split(1):
+            for result, squares in found.items():
+                base = sampler.base(image, result)
+                drawn = sampler.draw(base, result, number=0) - base
+                squares += torch.stack([(image.cpu() - base).square().sum(), drawn.square().sum()]).double()
+    for result, (residual, drawn) in found.items():
+        network.widen(result, math.sqrt(float(residual / drawn.clamp(min=1e-12))))
