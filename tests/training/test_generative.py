@@ -12,6 +12,8 @@ from medrecon.blocks.weights import fingerprint
 from medrecon.contract import Decoder, Features, Progress
 from medrecon.encoders import HierarchicalEncoder
 from medrecon.errors import ModelError
+from medrecon.inference.sampler import Sampler
+from medrecon.inference.tiling import SliceInferer
 from medrecon.inversion import ResidualFlow
 from medrecon.reconstructor import Reconstructor
 from medrecon.training.generative import (
@@ -22,6 +24,7 @@ from medrecon.training.generative import (
     flow_terms,
     frozen,
     measure_residuals,
+    widen,
 )
 
 LEVEL = "level1"
@@ -113,3 +116,17 @@ def test_it_can_begin_at_another_which_keeps_its_own_facts(tmp_path: Path) -> No
     assert begun.spreads.shape == (1,)
     with pytest.raises(ModelError, match="do not fit"):
         begin_flow(ResidualFlow(2, [LEVEL], widths=(4, 4), depths=(1, 1)), tmp_path / "other.pt")
+
+
+def test_samples_vary_as_much_as_the_images_do() -> None:
+    flow, beside = ResidualFlow(2, [LEVEL], **SMALL), network().eval()
+    flow.remember("ab" * 32, [0.02])  # a fifth of the stripes' residual
+    sampler = Sampler(beside, flow.eval(), SliceInferer([LEVEL]), corrections=0)
+    with torch.inference_mode():
+        widen(flow, sampler, [{"image": striped()}] * 3, 2)
+        drawn = sampler.draw(torch.full((1, 1, 64, 64), 0.5), LEVEL, number=3) - 0.5
+    assert flow.widening(LEVEL) > 3
+    assert float(drawn.std()) == pytest.approx(0.1, rel=0.15)
+    assert float(flow.state_dict()["widenings"]) == pytest.approx(flow.widening(LEVEL)), (
+        "kept with the weights"
+    )
