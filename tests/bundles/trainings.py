@@ -16,6 +16,7 @@ ADVERSARIAL = {
 
 GENERATIVE = {
     "measured_batches": 2,
+    "widening_batches": 1,
     "_meta_#generative_def#widths": [4, 4],
     "_meta_#generative_def#depths": [1, 1],
     "_meta_#generative_def#scale_width": 4,
