@@ -52,6 +52,7 @@ _COMMON = frozenset(("the", "and", "von", "van", "der", "den", "dos", "del", "ho
 _OLDEST = 89
 _NO_DAY, _NO_TIME = "19000101", "000000"
 _RWV, _CONTEXT = Tag(0x0040, 0x9096), Tag(0x0040, 0x0555)
+_NUMBERS = (Tag(0x0020, 0x0011), Tag(0x0020, 0x0012))  # SeriesNumber, AcquisitionNumber
 _TERMS = frozenset(
     (
         *("ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "AXIAL", "LOCALIZER", "VOLUME"),
@@ -161,6 +162,8 @@ class Deidentifier:
             return None if _names(DataElement(tag, "LT", " ".join(other)), told) else element
         if vr in _BINARY_VRS:
             return element if tag in BINARY else None
+        if tag in _NUMBERS and str(element.value) in told:
+            return DataElement(tag, "IS", "")
         return element
 
     def _date(self, element: DataElement, days: int) -> DataElement | None:
