@@ -324,6 +324,8 @@ def test_frames_and_defined_terms_stay(make_ct: Make, tmp_path: Path) -> None:
     frame.FrameContentSequence = Sequence([Dataset()])
     frame.FrameContentSequence[0].FrameAcquisitionDateTime = "20240102101112"
     dataset.PerFrameFunctionalGroupsSequence = Sequence([frame])
+    dataset.SharedFunctionalGroupsSequence = Sequence([Dataset()])
+    dataset.ContentDate, dataset.DeviceSerialNumber = "20240102", "SN 17"
     dataset.AcquisitionContextSequence = Sequence([Dataset()])
     dataset.AcquisitionContextSequence[0].TextValue = "Hfs"
     dataset.add_new(0x50000030, "LO", "Hfs")
@@ -337,4 +339,5 @@ def test_frames_and_defined_terms_stay(make_ct: Make, tmp_path: Path) -> None:
     assert made.PatientPosition == "HFS"
     assert "BodyPartExamined" not in made
     assert len(made.AcquisitionContextSequence) == 0
+    assert (made.ContentDate, made.DeviceSerialNumber) == ("19000101", "REMOVED"), "type 1"
     assert 0x50000030 not in made

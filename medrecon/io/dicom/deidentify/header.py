@@ -51,6 +51,13 @@ _WORD = re.compile(r"[^\W_]{3,}")
 _COMMON = frozenset(("the", "and", "von", "van", "der", "den", "dos", "del", "hospital", "institute"))
 _OLDEST = 89
 _NO_DAY, _NO_TIME = "19000101", "000000"
+_OF_FRAMES = {
+    "ContentDate": _NO_DAY,
+    "ContentTime": _NO_TIME,
+    **dict.fromkeys(("ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"), "REMOVED"),
+}
+"""What stands in the place of what an object with functional groups must have (type 1)."""
+
 _RWV, _CONTEXT = Tag(0x0040, 0x9096), Tag(0x0040, 0x0555)
 _NUMBERS = (Tag(0x0020, 0x0011), Tag(0x0020, 0x0012))  # SeriesNumber, AcquisitionNumber
 _TERMS = frozenset(
@@ -99,6 +106,10 @@ class Deidentifier:
         for keyword, kind in _IDS.items():
             if keyword in source:
                 setattr(made, keyword, self._key.code(kind, str(source.get(keyword) or "")))
+        if "SharedFunctionalGroupsSequence" in source or "PerFrameFunctionalGroupsSequence" in source:
+            for keyword, dummy in _OF_FRAMES.items():
+                if source.get(keyword) and not made.get(keyword):
+                    setattr(made, keyword, dummy)
         made.PatientIdentityRemoved = "YES"
         made.DeidentificationMethod = "medrecon: PS3.15 basic profile, keyed"
         made.DeidentificationMethodCodeSequence = Sequence(
