@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 import requests
@@ -36,10 +39,28 @@ class Transport(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override]
         """The request, with `*` as it is, as an address may have it: Orthanc 1.10 finds nothing for `%2A`."""
         request.url = (request.url or "").replace("%2A", "*")
-        response = super().send(request, **how)
+        response = self._begin(request, how)
         kind = response.headers.get("Content-Type", "").lower() + ";"
         response.raw = _Watched(response.raw, self._timeout, None if kind.startswith(_IMAGES) else _MOST_TEXT)
         return response
+
+    def _begin(self, request: requests.PreparedRequest, how: dict[str, Any]) -> requests.Response:
+        """An answer as far as its headers; those of a question must be whole soon after its first byte."""
+        if request.body is not None:  # sending takes as long as it takes
+            return super().send(request, **how)
+        future: Future[requests.Response] = Future()
+
+        def ask() -> None:
+            try:
+                future.set_result(HTTPAdapter.send(self, request, **how))
+            except BaseException as error:  # told to who waits
+                future.set_exception(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            return future.result(2 * self._timeout)
+        except FutureTimeout:
+            raise requests.exceptions.ReadTimeout from None
 
 
 class _Watched:

@@ -71,6 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(302, b"", {"Location": "http://127.0.0.1:9/x"})
         if "page" in faults:
             return self._send(200, b"<html>Welcome</html>", {"Content-Type": "text/html"})
+        if "drip of headers" in faults:
+            return self._drip_of_headers()
         if "drip" in faults:
             return self._drip(b"[" + b" " * 1000)
         if "huge" in faults:
@@ -196,6 +198,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[start : start + at_once])
                 self.wfile.flush()
                 time.sleep(pause)
+
+    def _drip_of_headers(self) -> None:
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+            for _ in range(1000):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                time.sleep(0.1)
 
     def _send(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(code)

@@ -59,6 +59,11 @@ def test_an_answer_that_trickles_in_or_has_no_end(pacs: SmallPacs, monkeypatch: 
     with at(pacs) as archive, pytest.raises(ArchiveError, match=r"no answer from .* within 1 s"):
         find_series(archive, CT)
     assert time.monotonic() - begun < 20, "it would take 100 s to its end"
+    begun = time.monotonic()
+    pacs.faults = {"drip of headers"}
+    with at(pacs) as archive, pytest.raises(ArchiveError, match=r"no answer from .* within 1 s"):
+        find_series(archive, CT)
+    assert time.monotonic() - begun < 20, "it would take 100 s to its end"
     monkeypatch.setattr("medrecon.pacs.transport._MOST_TEXT", 1 << 18)
     pacs.faults = {"huge"}
     with at(pacs) as archive, pytest.raises(ArchiveError, match="its answer has no end"):
