@@ -97,6 +97,18 @@ def send(service: Service, folder: Path, **changes: object) -> int:
     return sent
 
 
+def instances(folder: Path, make_ct: Make) -> list[bytes]:
+    """The six instances of a series, in order."""
+    make_ct(folder)
+    return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+
+def arrive(service: Service, files: list[bytes]) -> None:
+    """Have the node take instances in."""
+    for data in files:
+        assert service.intake.take(data, "CT1") == OK
+
+
 def derived(pacs: SmallPacs) -> dict[str, int]:
     """Series -> how many instances of it are there."""
     counts: dict[str, int] = {}
@@ -147,11 +159,9 @@ def test_what_it_has_made_itself_does_not_go_round(
 def test_time_while_it_is_down_is_no_silence_of_the_sender(
     make_service: Callable[..., Service], destination: SmallPacs, tmp_path: Path, make_ct: Make
 ) -> None:
-    make_ct(tmp_path / "ct")
-    files = [path.read_bytes() for path in sorted((tmp_path / "ct").iterdir())]
+    files = instances(tmp_path / "ct", make_ct)
     killed = make_service(stable_seconds=0.3)
-    for data in files[:3]:
-        assert killed.intake.take(data, "CT1") == OK
+    arrive(killed, files[:3])
     killed.close()
     time.sleep(0.4)
     service = make_service(stable_seconds=0.3)
@@ -159,8 +169,7 @@ def test_time_while_it_is_down_is_no_silence_of_the_sender(
 
     def go_on() -> None:
         begun.append(len(service.queue.jobs()))
-        for data in files[3:]:
-            service.intake.take(data, "CT1")
+        arrive(service, files[3:])
 
     threading.Timer(0.1, go_on).start()
     service.run(until_idle=True)
@@ -171,11 +180,9 @@ def test_time_while_it_is_down_is_no_silence_of_the_sender(
 def test_an_instance_whose_answer_was_lost_is_no_series_of_its_own(
     make_service: Callable[..., Service], destination: SmallPacs, tmp_path: Path, make_ct: Make
 ) -> None:
-    make_ct(tmp_path / "ct")
-    files = [path.read_bytes() for path in sorted((tmp_path / "ct").iterdir())]
+    files = instances(tmp_path / "ct", make_ct)
     service = make_service(keep_hours=0.0)
-    for data in files:
-        service.intake.take(data, "CT1")
+    arrive(service, files)
     service.run(until_idle=True)
     assert service.intake.take(files[-1], "CT1") == OK
     service.run(until_idle=True)
@@ -187,14 +194,11 @@ def test_an_instance_whose_answer_was_lost_is_no_series_of_its_own(
 def test_instances_that_come_late_make_a_series_of_their_own(
     make_service: Callable[..., Service], destination: SmallPacs, tmp_path: Path, make_ct: Make
 ) -> None:
-    make_ct(tmp_path / "ct")
-    files = [path.read_bytes() for path in sorted((tmp_path / "ct").iterdir())]
+    files = instances(tmp_path / "ct", make_ct)
     service = make_service()
-    for data in files[:4]:
-        service.intake.take(data, "CT1")
+    arrive(service, files[:4])
     service.run(until_idle=True)
-    for data in files[4:]:
-        service.intake.take(data, "CT1")
+    arrive(service, files[4:])
     service.run(until_idle=True)
     service.run(until_idle=True)
     assert sorted(derived(destination).values()) == [4, 6]
@@ -210,19 +214,15 @@ def test_instances_that_come_late_make_a_series_of_their_own(
 def test_more_of_a_series_whose_files_are_gone_wants_all_of_it(
     make_service: Callable[..., Service], destination: SmallPacs, tmp_path: Path, make_ct: Make
 ) -> None:
-    make_ct(tmp_path / "ct")
-    files = [path.read_bytes() for path in sorted((tmp_path / "ct").iterdir())]
+    files = instances(tmp_path / "ct", make_ct)
     service = make_service(keep_hours=0.0)
-    for data in files[:4]:
-        service.intake.take(data, "CT1")
+    arrive(service, files[:4])
     service.run(until_idle=True)
-    for data in files[4:]:
-        service.intake.take(data, "CT1")
+    arrive(service, files[4:])
     service.run(until_idle=True)
     assert service.queue.counts()["failed"] == 1
     assert "4 of its instances are no longer here: send the whole series" in service.queue.jobs()[0].reason
-    for data in files:
-        assert service.intake.take(data, "CT1") == OK
+    arrive(service, files)
     service.run(until_idle=True)
     assert service.queue.counts()["done"] == 1
     assert service.queue.counts()["failed"] == 0
@@ -232,18 +232,15 @@ def test_more_of_a_series_whose_files_are_gone_wants_all_of_it(
 def test_a_result_half_sent_is_sent_to_its_end_when_more_has_come(
     make_service: Callable[..., Service], destination: SmallPacs, tmp_path: Path, make_ct: Make
 ) -> None:
-    make_ct(tmp_path / "ct")
-    files = [path.read_bytes() for path in sorted((tmp_path / "ct").iterdir())]
+    files = instances(tmp_path / "ct", make_ct)
     service = make_service(retry_seconds=0.3)
-    for data in files[:4]:
-        service.intake.take(data, "CT1")
+    arrive(service, files[:4])
     destination.faults = {"dies"}
 
     def come_late(path: str) -> None:
         if len(destination.held) > 2:
             destination.faults = {"broken"}
-            for data in files[4:]:
-                service.intake.take(data, "CT1")
+            arrive(service, files[4:])
             destination.before = recover
 
     def recover(path: str) -> None:
