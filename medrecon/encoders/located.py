@@ -56,11 +56,12 @@ def locate(path: str) -> Any:
                 f"{name} cannot be imported ({type(error).__name__}: {error})", remedy="mend it"
             ) from error
         for place, part in enumerate(parts[end:], start=end):
-            if not hasattr(found, part):
+            try:
+                found = getattr(found, part)
+            except AttributeError:
                 alike = difflib.get_close_matches(part, dir(found), n=3, cutoff=0.5)
                 hint = f"did you mean {' or '.join(alike)}" if alike else "see its documentation"
-                raise ModelError(f"{'.'.join(parts[:place])} has no {part!r}", remedy=hint)
-            found = getattr(found, part)
+                raise ModelError(f"{'.'.join(parts[:place])} has no {part!r}", remedy=hint) from None
         return found
     raise ModelError(f"{parts[0]} is not installed", remedy=f"install {parts[0]}, or check the name {path}")
 

@@ -22,7 +22,7 @@ from medrecon.io import Scan
 from medrecon.io.files.names import scan_label
 
 UNKNOWN = "unknown: ask whoever gave you the scan"
-_PLACES = ("_meta_", "imports", "bundle_root", "dataset_dir", "output_dir", "resume")
+_PLACES = ("_meta_", "imports", "configuration", "bundle_root", "dataset_dir", "output_dir", "resume")
 """What of a configuration is no part of a recipe, or may name a person in a path."""
 
 _FILES = ("perceptual_weights", "encoder_weights")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -43,6 +42,7 @@ def keep_bundle(
     network: nn.Module,
     folder: str | Path,
     bundle_root: str | Path,
+    configuration: ConfigParser | None,
     provenance: Provenance | None = None,
     weights: Mapping[str, str | Path] | None = None,
 ) -> None:
@@ -57,20 +57,23 @@ def keep_bundle(
         network: a `Reconstructor`; says which of its layers need no training, and holds the encoder.
         folder: the run's folder.
         bundle_root: the bundle that is trained.
+        configuration: what is trained, with all that overrides it; None: the folder becomes no bundle.
         provenance: what is written to FOLDER/docs/provenance.json, with the configuration as it ran.
         weights: name in FOLDER/models -> the file that becomes it; by default the `model.pt` of this run.
 
     Raises:
-        ModelError: the call does not stand in a configuration, or a fact cannot be written down.
+        ModelError: a fact cannot be written down.
     """
-    parser = _running_parser()
-    files = _described(parser, network, Path(folder), Path(bundle_root))
+    if configuration is None:
+        return
+    files = _described(configuration, network, Path(folder), Path(bundle_root))
     if provenance is None:
         trainer.add_event_handler(Events.COMPLETED, lambda _: _write(Path(folder), files, weights=weights))
         return
     files["metadata.json"]["data_source"] = provenance.summary()
     files["metadata.json"]["eval_metrics"] = {"note": "docs/provenance.json gives those of the validations"}
-    recipe = json.loads(json.dumps(parser.get(), default=str))
+    told = {key: value for key, value in configuration.get().items() if value is not configuration}
+    recipe = json.loads(json.dumps(told, default=str))
     trainer.add_event_handler(
         Events.COMPLETED, lambda _: _write(Path(folder), files, provenance.described(recipe), weights)
     )
@@ -138,6 +141,8 @@ def run_configs(
         before = content.get("imports", [])
         content["imports"] = [*before, *(line for line in imports if line not in before)]
         shared = {key for key in content if key in config} - needed - {*_OWN, _META}
+        # what both spell alike means the same in both, unless it is made from an id that does not
+        shared = {key for key in shared if config[key] != content[key] or _OWN & _needed(config, key)}
         content = {**content, **facts, **{key: _fact(parser, key) for key in shared}, "weights": _WEIGHTS}
         if trained and isinstance(content.get("layers"), list):
             content["layers"] = usable_results(content["layers"], trained, complete)
@@ -168,17 +173,6 @@ def usable_results(
         return kept
     alone = [result for result in trained if len(parse_layers(result)) == 1]
     return [*kept, *(alone or trained)]
-
-
-def _running_parser() -> ConfigParser:
-    """The parser that evaluates the expression we are called from: MONAI hands it to nobody."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, ConfigParser):
-            return owner
-        frame = frame.f_back
-    raise ModelError("keep_bundle belongs into a configuration", remedy="call it in initialize of train.yaml")
 
 
 def _needed(config: Mapping[str, Any], key: str, found: set[str] | None = None) -> set[str]:

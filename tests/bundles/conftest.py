@@ -111,6 +111,7 @@ def open_workflow(bundle: Path, *configs: str, kind: str = "train", **overrides:
     files = [str(bundle / "configs" / config) for config in configs]
     options = {"workflow_type": kind, "logging_file": False, "bundle_root": str(bundle)}
     made = ConfigWorkflow(config_file=files, **options, **overrides)
+    made.parser["configuration"] = made.parser
     made.initialize()
     return made
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from medrecon.bundle.config import Bundle, find_bundle, layers_of
-from medrecon.errors import ModelError
+from medrecon.errors import ModelError, known_cause
 from medrecon.inference.pipeline import Pipeline
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.io import find_one, find_scans, read_scan
-from medrecon.training.run_bundle import keep_bundle, run_configs, usable_results
+from medrecon.training.run_bundle import run_configs, usable_results
 
 from .names import CODES, DIMS, LONG, NETWORKS
 
@@ -178,12 +178,23 @@ def test_what_no_file_can_hold_is_refused(tmp_path: Path) -> None:
         run_configs(parser, tmp_path, "run")
 
 
-def test_only_a_configuration_can_keep_a_bundle(tmp_path: Path) -> None:
-    network: Any = torch.nn.Sequential()
-    network.inversion = torch.nn.Identity()
-    trainer: Any = None
-    with pytest.raises(ModelError, match="initialize"):
-        keep_bundle(trainer, network, tmp_path, tmp_path)
+def test_without_its_configuration_it_becomes_no_bundle(
+    tmp_path: Path,
+    small_bundle: Callable[[str], Path],
+    short_training: Callable[..., dict[str, Any]],
+) -> None:
+    bundle, run = small_bundle(NETWORKS[1]), tmp_path / "run"
+    options = short_training(NETWORKS[1], run, max_epochs=1)
+    file = str(bundle / "configs" / "train.yaml")
+    made = ConfigWorkflow(config_file=file, logging_file=False, bundle_root=str(bundle), **options)
+    with pytest.raises(RuntimeError) as caught:
+        made.initialize()
+    assert isinstance(known_cause(caught.value), ModelError)
+    made.parser["configuration"] = None
+    made.initialize()
+    made.run()
+    assert (run / "model.pt").is_file()
+    assert not (run / "configs").exists()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from monai.bundle import ConfigWorkflow
 
 files, overrides, folder = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 made = ConfigWorkflow(config_file=files, workflow_type="train", logging_file=False, **overrides)
+made.parser["configuration"] = made.parser
 made.initialize()
 parts = made.parser.get_parsed_content
 seen, losses, rank = [], [], os.environ.get("RANK", "alone")

@@ -154,12 +154,14 @@ class Trainer:
         known = {key: value for key, value in given.items() if key == "initialize" or key in config}
         overrides: dict[str, Any] = {"bundle_root": str(self.root), **_without_tensorboard(config), **known}
         with _aside():
-            return ConfigWorkflow(
+            workflow = ConfigWorkflow(
                 config_file=files,
                 workflow_type="train",
                 logging_file=False,
                 **overrides,
             )
+        workflow.parser["configuration"] = workflow.parser
+        return workflow
 
     def _key(self, variant: Variant) -> Any:
         """Variants with the same key see the same images."""

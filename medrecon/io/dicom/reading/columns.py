@@ -54,11 +54,11 @@ def alternating_columns(slices: Sequence[Slice], places: np.ndarray) -> list[Col
 def grid_columns(slices: Sequence[Slice]) -> list[Column]:
     """Matrix, orientation and pixel spacing, where slices differ in them by more than rounding."""
     found = [("matrix size", [f"{s.frame.columns} x {s.frame.rows}" for s in slices])]
-    for name, tolerance in (("orientation", 1e-3), ("spacing", 1e-4)):
+    orientations, spacings = [s.orientation for s in slices], [s.spacing for s in slices]
+    for name, tolerance, values in (("orientation", 1e-3, orientations), ("spacing", 1e-4, spacings)):
         seen: dict[tuple[float, ...] | None, str] = {}
         texts = []
-        for one in slices:
-            value = getattr(one, name)
+        for value in values:
             if value not in seen:
                 same = next((v for v in seen if _close(v, value, tolerance)), None)
                 seen[value] = seen[same] if same is not None else _list(value)

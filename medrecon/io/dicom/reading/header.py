@@ -164,8 +164,3 @@ class Header:
         if value < 1 or value != int(value):
             raise ScanError(f"Number of Frames is {value:g}", path=self.path, remedy=REPAIR)
         return int(value)
-
-    @property
-    def compressed(self) -> bool:
-        """Whether the pixels are encapsulated."""
-        return self.syntax not in NATIVE
