@@ -14,8 +14,9 @@ from medrecon.features.file import FeatureFile
 from medrecon.features.metadata import FeatureFacts
 from medrecon.io.meta import find_again
 from medrecon.io.nifti.header import meaningful
+from medrecon.io.result_form import source_form
 from medrecon.io.scan import ReadOptions, Scan, ScanError
-from medrecon.io.value_form import ValueForm, source_form
+from medrecon.io.value_form import ValueForm
 
 _FAR = 1e-4
 """mm by which the grids of a series and of its features may differ: the rounding of decimal strings."""

@@ -10,7 +10,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medrecon.io.volume_writer import VolumeWriter
+    from medrecon.io.result_writer import ResultWriter
 
 ENDINGS = {"nifti": (".nii.gz", ".nii"), "nrrd": (".nrrd",), "mha": (".mha",)}
 """The endings of each format; a new file's name is made with the first."""
@@ -28,7 +28,7 @@ def format_named(path: str | Path) -> str:
     return next((kind for kind, endings in ENDINGS.items() if name.endswith(endings)), "")
 
 
-def writer_of(kind: str) -> type[VolumeWriter]:
+def writer_of(kind: str) -> type[ResultWriter]:
     """The writer of a format of `ENDINGS`."""
-    found: type[VolumeWriter] = resolve_name(_WRITERS[kind])
+    found: type[ResultWriter] = resolve_name(_WRITERS[kind])
     return found

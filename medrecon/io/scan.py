@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -153,8 +154,8 @@ class Scan:
         return float(x), float(y), float(z)
 
     def _repr_html_(self) -> str:
-        from medrecon.io.preview import html_of
-
+        # named, not imported: what shows a scan reads it, and reading needs this file
+        html_of: Callable[[Scan], str] = resolve_name("medrecon.io.preview:html_of")
         return html_of(self)
 
     def __fspath__(self) -> str:

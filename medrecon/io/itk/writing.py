@@ -11,8 +11,9 @@ from medrecon.errors import OutputError
 from medrecon.io.formats import format_named
 from medrecon.io.itk.header import itk_path
 from medrecon.io.itk.volume import read_text, text_scan
+from medrecon.io.result_form import choose_form
 from medrecon.io.scan import ReadOptions, Scan, ScanError
-from medrecon.io.value_form import ValueForm, choose_form
+from medrecon.io.value_form import ValueForm
 from medrecon.io.volume_writer import VolumeWriter
 
 

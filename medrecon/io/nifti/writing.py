@@ -14,8 +14,9 @@ import numpy as np
 
 from medrecon.errors import OutputError
 from medrecon.io.derivation import Derivation
+from medrecon.io.result_form import choose_form
 from medrecon.io.scan import Scan
-from medrecon.io.value_form import ValueForm, choose_form
+from medrecon.io.value_form import ValueForm
 from medrecon.io.volume_writer import VolumeWriter
 
 try:
