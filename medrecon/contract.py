@@ -91,6 +91,7 @@ class Encoder(ABC, nn.Module):
             (`medrecon.transforms.ScanIntensity`).
         units: "HU" where its intensities are HU, and nothing else will do; "" where any will.
         channel_names: of the images that it takes as channels, in their order; () where it takes one scan.
+        channels_needed: whether it must be given all of these; else one scan may be given to each.
         refused: tensors of the network that are no layers: name -> why.
         notes: what must be said of how it was made, one line each.
     """
@@ -101,6 +102,7 @@ class Encoder(ABC, nn.Module):
     scale: tuple[float, float] | None = None
     units: str = ""
     channel_names: tuple[str, ...] = ()
+    channels_needed: bool = False
     refused: Mapping[str, str] = MappingProxyType({})
     notes: Sequence[str] = ()
 
@@ -179,12 +181,14 @@ class Decoder(ABC, nn.Module):
             in one piece.
         bytes_per_voxel: peak working memory of encoder and decoder for each voxel of a tile, in 3D.
         lossless: layers from which the image comes back to within rounding, untrained too.
+        channels: images that it gives back, the first ones of what the encoder takes as channels.
     """
 
     names: Sequence[str] | None = None
     reach: int | None = None
     bytes_per_voxel: int = 64
     lossless: frozenset[str] = frozenset()
+    channels: int = 1
 
     @abstractmethod
     def forward(
@@ -198,7 +202,7 @@ class Decoder(ABC, nn.Module):
             progress: told how far it is, by decoders that take their time.
 
         Returns:
-            (B, 1, *shape), float32, in the scale of the encoder's input.
+            (B, channels, *shape), float32, in the scale of the encoder's input.
 
         Raises:
             ModelError: no layer, an unknown one, or features of another form.

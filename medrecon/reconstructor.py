@@ -81,7 +81,8 @@ class Reconstructor(nn.Module):
         """Reconstruct an image from layers.
 
         Args:
-            image: (B, 1, *spatial), any spatial size, intensities mapped to [0, 1].
+            image: (B, 1, *spatial), any spatial size, intensities mapped to [0, 1]; of an encoder that takes
+                several scans (B, C, *spatial), the one to be given back first.
             layers: "level3", "level2+level4" or a sequence of names; the default result when None.
 
         Returns:
@@ -114,7 +115,8 @@ class Reconstructor(nn.Module):
             features: Features = self.encoder(image, needed + unknown) if needed or unknown else {}
         for group in names:
             if group == (INPUT,):
-                yield image
+                count = self.inversion.channels
+                yield image if image.shape[1] == count else image[:, :count]
                 continue
             with self.precision(image.device):
                 yield self.inversion({name: features[name] for name in group}, image.shape[2:], progress)
@@ -125,8 +127,8 @@ class Reconstructor(nn.Module):
         """Fit what of the inversion is not trained by gradients; it remembers for which encoder.
 
         Args:
-            images: typical ones, (B, 1, *spatial) in [0, 1]; encoded anew in each pass, so that one is
-                held as features at a time.
+            images: typical ones, (B, C, *spatial) in [0, 1], as the encoder takes them; encoded anew in
+                each pass, so that one is held as features at a time.
             device: where the network is.
             progress: told (images done, images in all) of each pass.
         """
@@ -140,7 +142,7 @@ class Reconstructor(nn.Module):
         What is held already stays: a part of an image that is cut in turn belongs to the whole.
 
         Args:
-            image: (B, 1, *spatial); a volume also for a network of slices. Nothing is held of a batch.
+            image: (B, C, *spatial); a volume also for a network of slices. Nothing is held of a batch.
         """
         if image.shape[0] != 1 or self.encoder.is_conditioned:
             return contextlib.nullcontext()
@@ -148,7 +150,7 @@ class Reconstructor(nn.Module):
         if dims not in (image.ndim - 2, image.ndim - 3):
             return contextlib.nullcontext()  # no image for this network: whoever runs it says so
         if dims == image.ndim - 3:
-            image = image[0].movedim(-1, 0)  # (1, 1, X, Y, slices) -> (slices, 1, X, Y)
+            image = image[0].movedim(-1, 0)  # (1, C, X, Y, slices) -> (slices, C, X, Y)
         return self.encoder.conditioned_on(image)
 
     def precision(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
@@ -210,4 +212,4 @@ class _Encoded:
             there = image.to(self.device)
             with self.network.precision(there.device):
                 features = self.network.encoder(there, names)
-            yield features, there
+            yield features, there[:, : self.network.inversion.channels]

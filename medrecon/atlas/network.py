@@ -27,6 +27,7 @@ from medrecon.evaluation.scores import LayerPictures, Told
 from medrecon.inference.memory import affordable_voxels
 from medrecon.inference.parts import open_parts
 from medrecon.inference.passes import passes_of
+from medrecon.inference.prepared import network_notes
 from medrecon.io import read_scan
 from medrecon.io.notices import listening
 from medrecon.io.scan import Scan
@@ -104,6 +105,7 @@ class AtlasNetwork:
         own_output: run the network to its end on the scan and on each reconstruction.
         samples: draw so many of each result that the bundle's generative decoder knows; None: none.
         seed: of the samples.
+        overrides: further ids of the bundle's configuration, and their values.
         features: make pictures of the layers' features; None: where the network is somebody else's.
 
     Raises:
@@ -124,12 +126,14 @@ class AtlasNetwork:
         features: bool | None = None,
         samples: int | None = None,
         seed: int = 0,
+        overrides: Mapping[str, Any] | None = None,
     ) -> None:
         if layers is not None and INPUT in parse_results(layers):
             raise UsageError(
                 "'input' is no layer of an atlas", remedy="leave it out: it stands beside each as 'identity'"
             )
-        told = {} if encoder_weights is None else {"encoder_weights": encoder_weights}
+        weights = {} if encoder_weights is None else {"encoder_weights": encoder_weights}
+        told: dict[str, Any] = {**weights, **(overrides or {})}
         self._parts = parts = open_parts(
             bundle,
             scans=scans,
@@ -182,7 +186,7 @@ class AtlasNetwork:
             with listening() as notes:
                 item = self._parts.preprocessing({"image": scan})
             image = list_data_collate([item])
-            identity = self._bring_home(image, image["image"].clone(), source)[0]
+            identity = self._bring_home(image, image["image"][:, :1].clone(), source)[0]
             start = time.perf_counter()
             results: dict[str, np.ndarray] = {}
             count = 2 * math.ceil(len(self.results) / _AT_ONCE) + (self.pictures is not None)
@@ -192,10 +196,10 @@ class AtlasNetwork:
             for first in range(0, len(self.results), _AT_ONCE):
                 names = self.results[first : first + _AT_ONCE]
                 pred = self._infer(image["image"], names, self.network, next(passes))
+                if self.own_output is not None:
+                    self.own_output.add(names, pred)  # before the way home, which may overwrite it
                 home = self._bring_home(image, pred, source)
                 results.update(zip(names, home, strict=True))
-                if self.own_output is not None:
-                    self.own_output.add(names, pred)
                 del pred, home
             between = time.perf_counter()
             box = self._controls(image["image"], passes)
@@ -211,7 +215,8 @@ class AtlasNetwork:
             "controls": time.perf_counter() - between,
         }
         voxels = image["image"][0, 0].numel()
-        said = tuple(dict.fromkeys([*self.bundle.caveats, *notes]))
+        of_network = network_notes(self.network.encoder, 1 + len(scan.beside))
+        said = tuple(dict.fromkeys([*self.bundle.caveats, *of_network, *notes]))
         kept = item["image"] if self.sampling is not None else None
         return ScanResults(source, results, identity, box, voxels, seconds, said, told, pictures, kept)
 

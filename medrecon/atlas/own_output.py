@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from monai.data import MetaTensor
 
 from medrecon.bundle.config import Bundle
 from medrecon.bundle.workflow import encoder_of
@@ -53,16 +54,20 @@ class OwnOutput:
         self.layer = encoder.layers()[0]
         self.kept: dict[str, OutputKept] = {}
         self._of_scan = torch.empty(0)
+        self._beside = torch.empty(0)
 
     def see(self, image: torch.Tensor) -> None:
         """Take the scan, (1, C, X, Y, Z) in [0, 1] on the network's grid; forget what was before."""
         self._of_scan = self._run(image[0])
+        self._beside = _plain(image)[0, 1:]
         self.kept = {}
 
     def add(self, results: Sequence[str], made: torch.Tensor) -> None:
         """Compare reconstructions (1, results, X, Y, Z) on the same grid with the scan that was seen."""
         for channel, result in enumerate(results):
-            self.kept[result] = output_kept(self._of_scan, self._run(made[0, channel : channel + 1]))
+            one = _plain(made)[0, channel : channel + 1]
+            given = torch.cat([one, self._beside.to(one)])
+            self.kept[result] = output_kept(self._of_scan, self._run(given))
 
     def _run(self, image: torch.Tensor) -> torch.Tensor:
         made = torch.zeros(self.layer.channels, *grid_shape(self.layer, image.shape[1:]))
@@ -72,3 +77,7 @@ class OwnOutput:
 
         visit_features(self.encoder, torch.as_tensor(image).float(), [self.layer], self.device, take)
         return made
+
+
+def _plain(image: torch.Tensor) -> torch.Tensor:
+    return image.as_tensor() if isinstance(image, MetaTensor) else image

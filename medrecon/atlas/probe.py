@@ -68,7 +68,7 @@ class Probe(Reconstructor):
                 self.code.sparse = sparse_layers(self.encoder) | self.code.sparse
                 self.code.take_range(features)
                 for _ in results:
-                    yield image
+                    yield image[:, :1]
                 return
             random: Features = {} if self.other is None else self.other(image, order)
         coded = self.code.quantise(features)
@@ -83,7 +83,8 @@ class Probe(Reconstructor):
             with self.precision(image.device):
                 made = self.inversion(given, shape, progress)
                 if kind == PLAIN:
-                    again = self.encoder(made.to(image.dtype), list(names))
+                    beside = image[:, 1:]  # the other channels of a network that takes several
+                    again = self.encoder(torch.cat([made.to(image.dtype), beside], dim=1), list(names))
                     self.consistency.add(result, given, again)
             yield made
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medrecon.atlas.marks import RADIUS, Marks
 from medrecon.atlas.measuring import measure
@@ -13,12 +13,16 @@ from medrecon.atlas.network import AtlasNetwork
 from medrecon.atlas.output import INDEX, PAGE, refuse_taken, write_atlas
 from medrecon.atlas.progress import halves
 from medrecon.atlas.summary import patient_numbers, write_summary
+from medrecon.errors import UsageError
 from medrecon.evaluation.scores import ScanScores
-from medrecon.inference.prepared import check_units
+from medrecon.inference.prepared import check_scan
 from medrecon.io import find_one, publish
 from medrecon.io.choices import with_hu
 from medrecon.io.files.names import hiding, scan_label
 from medrecon.io.scan import Scan
+
+if TYPE_CHECKING:
+    from medrecon.training.linear import Named
 
 NOTHING = Marks()
 
@@ -52,7 +56,7 @@ def measure_scan(
         OutputError: the folder is taken, or cannot be written.
     """
     masks, spheres = marks.on(scan)
-    check_units(engine.network.encoder, scan)
+    check_scan(engine.network.encoder, scan)
     step, tick = halves(progress, ["codecs", *engine.results, "writing"])
     scores, volumes = measure(engine, scan, masks, spheres, step=step, progress=tick)
     step("writing")
@@ -67,6 +71,9 @@ def make_atlas(
     *,
     bundle: str | Path = "volume_autoencoder",
     encoder_weights: str | Path | None = None,
+    encoder: Named | None = None,
+    encoder_arguments: Mapping[str, Any] | None = None,
+    fit_on: str | Path | Sequence[Scan] = (),
     roi: str | Path | Sequence[str] = (),
     at: str | Sequence[str] = (),
     labels: str | Path | None = None,
@@ -74,6 +81,7 @@ def make_atlas(
     viewer: bool = True,
     full_scene: bool = False,
     features: bool | None = None,
+    own_output: bool = False,
     samples: int | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -88,7 +96,12 @@ def make_atlas(
         output: a new folder.
         layers: results: "level4", "level2,level3+level4" or a list; None for each layer.
         bundle: name of a bundle that comes with medrecon, or a bundle's folder.
-        encoder_weights: for a bundle over somebody else's network: the file of its weights.
+        encoder_weights: the file of the weights of `encoder`, or of the network that a bundle looks into.
+        encoder: any network in the place of a bundle: a short name, a dotted path, `net.py:Net`, a folder, a
+            class, or a network itself (a copy of it is used). Its linear inverse is fitted to generated scans
+            and kept for the next time: a lower bound of what each layer keeps. It needs `layers`.
+        encoder_arguments: of its class; "_intensity_", "_window_" and the like too.
+        fit_on: scans, or their folder, to fit it to beside generated ones; not those to be judged.
         roi: masks on the scan's grid, "PATH" or "NAME=PATH": errors, contrast, edge and size of each label.
         at: points, "R,A,S" or "NAME=R,A,S" in mm: the same of what lies around each.
         labels: a JSON file with names of labels.
@@ -96,6 +109,7 @@ def make_atlas(
         viewer: put the interactive viewer into the page.
         full_scene: put each layer with its maps into the scene, not one alone.
         features: show the layers' features; None: where the network is somebody else's.
+        own_output: also run the network to its end, on the scan and on each reconstruction.
         samples: draw so many of each result that the bundle's generative decoder knows (2 or more).
         seed: of the samples.
         device: "auto", "cpu", "cuda" or "cuda:N".
@@ -116,6 +130,16 @@ def make_atlas(
     output = Path(output)
     refuse_taken(output)
     weights = None if encoder_weights is None else Path(encoder_weights)
+    told: dict[str, Any] = {}
+    if encoder is not None:
+        from medrecon.training.linear import inverse_of
+
+        inverse = inverse_of(encoder, layers, bundle, weights, encoder_arguments, fit_on, device)
+        if own_output and inverse.overrides:
+            raise UsageError(
+                "own_output builds the network anew, and this one has no name", remedy="name its class"
+            )
+        bundle, weights, told = inverse.bundle, None, inverse.overrides
     engine = AtlasNetwork(
         bundle,
         [scan],
@@ -123,9 +147,11 @@ def make_atlas(
         layers=layers,
         device=device,
         encoder_weights=weights,
+        own_output=own_output,
         features=features,
         samples=samples,
         seed=seed,
+        overrides=told,
     )
     rois, points = ([str(each)] if isinstance(each, (str, Path)) else list(each) for each in (roi, at))
     names = None if labels is None else Path(labels)

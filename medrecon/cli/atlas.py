@@ -14,7 +14,7 @@ from medrecon.cli.atlas_tables import show_pair, show_run
 from medrecon.cli.batch import as_told, exit_code, find_asked, one_by_one, say_note, say_notes, tell_sources
 from medrecon.cli.command import verb
 from medrecon.cli.faults import Fault
-from medrecon.cli.linear import DEFAULT, Features, FitOn, OwnOutput, chosen_bundle
+from medrecon.cli.linear import DEFAULT, Features, FitOn, OwnOutput, choose
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import Bundle, Device, ManyScans, layers_option
 from medrecon.cli.progress import progress_bar
@@ -175,8 +175,8 @@ def atlas(
         remedy = "medrecon atlas INPUT OUTPUT; see --help" if compare is None else _PAIR
         raise UsageError("INPUT or OUTPUT is missing", remedy=remedy)
     start = time.perf_counter()
-    if compare is not None and other.encoder is not None:
-        raise UsageError("--compare names two bundles", remedy="leave --encoder out")
+    if compare is not None and (other.encoder is not None or other.channels):
+        raise UsageError("--compare names two bundles", remedy="leave --encoder and its channels out")
     marks = Marks(tuple(roi or ()), tuple(at or ()), labels, radius)
     asked = _Asked(layers, marks, viewer, other.weights, device, own_output, full_scene, features)
     asked = replace(asked, samples=drawn.samples, seed=drawn.drawn_with)
@@ -185,9 +185,9 @@ def atlas(
     say_notes(session, found)
     if compare is not None:
         return _compare_bundles(session, found, output, compare, asked)
-    chosen, told = chosen_bundle(session, other, bundle, layers, fit_on, device)
-    asked = replace(asked, encoder_weights=told.get("encoder_weights"))
-    run = _run(session, found, output, str(chosen), asked)
+    chosen = choose(session, other, found, reading, bundle, layers, fit_on, device)
+    asked = replace(asked, encoder_weights=chosen.overrides.get("encoder_weights"))
+    run = _run(session, chosen.found, output, str(chosen.bundle), asked)
     data = {**_run_data(run, output), "seconds": round(time.perf_counter() - start, 1)}
     return Outcome(data, lambda console: show_run(console, data, run.scores), _code([run]))
 

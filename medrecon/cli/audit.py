@@ -10,7 +10,7 @@ import typer
 
 from medrecon.cli.batch import as_told, find_asked, say_notes, tell_sources
 from medrecon.cli.command import verb
-from medrecon.cli.linear import DEFAULT, FitOn, chosen_bundle
+from medrecon.cli.linear import DEFAULT, FitOn, choose, refuse_channels
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import Bundle, Device, ManyScans, layers_option
 from medrecon.cli.progress import progress_bar
@@ -210,10 +210,12 @@ def audit(
     asked = attack.asked()
     scans = as_told(session, found.scans, output, source)
     say_notes(session, found)
+    refuse_channels(other, "an audit compares single scans")
     whose = patients_of(scans, folder, patients)
     refuse_too_few(whose, asked, source)
-    chosen, told = chosen_bundle(session, other, bundle, layers, fit_on, device)
-    network = AuditNetwork(chosen, scans, output=output, layers=layers, device=device, overrides=told)
+    chosen = choose(session, other, found, reading, bundle, layers, fit_on, device)
+    run, told = chosen.bundle, chosen.overrides
+    network = AuditNetwork(run, scans, output=output, layers=layers, device=device, overrides=told)
     with progress_bar(session, "features", "volumes") as tick:
         content = run_audit(network, scans, whose, output, asked, source, progress=tick)
     tell_sources(found, output)

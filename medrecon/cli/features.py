@@ -14,6 +14,7 @@ import typer
 from medrecon.cli.batch import called, find_one_asked, names_of, say_note
 from medrecon.cli.command import verb
 from medrecon.cli.faults import one_line
+from medrecon.cli.linear import with_channels
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import Bundle, Device, Input, OneScan, Overwrite, layers_option
 from medrecon.cli.progress import progress_bar
@@ -89,6 +90,7 @@ def features(
     scan = find_one_asked(session, source, reading)
     from medrecon.compute.devices import pick_device
     from medrecon.features.maps import FeatureMaps, write_features
+    from medrecon.inference.prepared import network_notes
     from medrecon.io.files.names import scan_label
     from medrecon.io.files.publish import check_free
 
@@ -98,7 +100,8 @@ def features(
     encoder = opened.encoder
     wanted = opened.default if layers is None or other.encoder is not None else layers
     engine = FeatureMaps(encoder, wanted, place, keep, components)
-    for note in (*scan.notes, *encoder.notes):
+    said = network_notes(encoder, max(1, len(other.channels or ())))
+    for note in (*scan.notes, *said):
         say_note(session, scan, note)
     with progress_bar(session, called(scan, sys.stderr), "pieces") as tick:
         made = engine.maps(opened.image(scan), tick)
@@ -127,7 +130,7 @@ def features(
         **facts,
         "layers": rows,
         "device": str(place),
-        "notes": [*scan.notes, *encoder.notes],
+        "notes": [*scan.notes, *said],
         "seconds": round(time.perf_counter() - start, 3),
     }
 
@@ -177,14 +180,23 @@ def _open(
     """
     if other.encoder is None:
         from medrecon.features.model import open_encoder
+        from medrecon.inference.prepared import check_scan
+        from medrecon.io.scan import Found
 
         model = open_encoder(bundle, place, other.weights)
+        network = model.network.encoder
         offered = model.bundle.parser.get("layers") or []
         default = [name for name in offered if name in model.layers] or [model.network.default]
         prepared = model.bundle.build("preprocessing")
-        return _Opened(
-            model.network.encoder, model.name, default, lambda scan: prepared({"image": scan})["image"]
-        )
+
+        def image(scan: Scan) -> MetaTensor:
+            if other.channels:
+                (scan,) = with_channels(session, other, network, Found((scan,)), reading)[0].scans
+            check_scan(network, scan)
+            made: MetaTensor = prepared({"image": scan})["image"]
+            return made
+
+        return _Opened(network, model.name, default, image)
     from medrecon.inference.prepared import prepare
 
     if layers is None:

@@ -80,7 +80,8 @@ def invert(
     whole = find_one_asked(session, source, reading)
     from medrecon.bundle.results import check_results, parse_results
     from medrecon.compute.devices import pick_device
-    from medrecon.inference.optimised import found_images, network_notes, optimise_slices
+    from medrecon.inference.optimised import found_images, optimise_slices
+    from medrecon.inference.prepared import network_notes
     from medrecon.io import manifest_path, plan_outputs, write_manifest
     from medrecon.io.manifest import unused
     from medrecon.io.subset import parse_slices, take_slices

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medrecon.cli.command import verb
+from medrecon.cli.linear import refuse_channels
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import Bundle
 from medrecon.cli.session import Outcome
@@ -57,6 +58,7 @@ def layers(
     Of each: channels, stride, values per voxel, receptive field; of a network that --encoder names, also
     the shape and the bytes that it holds of an image.
     """
+    refuse_channels(other, "layers reads no scan")
     if other.encoder is None:
         return _of_bundle(bundle)
     return _of_encoder(other, chosen, size, receptive_fields)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medrecon.cli.networks import OtherNetwork
+from medrecon.cli.options import OneScan
 from medrecon.cli.progress import progress_bar
 from medrecon.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from medrecon.cli.session import Session
+    from medrecon.contract import Encoder as Network
+    from medrecon.io.scan import Found
 
 FitOn = Annotated[
     Path | None,
@@ -49,29 +53,50 @@ Features = Annotated[
 DEFAULT = "volume_autoencoder"
 
 
-def chosen_bundle(
+@dataclass(frozen=True)
+class Chosen:
+    """The scans and the bundle to run on them.
+
+    Attributes:
+        found: the scans; the one with those that are channels beside it, where such are named.
+        bundle: the one named, or the linear inverse of --encoder.
+        overrides: what it must be told.
+    """
+
+    found: Found
+    bundle: str | Path
+    overrides: dict[str, Any]
+
+
+def choose(
     session: Session,
     other: OtherNetwork,
+    found: Found,
+    reading: OneScan,
     bundle: str,
     layers: str | None,
     fit_on: Path | None,
     device: str,
-) -> tuple[str | Path, dict[str, Any]]:
-    """The bundle to run, and what it must be told: the one named, or the linear inverse of --encoder.
+) -> Chosen:
+    """The scans and the bundle to run: the one named, or the linear inverse of --encoder.
 
     Raises:
         UsageError: the options do not make sense together.
         ModelError: the network cannot be built, or a layer cannot be tapped.
+        ScanError: a channel cannot be read, or lies on another grid.
     """
     if other.encoder is None:
         if fit_on is not None:
             raise UsageError("--fit-on is for a network named with --encoder", remedy="name one")
-        return bundle, {} if other.weights is None else {"encoder_weights": other.weights}
+        overrides = {} if other.weights is None else {"encoder_weights": other.weights}
+        if other.channels:
+            network = bundle_encoder(bundle, overrides)
+            found, _ = with_channels(session, other, network, found, reading)
+        return Chosen(found, bundle, overrides)
     from medrecon.io import find_scans
     from medrecon.reconstructor import INPUT
     from medrecon.training.linear import linear_inverse
 
-    refuse_channels(other)
     if bundle != DEFAULT:
         raise UsageError(
             "--encoder and --bundle name a network each", remedy="give --encoder, or a bundle trained for it"
@@ -82,23 +107,68 @@ def chosen_bundle(
             f"{other.encoder} has many layers: which of them?",
             remedy=f"name some with --layers; medrecon layers --encoder {other.encoder} lists them",
         )
+    first = None
+    if other.channels:
+        if fit_on is not None:
+            raise UsageError(
+                "--fit-on does not say which of its scans are which channel",
+                remedy="leave it out, or train with --encoder-channels NAME=PATTERN",
+            )
+        found, first = with_channels(session, other, other.build(), found, reading)
     scans = () if fit_on is None else find_scans(session.folder_of(fit_on)).scans
     with progress_bar(session, "fitting the linear inverse", "images") as tick:
-        folder = linear_inverse(other.recipe(), asked, scans=scans, device=device, progress=tick)
-    return folder, {}
+        folder = linear_inverse(other.recipe(first), asked, scans=scans, device=device, progress=tick)
+    return Chosen(found, folder, {})
 
 
-def refuse_channels(other: OtherNetwork) -> None:
-    """Refuse what only `invert` and `features` do.
+def bundle_encoder(bundle: str, overrides: Mapping[str, Any]) -> Network:
+    """The encoder of a bundle, to be asked for its channels.
 
     Raises:
-        UsageError: several scans are named.
+        ModelError: it cannot be built.
+    """
+    from medrecon.bundle.config import Bundle as OpenBundle
+
+    return OpenBundle.open(bundle, overrides).architecture().encoder
+
+
+def with_channels(
+    session: Session, other: OtherNetwork, network: Network, found: Found, reading: OneScan
+) -> tuple[Found, str]:
+    """The one scan that was found with the others beside it that are channels too, and its channel's name.
+
+    Raises:
+        UsageError: there are several scans, the channels are not the network's, or its decoders give back
+            another channel.
+        ScanError: one of them cannot be read, or lies on another grid.
+    """
+    from medrecon.io.choices import with_beside
+
+    if len(found.scans) != 1:
+        raise UsageError(
+            f"--encoder-channels goes with one scan, not {len(found.scans)}",
+            remedy="run them one by one",
+        )
+    (scan,) = found.scans
+    channels = other.scans(network, scan, session, reading)
+    place = next(k for k, each in enumerate(channels) if each is scan)
+    if network.channels_needed and place != 0:
+        raise UsageError(
+            f"its decoders give back {network.channel_names[0]}, and INPUT is {network.channel_names[place]}",
+            remedy="give that scan as INPUT",
+        )
+    beside = [each for each in channels if each is not scan]
+    return replace(found, scans=(with_beside(scan, beside),)), network.channel_names[place]
+
+
+def refuse_channels(other: OtherNetwork, why: str) -> None:
+    """Refuse several scans as channels where nothing can be made of them.
+
+    Raises:
+        UsageError: they are named.
     """
     if other.channels:
-        raise UsageError(
-            "decoders give back one scan: --encoder-channels is for invert and features",
-            remedy="leave it out: the one scan is given to each channel",
-        )
+        raise UsageError(why, remedy="leave --encoder-channels out: the one scan is given to each channel")
 
 
 def decoders_for(other: OtherNetwork, bundle: str, layer: str, *, default: str) -> dict[str, Any]:
@@ -118,8 +188,8 @@ def decoders_for(other: OtherNetwork, bundle: str, layer: str, *, default: str) 
     from medrecon.bundle.config import find_bundle
     from medrecon.training.any_network import network_settings
 
+    refuse_channels(other, "a sweep measures its decoders on single scans")
     if other.encoder is not None:
-        refuse_channels(other)
         if bundle != default:
             raise UsageError("--encoder and --bundle name a network each", remedy="give one of the two")
         recipe = other.recipe()
@@ -133,6 +203,12 @@ def decoders_for(other: OtherNetwork, bundle: str, layer: str, *, default: str) 
         if not isinstance(found, Mapping):
             return {}  # it has no training: that is told where it is looked for
         recipe = {name: value for name, value in found.items() if name != "layers"}
+        if "first_channel" in recipe:
+            raise UsageError(
+                "a sweep measures its decoders on single scans, and this network takes several",
+                path=root,
+                remedy="sweep a network of one scan",
+            )
         weights = other.weights or parser.get("encoder_weights", "") or None
     settings = network_settings(recipe, layer, weights)
     settings.pop("training_results")  # a sweep trains each for its one layer

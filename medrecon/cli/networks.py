@@ -48,7 +48,8 @@ EncoderChannels = Annotated[
         metavar="NAME=PATH",
         rich_help_panel=_NETWORK,
         help="A scan for each channel of the network, INPUT among them; repeat it for each. The names are "
-        "the network's: `medrecon layers` lists them. Without it the one scan is given to every channel.",
+        "the network's: `medrecon layers` lists them. Without it the one scan is given to every channel. To "
+        "train: NAME=PATTERN of the scans' names; what is named first is given back.",
     ),
 ]
 
@@ -64,8 +65,11 @@ class OtherNetwork:
     inputs: EncoderInputs = None
     channels: EncoderChannels = None
 
-    def recipe(self) -> dict[str, Any]:
+    def recipe(self, first_channel: str | None = None) -> dict[str, Any]:
         """What `medrecon.encoders.build_encoder` makes the same network of, as plain values.
+
+        Args:
+            first_channel: of several scans as channels, the one that decoders give back.
 
         Raises:
             UsageError: no network is named.
@@ -82,6 +86,7 @@ class OtherNetwork:
             "arguments": parse_arguments(self.arguments),
             "network": self.network,
             "inputs": parse_arguments(self.inputs, "inputs") or None,
+            **({} if first_channel is None else {"first_channel": first_channel}),
         }
 
     def build(self, layers: str | Iterable[str] | None = None, seed: int = 0) -> Network:
@@ -117,22 +122,38 @@ class OtherNetwork:
                 none of them.
             ScanError: one of them cannot be read.
         """
-        from medrecon.inference.prepared import in_order
+        from medrecon.encoders.beside import in_order
 
         given: dict[str, Scan] = {}
-        for text in self.channels or []:
-            name, equals, path = text.partition("=")
-            if not equals or not name or not path or name in given:
-                raise UsageError(f"--encoder-channels '{text}'", remedy="write NAME=PATH, each name once")
-            if Path(path).absolute() == scan.path.absolute():
-                given[name] = scan
-            else:
-                given[name] = find_one_asked(session, Path(path), reading)
+        named = self.named_channels()
+        if named:
+            in_order(network, named)  # before a scan is looked for
+        for name, text in named.items():
+            path = Path(text)
+            same = path.absolute() == scan.path.absolute()
+            given[name] = scan if same else find_one_asked(session, path, reading)
         if not given:
             return (scan,)
         if not any(each is scan for each in given.values()):
             raise UsageError("INPUT is none of the channels", remedy="name it with --encoder-channels too")
+        twice = [each for k, each in enumerate(given.values()) if each in list(given.values())[:k]]
+        if twice:
+            raise UsageError(f"{twice[0].path} is given for two channels", remedy="name each scan once")
         return in_order(network, given)
+
+    def named_channels(self) -> dict[str, str]:
+        """What --encoder-channels says: name -> the path, or the pattern, behind it.
+
+        Raises:
+            UsageError: not NAME=PATH, or a name twice.
+        """
+        named: dict[str, str] = {}
+        for text in self.channels or []:
+            name, equals, path = text.partition("=")
+            if not equals or not name or not path or name in named:
+                raise UsageError(f"--encoder-channels '{text}'", remedy="write NAME=PATH, each name once")
+            named[name] = path
+        return named
 
 
 def _absolute(file: Path | None) -> str | None:

@@ -24,7 +24,7 @@ from medrecon.cli.batch import (
 from medrecon.cli.command import verb
 from medrecon.cli.deidentify import Identity
 from medrecon.cli.faults import Fault, one_line
-from medrecon.cli.linear import DEFAULT, FitOn, chosen_bundle
+from medrecon.cli.linear import DEFAULT, FitOn, choose
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import (
     Bundle,
@@ -128,16 +128,17 @@ def reconstruct(
     from medrecon.inference.error_map import check_error_maps
     from medrecon.inference.pipeline import Pipeline, Record
 
-    chosen, overrides = chosen_bundle(session, other, bundle, layers, fit_on, device)
+    chosen = choose(session, other, found, reading, bundle, layers, fit_on, device)
+    found = chosen.found
     pipeline = Pipeline.from_bundle(
-        chosen,
+        chosen.bundle,
         scans=found.scans,
         output=output,
         layers=layers,
         device=device,
         output_format=output_format.value,
         overwrite=overwrite,
-        overrides=overrides,
+        overrides=chosen.overrides,
         samples=drawn.samples,
         seed=drawn.drawn_with,
     )

@@ -120,7 +120,7 @@ def train(
     }
     kept_out = held_out or list(config.get("held_out") or [])
     share = float(settings.get("phantom_share", config.get("phantom_share", 0.0)))
-    used = training_items(scans, kept_out, share)
+    used = training_items(scans, kept_out, share, settings.get("channels"))
     runner, count = choose_runner(device, processes=processes, **machines.given)
     with contextlib.nullcontext() if dry_run else held(run):
         training = plan_training(
@@ -186,13 +186,13 @@ def _network_settings(other: OtherNetwork, layers: str | None, bundle: str) -> d
     from medrecon.training.any_network import network_settings
 
     if other.encoder is None:
+        refuse_channels(other, "--encoder-channels is for a network named with --encoder")
         if layers is not None:
             raise UsageError(
                 "--layers is for a network named with --encoder",
                 remedy="--set training_results=... for a bundle",
             )
         return {}
-    refuse_channels(other)
     if bundle != DEFAULT:
         raise UsageError("--encoder and --bundle name a network each", remedy="give one of the two")
     if layers is None:
@@ -201,7 +201,7 @@ def _network_settings(other: OtherNetwork, layers: str | None, bundle: str) -> d
             remedy=f"name some with --layers; medrecon layers --encoder {other.encoder} lists them",
         )
     recipe = other.recipe()
-    return network_settings(recipe, layers, recipe.pop("weights"))
+    return network_settings(recipe, layers, recipe.pop("weights"), other.named_channels())
 
 
 def _planned(training: Training, used: Sequence[Mapping[str, Any]], kept_out: Sequence[str]) -> Outcome:

@@ -2,6 +2,7 @@
 
 from medrecon.blocks.weights import fingerprint, fit_weights, read_weights
 from medrecon.encoders.adaptive import AdaptiveEncoder
+from medrecon.encoders.beside import ScansBeside
 from medrecon.encoders.build import build_encoder
 from medrecon.encoders.cached import CachedEncoder
 from medrecon.encoders.channels import ChannelsEncoder
@@ -26,6 +27,7 @@ __all__ = [
     "MedicalNetEncoder",
     "PlainEncoder",
     "ResNetEncoder",
+    "ScansBeside",
     "TappedEncoder",
     "VGGEncoder",
     "build_encoder",

@@ -13,6 +13,7 @@ from torch import nn
 
 from medrecon.contract import Encoder, Features, LayerInfo
 from medrecon.encoders.adapt import IMAGENET, ChannelMeanStd, intensity_map
+from medrecon.encoders.beside import ScansBeside
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.located import SHORT_NAMES, construct, locate
 from medrecon.encoders.naming import resolve_layers
@@ -27,7 +28,7 @@ _WINDOW_NAMES = ("img_size", "image_size", "input_size")
 
 
 def build_encoder(
-    what: str | Path,
+    what: str | Path | nn.Module,
     *,
     weights: str | Path | None = None,
     sha256: str | None = None,
@@ -40,6 +41,7 @@ def build_encoder(
     network: str | None = None,
     inputs: Mapping[str, Any] | None = None,
     in_common_scale: bool = False,
+    first_channel: str | None = None,
 ) -> Encoder:
     """A frozen encoder: `layers()` says what it offers, `forward(image, names)` gives the features.
 
@@ -47,7 +49,8 @@ def build_encoder(
 
     Args:
         what: a name of `SHORT_NAMES`; a dotted path such as "monai.networks.nets.SegResNet",
-            "torchvision.models.resnet18" or "timm.create_model"; or the folder of a MONAI bundle.
+            "torchvision.models.resnet18" or "timm.create_model"; the folder of a MONAI bundle; or a network
+            itself, which is frozen in place.
         weights: a file with all of its tensors. None: random ones, those that the arguments ask for, or the
             bundle's own.
         sha256: expected SHA-256 of that file, None for any.
@@ -63,25 +66,46 @@ def build_encoder(
         inputs: what the network takes beside the image (`TappedEncoder`).
         in_common_scale: for decoders: where the network wants values in units of its own, take images in the
             scale of every scan and map them, if that can be (models of nnU-Net).
+        first_channel: where several scans are its channels: the one that images begin with (`ScansBeside`).
 
     Raises:
         ModelError: it does not exist, cannot be built or tapped, or the weights do not fit.
     """
-    given = parse_arguments(arguments)
     options = {
         "layers": layers,
         "spatial_dims": spatial_dims,
         "in_channels": in_channels,
         "intensity": intensity,
         "window": window,
+        "inputs": inputs,
     }
+    made = _build(what, parse_arguments(arguments), weights, sha256, options, network, in_common_scale)
+    return made if first_channel is None else ScansBeside(made, first_channel)
+
+
+def _build(
+    what: str | Path | nn.Module,
+    given: dict[str, Any],
+    weights: str | Path | None,
+    sha256: str | None,
+    options: dict[str, Any],
+    network: str | None,
+    in_common_scale: bool,
+) -> Encoder:
+    """The encoder, as `build_encoder` says; options may stand in the arguments that are given."""
     for name in _TAP_OPTIONS:
         within = given.pop(f"_{name}_", None)
         options[name] = within if options[name] is None else options[name]
     options["intensity"] = intensity_map(options["intensity"])
-    options["inputs"] = inputs or given.pop("_inputs_", None)
+    options["inputs"] = options["inputs"] or given.pop("_inputs_", None)
     options["weights_key"] = given.pop("_weights_key_", None)
     options["operations"] = given.pop("_operations_", None) or None
+    if isinstance(what, nn.Module):
+        if any(not name.startswith("_") for name in given):
+            raise ModelError("the network is made already", remedy="leave its arguments out")
+        return _wrapped(
+            what, f"{type(what).__module__}.{type(what).__qualname__}", given, weights, sha256, options
+        )
     path, preset = SHORT_NAMES.get(str(what), (str(what), {}))
     given_file = None if str(weights) == RANDOM else weights
     own = {"weights": given_file, "sha256": sha256} if str(what) in SHORT_NAMES else {}
@@ -90,15 +114,27 @@ def build_encoder(
         options |= {"weights": weights, "sha256": sha256, "network": network}
         return _of_folder(folder, given, in_common_scale=in_common_scale, **options)
     made = construct(path, {**preset, **given, **own})
+    return _wrapped(made, path, given, None if own else weights, sha256, options)
+
+
+def _wrapped(
+    made: nn.Module,
+    path: str,
+    given: Mapping[str, Any],
+    weights: str | Path | None,
+    sha256: str | None,
+    options: dict[str, Any],
+) -> Encoder:
+    """A network as an encoder; `path` leads to its class."""
     if isinstance(made, Encoder):
-        if weights is not None and not own:
+        if weights is not None:
             raise ModelError(
-                f"{what} is an encoder of its own", remedy='give its weights as an argument: {"weights": ...}'
+                f"{path} is an encoder of its own", remedy='give its weights as an argument: {"weights": ...}'
             )
         unused = [name for name, value in options.items() if value is not None and name != "layers"]
         if unused:
             raise ModelError(
-                f"{what} is an encoder of its own, which knows its {unused[0]}",
+                f"{path} is an encoder of its own, which knows its {unused[0]}",
                 remedy=f"leave _{unused[0]}_ out",
             )
         return _offering(made, options["layers"])

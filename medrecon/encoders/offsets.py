@@ -98,7 +98,8 @@ def _even_copy(encoder: Encoder) -> Encoder | None:
 def _along(encoder: Encoder, layers: Sequence[LayerInfo], axis: int) -> dict[str, float]:
     """Offsets along one axis, of the layers where the measurement is clear."""
     size = _size(encoder, layers, axis)
-    image = torch.full((1, 1, *size), 0.5, requires_grad=True)
+    channels = len(encoder.channel_names) if encoder.channels_needed else 1
+    image = torch.full((1, channels, *size), 0.5, requires_grad=True)
     names = [info.name for info in layers]
     try:
         with _Linear(), torch.enable_grad():

@@ -78,11 +78,11 @@ class _Pair(Reconstructor):
     def reconstruct(
         self, image: torch.Tensor, results: Sequence[str | Sequence[str]], progress: Progress | None = None
     ) -> Iterator[torch.Tensor]:
-        """The images themselves, once their features are compared."""
+        """The first of the images, once their features are compared."""
         for asked in results:
             result = asked if isinstance(asked, str) else "+".join(asked)
             names = list(parse_layers(result))
             with self.precision(image.device):
                 first, second = (self.encoder(part, names) for part in image.split(1, dim=1))
             self.consistency.add(result, first, second)
-            yield image
+            yield image[:, :1]

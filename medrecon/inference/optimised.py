@@ -13,7 +13,7 @@ import torch
 from medrecon import __version__
 from medrecon.blocks.weights import digest
 from medrecon.bundle.workflow import rates_of
-from medrecon.contract import Decoder, Encoder, Features, Progress
+from medrecon.contract import Decoder, Features, Progress
 from medrecon.errors import ModelError
 from medrecon.inference.prepared import prepare
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
@@ -93,17 +93,6 @@ class Model:
         }
 
 
-def network_notes(encoder: Encoder, scans: int = 1) -> list[str]:
-    """What a user must know of how a scan, or several as channels, go into the network, one line each."""
-    steps = [type(step).__name__ for step in encoder.geometry]
-    grid = "the network takes the scan through {}; the result is brought back to the scan's own grid"
-    notes = [*encoder.notes, *([grid.format(", ".join(steps))] if steps else [])]
-    if scans == 1 and len(encoder.channel_names) > 1:
-        names = ", ".join(encoder.channel_names)
-        notes.append(f"the one scan is given to each channel of the network ({names}): --encoder-channels")
-    return notes
-
-
 def optimise_slices(
     model: Model,
     scans: Sequence[Scan],
@@ -175,6 +164,7 @@ class _Watched(Decoder):
     def __init__(self, optimiser: ImageOptimiser, tick: Tick | None, total: int) -> None:
         super().__init__()
         self.optimiser, self.tick, self.total = optimiser, tick, total
+        self.channels = optimiser.channels
         self.before = 0
         self.outcomes: list[Outcome] = []
 

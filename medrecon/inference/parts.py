@@ -84,7 +84,8 @@ def open_parts(
     if not scans:
         raise UsageError("no scan to work on", remedy="name a scan")
     chosen = pick_device(device)
-    described = Bundle.open(bundle)
+    made = {key: value for key, value in (overrides or {}).items() if key == "network_def"}
+    described = Bundle.open(bundle, made)
     described.require(*_SETTINGS, *_PARTS)
     known = [layer.name for layer in layers_of(described)]
     if layers is None:

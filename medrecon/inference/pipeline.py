@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from medrecon.inference.parts import Parts, open_parts, parts_for_others
 from medrecon.inference.passes import passes_of
 from medrecon.inference.prefetch import fits_beside, overlapped
-from medrecon.inference.prepared import check_units
+from medrecon.inference.prepared import check_scan, network_notes
 from medrecon.inference.record import Record as Record
 from medrecon.inference.record import Stage
 from medrecon.inference.sample_files import Samples
@@ -191,13 +191,14 @@ class Pipeline:
 
     def _read(self, scan: Scan) -> Stage:
         start = time.perf_counter()
-        check_units(self.network.encoder, scan)
+        check_scan(self.network.encoder, scan)
         with torch.inference_mode(), listening() as heard:
             item = self._parts.preprocessing({"image": scan})
             told = self._advice(item["image"], scan)
         if told is not None:
             heard.append(f"{scan.path.name}: {told}")
-        return Stage(scan, item, time.perf_counter() - start, notes=heard)
+        notes = [*network_notes(self.network.encoder, 1 + len(scan.beside)), *heard]
+        return Stage(scan, item, time.perf_counter() - start, notes=notes)
 
     def _advice(self, image: MetaTensor, scan: Scan) -> str | None:
         """What a bundle of volumes that names one of slices (`thick_slices`) has to say of a scan."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImage
 
 from medrecon.contract import Encoder
-from medrecon.errors import UsageError, near
+from medrecon.errors import UsageError
 from medrecon.io import Scan, ScanError, ScanReader
+from medrecon.io.choices import check_one_grid
 from medrecon.transforms import ScanIntensity
 
 
@@ -83,7 +83,8 @@ def prepare(encoder: Encoder, scans: Sequence[Scan]) -> Prepared:
             where the encoder takes nothing else.
     """
     for scan in scans:
-        _check(encoder, scan, scans[0])
+        check_units(encoder, scan)
+        check_one_grid(scan, scans[0])
     read = LoadImage(reader=ScanReader(), dtype=None, ensure_channel_first=True, expanduser=False)
     volumes = [read(scan) for scan in scans]
     source: Any = volumes[0]
@@ -124,44 +125,36 @@ def check_units(encoder: Encoder, scan: Scan) -> None:
         )
 
 
-def _check(encoder: Encoder, scan: Scan, first: Scan) -> None:
-    check_units(encoder, scan)
-    if scan.shape != first.shape or not np.allclose(scan.affine, first.affine, atol=1e-2):
-        raise ScanError(
-            f"it lies on another grid than {first.path.name}: channels are images of one grid",
+def check_scan(encoder: Encoder, scan: Scan) -> None:
+    """Refuse a scan, or those beside it, that an encoder does not take.
+
+    Raises:
+        ScanError: it takes HU, and one of them has none.
+        UsageError: it needs scans as channels that are not there, or takes none.
+    """
+    for each in (scan, *scan.beside):
+        check_units(encoder, each)
+    names = encoder.channel_names
+    if encoder.channels_needed and len(scan.beside) != len(names) - 1:
+        raise UsageError(
+            f"the network is given a scan for each of {', '.join(names)}",
             path=scan.path,
-            remedy="resample it to that grid first",
+            remedy="name them with --encoder-channels",
+        )
+    if scan.beside and not encoder.channels_needed:
+        raise UsageError(
+            "the decoders are for one scan, given to each channel",
+            path=scan.path,
+            remedy="leave --encoder-channels out, or make decoders for them: it is an option of train too",
         )
 
 
-def in_order(encoder: Encoder, given: Mapping[str, Scan]) -> tuple[Scan, ...]:
-    """Scans in the order of an encoder's channels.
-
-    Args:
-        encoder: whose `channel_names` are told apart by name, in any case.
-        given: name -> scan.
-
-    Raises:
-        UsageError: a name that it does not have, a channel that is missing, or a scan given for two.
-    """
-    twice = [s for k, s in enumerate(given.values()) if s in list(given.values())[:k]]
-    if twice:
-        raise UsageError(f"{twice[0].path} is given for two channels", remedy="name each scan once")
-    names = encoder.channel_names
-    if not names:
-        raise UsageError("the network takes one scan", remedy="leave --encoder-channels out")
-    by_name = {name.casefold(): scan for name, scan in given.items()}
-    known = [name.casefold() for name in names]
-    for name in by_name:
-        if name not in known:
-            raise UsageError(
-                f"the network has no channel '{name}'" + near(name, known),
-                remedy=f"its channels are {', '.join(names)}",
-            )
-    for name in names:
-        if name.casefold() not in by_name:
-            raise UsageError(
-                f"the channel '{name}' is missing",
-                remedy=f"name a scan for each of {', '.join(names)}",
-            )
-    return tuple(by_name[name] for name in known)
+def network_notes(encoder: Encoder, scans: int = 1) -> list[str]:
+    """What a user must know of how a scan, or several as channels, go into the network, one line each."""
+    steps = [type(step).__name__ for step in encoder.geometry]
+    grid = "the network takes the scan through {}; the result is brought back to the scan's own grid"
+    notes = [*encoder.notes, *([grid.format(", ".join(steps))] if steps else [])]
+    if scans == 1 and len(encoder.channel_names) > 1:
+        names = ", ".join(encoder.channel_names)
+        notes.append(f"the one scan is given to each channel of the network ({names}): --encoder-channels")
+    return notes

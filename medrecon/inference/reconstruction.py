@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from medrecon.inference.pipeline import Pipeline
 from medrecon.inference.sample_files import Samples, check_sample_places, write_samples
 from medrecon.io import Derivation, Scan, find_one, plan_outputs, write_volume
 from medrecon.io.choices import with_hu
+
+if TYPE_CHECKING:
+    from medrecon.training.linear import Named
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,9 @@ def reconstruct(
     *,
     bundle: str | Path = "volume_autoencoder",
     encoder_weights: str | Path | None = None,
+    encoder: Named | None = None,
+    encoder_arguments: Mapping[str, Any] | None = None,
+    fit_on: str | Path | Sequence[Scan] = (),
     device: str = "auto",
     hu: bool = False,
     samples: int | None = None,
@@ -113,7 +119,12 @@ def reconstruct(
         layers: results: "level4", "level2,level3+level4" or a list; "input" is the control without a network.
             None takes those of the bundle's configuration.
         bundle: name of a bundle that comes with medrecon, or a bundle's folder.
-        encoder_weights: for a bundle over somebody else's network: the file of its weights.
+        encoder_weights: the file of the weights of `encoder`, or of the network that a bundle looks into.
+        encoder: any network in the place of a bundle: a short name, a dotted path, `net.py:Net`, a folder, a
+            class, or a network itself (a copy of it is used). Its linear inverse is fitted to generated scans
+            and kept for the next time: a lower bound of what each layer keeps. It needs `layers`.
+        encoder_arguments: of its class; "_intensity_", "_window_" and the like too.
+        fit_on: scans, or their folder, to fit it to beside generated ones; not those to be judged.
         device: "auto", "cpu", "cuda" or "cuda:N".
         hu: the values are HU, which NIfTI, NRRD and MHA cannot say.
         samples: also draw so many plausible scans of each result (2 or more), with their mean and standard
@@ -132,13 +143,19 @@ def reconstruct(
     """
     scan = source if isinstance(source, Scan) else find_one(source, **reading)
     scan = with_hu(scan) if hu else scan
+    told: dict[str, Any] = {} if encoder_weights is None else {"encoder_weights": Path(encoder_weights)}
+    if encoder is not None:
+        from medrecon.training.linear import inverse_of
+
+        inverse = inverse_of(encoder, layers, bundle, encoder_weights, encoder_arguments, fit_on, device)
+        bundle, told = inverse.bundle, inverse.overrides
     pipeline = Pipeline.from_bundle(
         bundle,
         scans=[scan],
         output=Path(tempfile.gettempdir()) / f"medrecon-{uuid.uuid4().hex}",  # nothing is written there
         layers=layers,
         device=device,
-        overrides={} if encoder_weights is None else {"encoder_weights": Path(encoder_weights)},
+        overrides=told,
         samples=samples,
         seed=seed,
     )

@@ -37,7 +37,7 @@ class TilingWarning(UserWarning):
 
 
 class ResultsInferer(Inferer):
-    """Base of the inferers, which give an image for each result: one channel, or as many as the scan has.
+    """Base of the inferers, which give an image for each result: one channel, or as many as the inversion.
 
     Args:
         results: what to reconstruct, each an image of the output: "level3", "level2+level4", "input".
@@ -62,7 +62,9 @@ class ResultsInferer(Inferer):
         progress: Progress | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """(B, C, *spatial) in [0, 1] -> (B, R * C, *spatial) on the CPU, C channels for each of `results`.
+        """(B, C, *spatial) in [0, 1] -> (B, R * N, *spatial) on the CPU, N channels for each of `results`.
+
+        N is 1, or as many images as the inversion gives back (`Decoder.channels`).
 
         Args:
             inputs: the images.
@@ -76,7 +78,8 @@ class ResultsInferer(Inferer):
         """
         image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         device = next((p.device for p in network.parameters()), image.device)
-        sides = (image.shape[0], len(self.results) * image.shape[1], *image.shape[2:])
+        each = network.inversion.channels
+        sides = (image.shape[0], len(self.results) * each, *image.shape[2:])
         output = torch.empty(sides, dtype=image.dtype)
         work = _Work(image, output, network, device, tuple(self.results), progress or _untold)
         with network.conditioned_on(image) if work.made else contextlib.nullcontext():
@@ -98,10 +101,10 @@ class _Work:
 
     Attributes:
         image: (B, C, *spatial).
-        output: (B, R * C, *spatial), on the CPU.
+        output: (B, R * N, *spatial), on the CPU.
         network: what is applied.
         device: where it runs.
-        results: what the output is to hold, C channels each.
+        results: what the output is to hold, N channels each.
         progress: told (tiles done, tiles in all).
     """
 
@@ -114,7 +117,7 @@ class _Work:
 
     def channels(self, result: int) -> slice:
         """Where a result stands in the output."""
-        each = self.image.shape[1]
+        each = self.network.inversion.channels
         return slice(result * each, (result + 1) * each)
 
     @property
@@ -125,7 +128,8 @@ class _Work:
     def copy_control(self) -> None:
         """Put the image itself where it was asked for."""
         for r in set(range(len(self.results))).difference(self.made):
-            self.output[:, self.channels(r)] = self.image.to(self.output.device)
+            control = self.image[:, : self.network.inversion.channels]
+            self.output[:, self.channels(r)] = control.to(self.output.device)
 
     def each(self, piece: torch.Tensor, within: Progress | None = None) -> Iterator[torch.Tensor]:
         """Result after result of a part of the image, without the control."""
@@ -156,7 +160,7 @@ class _Work:
             sw_device=self.device,
             device=torch.device("cpu"),
         )
-        for r, part in zip(self.made, blended.split(self.image.shape[1], dim=1), strict=True):
+        for r, part in zip(self.made, blended.split(self.network.inversion.channels, dim=1), strict=True):
             self.output[:, self.channels(r)] = part.to(self.output)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from medrecon.errors import UsageError
 from medrecon.io.files.names import scan_words
@@ -57,3 +61,79 @@ def refuse_mixed(found: Found) -> Found:
                 "`medrecon scans` tells which is which",
             )
     return found
+
+
+def check_one_grid(scan: Scan, first: Scan) -> None:
+    """Refuse a scan that cannot be a channel beside another.
+
+    Raises:
+        ScanError: it lies on another grid.
+    """
+    if scan.shape != first.shape or not np.allclose(scan.affine, first.affine, atol=1e-2):
+        raise ScanError(
+            f"it lies on another grid than {first.path.name}: channels are images of one grid",
+            path=scan.path,
+            remedy="resample it to that grid first",
+        )
+
+
+def with_beside(scan: Scan, others: Sequence[Scan]) -> Scan:
+    """The same scan, to be read with others of its grid as further channels.
+
+    Raises:
+        ScanError: one of them lies on another grid.
+    """
+    for other in others:
+        check_one_grid(other, scan)
+    return replace(scan, beside=tuple(others))
+
+
+def in_sets(scans: Sequence[Scan], patterns: Mapping[str, str]) -> tuple[Scan, ...]:
+    """Scans that belong together, as channels: the first of each set, with the others beside it.
+
+    Scans belong together that lie in one folder and whose names match the patterns with the same text for
+    each `*` and `?`: `s1_t1.nii.gz` and `s1_t2.nii.gz` for "*_t1.nii.gz" and "*_t2.nii.gz".
+
+    Args:
+        scans: those that match no pattern are left out.
+        patterns: channel -> pattern of the names of its files or series folders, that to be first first; none
+            leaves the scans as they are.
+
+    Raises:
+        UsageError: a scan matches two patterns, two match one, or none matches.
+        ScanError: a set is not whole, or its scans lie on several grids.
+    """
+    if not patterns:
+        return tuple(scans)
+    made = {name: re.compile(_expression(pattern)) for name, pattern in patterns.items()}
+    sets: dict[tuple[Path, tuple[str, ...]], dict[str, Scan]] = {}
+    for scan in scans:
+        hits = [(name, hit) for name, rule in made.items() if (hit := rule.fullmatch(scan.path.name))]
+        if len(hits) > 1:
+            raise UsageError(
+                f"'{scan.path.name}' is {hits[0][0]} and {hits[1][0]}", remedy="name channels apart"
+            )
+        for name, hit in hits:
+            one = sets.setdefault((scan.path.parent, hit.groups()), {})
+            if name in one:
+                raise UsageError(f"two scans are its {name}", path=scan.path.parent, remedy="name one apart")
+            one[name] = scan
+    if not sets:
+        raise UsageError(
+            f"no scan matches {', '.join(patterns.values())}", remedy="mend the patterns of the channels"
+        )
+    whole = []
+    for one in sets.values():
+        missing = next((name for name in patterns if name not in one), None)
+        if missing is not None:
+            there = next(iter(one.values()))
+            raise ScanError(
+                f"has no '{missing}' beside it ({patterns[missing]})", path=there.path, remedy="add it"
+            )
+        first, *others = (one[name] for name in patterns)
+        whole.append(with_beside(first, others))
+    return tuple(whole)
+
+
+def _expression(pattern: str) -> str:
+    return "".join({"*": "(.*)", "?": "(.)"}.get(char, re.escape(char)) for char in pattern)

@@ -26,6 +26,8 @@ class ScanReader(ImageReader):
     files of one series, or a `Scan`. With `dtype=None` there the values keep the type of `read_scan`; with
     `expanduser=False` a `Scan` comes here as it is, else as its address, from which it is found again.
 
+    A scan with others `beside` it is read with them, as channels of one image: itself first.
+
     Args:
         series: as in `find_scans`, which says what the other arguments are.
         volume: which volume of a 4D or multi-echo source.
@@ -63,7 +65,7 @@ class ScanReader(ImageReader):
         return scan
 
     def get_data(self, img: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """The voxels (X, Y, Z) in C order, and meta.
+        """The voxels (X, Y, Z) in C order, and meta; (C, X, Y, Z) of scans beside one another.
 
         Raises:
             ScanError: the scan is refused.
@@ -76,16 +78,30 @@ class ScanReader(ImageReader):
             raise ScanError(
                 f"cannot be read ({type(img).__name__}: {img})", remedy="check the input"
             ) from img
-        try:
-            volume, notes = load(img)
-        except ScanError:
-            raise
-        except Exception as error:
-            why = f"cannot be read ({type(error).__name__}: {error})"
-            raise ScanError(why, path=img.path, remedy="check the input") from error
-        for note in notes:
-            notice(f"{img.path}: {note}", ScanWarning)
-        return contiguous(volume), scan_meta(img, notes)
+        volume, meta = _loaded(img)
+        if not img.beside:
+            return volume, meta
+        others = [_loaded(scan)[0] for scan in img.beside]
+        for scan, other in zip(img.beside, others, strict=True):
+            if other.shape != volume.shape:
+                raise ScanError("it is not what its header says", path=scan.path, remedy="check the file")
+        meta["original_channel_dim"] = 0
+        meta["channel_units"] = "\n".join(scan.units for scan in (img, *img.beside))
+        return np.stack([volume, *others]), meta
+
+
+def _loaded(scan: Scan) -> tuple[np.ndarray, dict[str, Any]]:
+    """One scan's voxels, and its meta."""
+    try:
+        volume, notes = load(scan)
+    except ScanError:
+        raise
+    except Exception as error:
+        why = f"cannot be read ({type(error).__name__}: {error})"
+        raise ScanError(why, path=scan.path, remedy="check the input") from error
+    for note in notes:
+        notice(f"{scan.path}: {note}", ScanWarning)
+    return contiguous(volume), scan_meta(scan, notes)
 
 
 def contiguous(volume: np.ndarray) -> np.ndarray:

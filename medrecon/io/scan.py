@@ -126,6 +126,7 @@ class Scan:
         recipe: how the voxels are read; for `read_scan` alone.
         stored: how the file stores its values, for results of it; None for DICOM.
         kept: fields of a NIfTI header that results keep.
+        beside: scans of the same grid that a network takes as further channels; see `ScanReader`.
     """
 
     path: Path
@@ -146,6 +147,7 @@ class Scan:
     recipe: Any = field(default=None, repr=False, compare=False)
     stored: ValueForm | None = field(default=None, repr=False)
     kept: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    beside: tuple[Scan, ...] = field(default=(), repr=False)
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -10,7 +10,7 @@ import torch
 from monai.data import MetaTensor
 from torch.utils.data import Dataset
 
-from medrecon.phantoms.generator import Modality, random_volume
+from medrecon.phantoms.generator import Modality, random_contrasts, random_volume
 
 
 class PhantomDataset(Dataset[dict[str, Any]]):
@@ -21,9 +21,10 @@ class PhantomDataset(Dataset[dict[str, Any]]):
         shape: (X, Y, Z) voxels of each item.
         seed: of the whole run.
         modality: "CT", "MR" or None for either.
+        contrasts: so many scans of the same anatomy are the channels of an image.
         transform: called on each item, such as a MONAI `Compose`.
 
-    Items: {"image": (1, X, Y, Z) float32 MetaTensor, its meta["units"] like "units": "HU" or ""}.
+    Items: {"image": (contrasts, X, Y, Z) float32 MetaTensor, its meta["units"] like "units": "HU" or ""}.
     """
 
     def __init__(
@@ -33,12 +34,14 @@ class PhantomDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
         *,
         modality: Modality | None = None,
+        contrasts: int = 1,
         transform: Any = None,
     ) -> None:
         self.length = int(length)
         self.shape = tuple(int(n) for n in shape)
         self.seed = int(seed)
         self.modality = modality
+        self.contrasts = int(contrasts)
         self.transform = transform
         self.epoch = 0
 
@@ -53,7 +56,13 @@ class PhantomDataset(Dataset[dict[str, Any]]):
         if not 0 <= index < self.length:
             raise IndexError(f"item {index} of {self.length}")
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        volume, units = random_volume(self.shape, rng, self.modality)
-        image = MetaTensor(torch.from_numpy(volume)[None], meta={"units": units})
-        item: dict[str, Any] = {"image": image, "units": units}
+        meta: dict[str, Any] = {}
+        if self.contrasts == 1:
+            volume, meta["units"] = random_volume(self.shape, rng, self.modality)
+            volume = volume[None]
+        else:
+            volume, meta["units"] = random_contrasts(self.shape, rng, self.contrasts, self.modality)
+            meta["channel_units"] = "\n".join([meta["units"]] * self.contrasts)
+        image = MetaTensor(torch.from_numpy(volume), meta=meta)
+        item: dict[str, Any] = {"image": image, "units": meta["units"]}
         return item if self.transform is None else self.transform(item)

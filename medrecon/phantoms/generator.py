@@ -55,6 +55,28 @@ def random_volume(
     return volume, units
 
 
+def random_contrasts(
+    shape: Sequence[int], rng: np.random.Generator, count: int, modality: Modality | None = None
+) -> tuple[np.ndarray, str]:
+    """Random scans of one random anatomy on one grid, each with contrast, noise and blur of its own.
+
+    Args:
+        shape: (X, Y, Z) voxels, each at least 4.
+        rng: the only source of randomness.
+        count: scans.
+        modality: "CT", "MR" or None for either; the same for all.
+
+    Returns:
+        The volumes, (count, X, Y, Z) float32, and their units, as `random_volume` gives them.
+    """
+    body = int(rng.integers(2**63))
+    made = [
+        _random(shape, np.random.default_rng(body), modality, False, np.random.default_rng([body, number]))
+        for number in range(count)
+    ]
+    return np.stack([volume for volume, *_ in made]), made[0][1]
+
+
 def labelled_volume(
     shape: Sequence[int], rng: np.random.Generator, modality: Modality | None = None
 ) -> tuple[np.ndarray, str, np.ndarray, list[str]]:
@@ -69,21 +91,34 @@ def labelled_volume(
 
 
 def _random(
-    shape: Sequence[int], rng: np.random.Generator, modality: Modality | None, keep_labels: bool
+    shape: Sequence[int],
+    rng: np.random.Generator,
+    modality: Modality | None,
+    keep_labels: bool,
+    look: np.random.Generator | None = None,
 ) -> _Made:
+    """A scan; `look` draws its contrast and its acquisition, `rng` all else, and these too by default."""
     if modality is None:
         modality = "CT" if rng.random() < 0.45 else "MR"
     if rng.random() >= 0.15:
-        return _acquired(shape, rng, modality, keep_labels)
+        return _acquired(shape, rng, modality, keep_labels, look or rng)
     order = rng.permutation(3)
-    turned, units, labels, tissues = _acquired([shape[i] for i in order], rng, modality, keep_labels)
+    turned, units, labels, tissues = _acquired(
+        [shape[i] for i in order], rng, modality, keep_labels, look or rng
+    )
     back = np.argsort(order)
     if labels is not None:
         labels = np.ascontiguousarray(labels.transpose(back))
     return np.ascontiguousarray(turned.transpose(back)), units, labels, tissues
 
 
-def _acquired(shape: Sequence[int], rng: np.random.Generator, modality: Modality, keep_labels: bool) -> _Made:
+def _acquired(
+    shape: Sequence[int],
+    rng: np.random.Generator,
+    modality: Modality,
+    keep_labels: bool,
+    look: np.random.Generator,
+) -> _Made:
     ct = modality == "CT"
     fine = float(np.exp(rng.uniform(np.log(0.5), np.log(2.6))))
     thick = float(np.exp(rng.uniform(np.log(1.0), np.log(8.0)))) if rng.random() < 0.55 else 1.0
@@ -96,7 +131,7 @@ def _acquired(shape: Sequence[int], rng: np.random.Generator, modality: Modality
         away[2] += 20
     warp = float(rng.uniform(0, 5))
     canvas = Canvas(shape, spacing, rotation, away, rng, warp=warp, warp_scale=float(rng.uniform(35, 90)))
-    palette = ct_palette(rng) if ct else mr_palette(rng)
+    palette = ct_palette(look) if ct else mr_palette(look)
     scene = Scene(canvas, palette, rng, texture_scale=float(rng.uniform(3, 10)), keep_labels=keep_labels)
     brain = None
     if kind == "torso":
@@ -106,8 +141,8 @@ def _acquired(shape: Sequence[int], rng: np.random.Generator, modality: Modality
     else:
         outline = paint_blobs(scene)
     if ct:
-        return acquire_ct(canvas.image, outline, rng, spacing), "HU", scene.labels, scene.tissues
-    image = acquire_mr(canvas.image, rng, spacing)
+        return acquire_ct(canvas.image, outline, look, spacing), "HU", scene.labels, scene.tissues
+    image = acquire_mr(canvas.image, look, spacing)
     if brain is not None and rng.random() < 0.4:
         image *= coverage(brain) > 0.5
-    return store_mr(image, rng), "", scene.labels, scene.tissues
+    return store_mr(image, look), "", scene.labels, scene.tissues

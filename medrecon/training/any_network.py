@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.bundle.workflow import encoder_of
+from medrecon.encoders.beside import in_order
 from medrecon.errors import UsageError
 from medrecon.reconstructor import INPUT, parse_layers
 from medrecon.training.patches import patch_of
@@ -27,7 +28,10 @@ _WIDTHS = {2: [32, 64, 96, 160, 256], 3: [16, 32, 96, 128, 192]}
 
 
 def network_settings(
-    recipe: Mapping[str, Any], layers: str | Sequence[str], weights: str | Path | None = None
+    recipe: Mapping[str, Any],
+    layers: str | Sequence[str],
+    weights: str | Path | None = None,
+    channels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Ids of the train.yaml of `any_network`, and their values, for layers of a network.
 
@@ -35,10 +39,12 @@ def network_settings(
         recipe: what `medrecon.encoders.build_encoder` takes, "weights" apart, as plain values.
         layers: "relu2_2,relu3_3", or a list; a plus asks for a pair to be trained together as often as one.
         weights: the file of its weights.
+        channels: of a network of several scans: name -> pattern of file names; decoders give back the first.
 
     Raises:
         ModelError: the network cannot be built, or a layer cannot be tapped.
-        UsageError: no layer is named, or a value that a configuration takes for code.
+        UsageError: no layer is named, the channels are not the network's, or a value that a configuration
+            takes for code.
     """
     results = layers.split(",") if isinstance(layers, str) else list(layers)
     asked = ["+".join(parse_layers(result)) for result in results]
@@ -46,14 +52,19 @@ def network_settings(
     if not wanted or INPUT in wanted:
         raise UsageError("no layer to train a decoder for", remedy="name layers of the network with --layers")
     named = written(recipe) | {"layers": wanted}
-    file = named_weights(weights)
-    _refuse_code([file, *map(str, named.values()), *wanted])
+    file, patterns = named_weights(weights), dict(channels or {})
+    if patterns:
+        named["first_channel"] = next(iter(patterns))
+    _refuse_code([file, *map(str, named.values()), *wanted, *patterns, *patterns.values()])
     encoder = encoder_of(named, file)
+    if patterns:
+        patterns = dict(zip(encoder.channel_names, in_order(encoder, patterns), strict=True))
     names = [info.name for info in encoder.layers()]
     size, dims = patch_of(encoder), encoder.spatial_dims
     return {
         "encoder": named,
         "encoder_weights": file,
+        "channels": patterns,
         "patch_size": size,
         "batch_size": max(1, _VOXELS // math.prod(size)) if dims == 2 else 1,
         "training_results": training_results(names) | {result: 1.0 for result in asked if "+" in result},

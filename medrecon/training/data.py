@@ -18,6 +18,7 @@ from monai.utils import AdversarialIterationEvents
 
 from medrecon.errors import ModelError
 from medrecon.io import find_scans
+from medrecon.io.choices import in_sets
 from medrecon.reconstructor import parse_layers
 from medrecon.training.sampling import CountsEpochs
 
@@ -25,7 +26,10 @@ _log = logging.getLogger("medrecon")
 
 
 def training_items(
-    dataset_dir: str | Path, held_out: Sequence[str] = (), phantom_share: float = 0.0
+    dataset_dir: str | Path,
+    held_out: Sequence[str] = (),
+    phantom_share: float = 0.0,
+    channels: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Every scan of a folder but the held-out ones, as MONAI data items; what is refused is logged.
 
@@ -33,13 +37,15 @@ def training_items(
         dataset_dir: DICOM and NIfTI, mixed and nested.
         held_out: patterns (`*` and `?`) of file or series-folder names to leave for evaluation.
         phantom_share: share of the training that is generated; at 1 no scan is looked for.
+        channels: which scans belong together (`medrecon.io.choices.in_sets`); each by itself when None. A
+            set is held out as a whole.
 
     Raises:
         ModelError: a pattern that matches nothing, so that a typing error cannot train on a test scan.
     """
     if phantom_share >= 1:
         return []
-    kept = _scans_of(dataset_dir, held_out, others=True)
+    kept = _scans_of(dataset_dir, held_out, others=True, channels=channels)
     if not kept:
         raise ModelError("no scan is left for training", path=dataset_dir, remedy="hold out fewer")
     return kept
@@ -58,7 +64,12 @@ def validation_items(dataset_dir: str | Path, names: Sequence[str] = ()) -> list
     return _scans_of(dataset_dir, names, others=False) if names else []
 
 
-def _scans_of(dataset_dir: str | Path, patterns: Sequence[str], others: bool) -> list[dict[str, Any]]:
+def _scans_of(
+    dataset_dir: str | Path,
+    patterns: Sequence[str],
+    others: bool,
+    channels: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
     """The scans whose name matches a pattern, or the others."""
     found = find_scans(dataset_dir)
     for refusal in found.refused:
@@ -72,8 +83,11 @@ def _scans_of(dataset_dir: str | Path, patterns: Sequence[str], others: bool) ->
                 path=dataset_dir,
                 remedy="mend held_out or validation_scans",
             )
-    named = [any(fnmatch(scan.path.name, pattern) for pattern in patterns) for scan in found.scans]
-    return [{"image": scan} for scan, is_named in zip(found.scans, named, strict=True) if is_named != others]
+    return [
+        {"image": scan}
+        for scan in in_sets(found.scans, channels or {})
+        if any(fnmatch(one.path.name, p) for one in (scan, *scan.beside) for p in patterns) != others
+    ]
 
 
 def mixture_weights(items: Sequence[dict[str, Any]], phantoms: int, phantom_share: float) -> list[float]:
@@ -179,6 +193,6 @@ class ClipGradients:
 def image_is_target(
     batch: Mapping[str, torch.Tensor], device: torch.device | None, non_blocking: bool = False, **kwargs: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`prepare_batch` of MONAI's engines: the image is its own target."""
+    """`prepare_batch` of MONAI's engines: the image is its own target, the first of several channels."""
     image = batch["image"].to(device, non_blocking=non_blocking, **kwargs)
-    return image, image
+    return image, image[:, :1]

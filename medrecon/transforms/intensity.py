@@ -26,6 +26,9 @@ class ScanIntensity(InvertibleTransform):
     as the window's low end; where they were and what they were is kept in the transform's trace, compressed,
     and the inverse puts it back exactly, in each channel of the result.
 
+    Channels that are scans of their own (`meta["channel_units"]`, as `ScanReader` reads scans beside one
+    another) are mapped each by itself; the inverse is that of the first.
+
     Integers of up to 16 bits and float32 become float32; wider ones float64, so that each integer below 2**50
     in size comes back as itself after rounding. The input is never changed; the memory taken is the result's.
 
@@ -60,20 +63,32 @@ class ScanIntensity(InvertibleTransform):
         if units is None:
             units = _units(image.meta) if isinstance(image, MetaTensor) else ""
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
-        low, high = intensity_range(plain.detach().cpu().numpy(), units, self.window, self.percentiles)
+        beside = image.meta.get("channel_units") if isinstance(image, MetaTensor) else None
+        others = [] if beside is None else str(beside).split("\n")[1:]
+        first = plain[:1] if others else plain
         narrow = plain.dtype in _NARROW or plain.dtype == torch.float32
         scaled = plain.to(torch.float32 if narrow else torch.float64, copy=True)
+        low, high, below = self._map(scaled[:1] if others else scaled, first, units)
         trace: dict[str, Any] = {"low": low, "high": high, "wide": not narrow}
-        if units == "HU" and scaled.numel() and float(scaled.amin()) < low:
-            if isinstance(image, MetaTensor) and self.tracing:
-                trace["below"] = pack_below(plain, low)
-            scaled.clamp_(min=low)
-        scaled.sub_(low).div_(high - low)
+        if below and isinstance(image, MetaTensor) and self.tracing:
+            trace["below"] = pack_below(first, low)
+        for channel, own in enumerate(others, start=1):
+            part = slice(channel, channel + 1)
+            self._map(scaled[part], plain[part], self.units or own)
         if not isinstance(image, MetaTensor):
             return scaled
         out = MetaTensor(scaled).copy_meta_from(image)
         self.push_transform(out, extra_info=trace)
         return out
+
+    def _map(self, scaled: torch.Tensor, plain: torch.Tensor, units: str) -> tuple[float, float, bool]:
+        """Map a copy of `plain` where it is; what became 0 and 1, and whether any was below the window."""
+        low, high = intensity_range(plain.detach().cpu().numpy(), units, self.window, self.percentiles)
+        below = units == "HU" and bool(scaled.numel()) and float(scaled.amin()) < low
+        if below:
+            scaled.clamp_(min=low)
+        scaled.sub_(low).div_(high - low)
+        return low, high, below
 
     def inverse(self, data: torch.Tensor) -> torch.Tensor:
         """Map (R, *spatial) back to stored units: float32, or float64 for sources that need it.

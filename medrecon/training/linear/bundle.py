@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,15 +83,47 @@ def linear_inverse(
     file = weights or recipe.pop("weights", None)
     recipe.pop("weights", None)
     recipe = written(recipe)
-    asked = layers.split(",") if isinstance(layers, str) else list(layers)
-    names = list(dict.fromkeys(name for result in asked for name in parse_layers(result)))
+    recipe["layers"] = layers_in(layers.split(",") if isinstance(layers, str) else layers)
+    return fitted(encoder_of(recipe, file or ""), recipe, file, scans, pick_device(device), progress)
+
+
+def layers_in(results: Sequence[str]) -> list[str]:
+    """Every layer of some results once: ["a", "a+b"] -> ["a", "b"].
+
+    Raises:
+        UsageError: there is none.
+    """
+    names = list(dict.fromkeys(name for result in results for name in parse_layers(result)))
     if not names:
         raise UsageError("no layer is named", remedy="name some with --layers")
-    recipe["layers"] = names
-    place = pick_device(device)
-    built = encoder_of(recipe, file or "").to(place)
-    key = _key(built, recipe, scans)
-    folder = cache_folder() / key / f"{safe_name(Path(str(recipe['what'])).name)}_linear_inverse"
+    return names
+
+
+def fitted(
+    built: Encoder,
+    recipe: Mapping[str, Any],
+    file: str | Path | None,
+    scans: Sequence[Scan],
+    place: torch.device,
+    progress: Tick | None = None,
+) -> Path:
+    """The folder of the linear inverse of a network that is built, fitted where the cache has none.
+
+    Args:
+        built: the network; moved to `place`.
+        recipe: what it was built of: "what" and "layers" at least.
+        file: of its weights.
+        scans: to fit to beside generated images.
+        place: where it is fitted.
+        progress: as for `linear_inverse`.
+
+    Raises:
+        ScanError: a scan cannot be read.
+        OutputError: the cache cannot be written.
+    """
+    built = built.to(place)
+    name = f"{safe_name(Path(str(recipe['what'])).name)}_linear_inverse"
+    folder = cache_folder() / _key(built, recipe, scans) / name
     if is_whole(folder):
         return folder
     network = Reconstructor(built, LinearDecoder(built.layers()))
@@ -148,6 +181,7 @@ def _key(encoder: Encoder, recipe: Mapping[str, Any], scans: Sequence[Scan]) -> 
         "code": [hashlib.sha256(inspect.getsource(each).encode()).hexdigest() for each in _CODE],
         "weights": fingerprint(encoder),
         "recipe": {name: str(value) for name, value in sorted(recipe.items())},
+        "sources": sources_of(encoder),
         "files": [_sum(path) for path in texts if path.is_file() and path.stat().st_size <= _MOST_TEXT],
         "layers": [(info.name, info.channels, info.stride) for info in encoder.layers()],
         "scans": sorted(scan.key for scan in scans),
@@ -157,3 +191,19 @@ def _key(encoder: Encoder, recipe: Mapping[str, Any], scans: Sequence[Scan]) -> 
 
 def _sum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sources_of(encoder: Encoder) -> list[str]:
+    """SHA-256 of the code of a network's classes, torch's own apart: the same weights may be used otherwise.
+
+    Code that cannot be read counts as new each time.
+    """
+    found = set()
+    for kind in {type(module) for module in encoder.modules()}:
+        if kind.__module__.split(".")[0] == "torch":
+            continue
+        try:
+            found.add(hashlib.sha256(inspect.getsource(kind).encode()).hexdigest())
+        except (OSError, TypeError):
+            found.add(secrets.token_hex())
+    return sorted(found)

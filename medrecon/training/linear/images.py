@@ -33,7 +33,7 @@ def typical_images(encoder: Encoder, scans: Sequence[Scan] = ()) -> list[torch.T
         scans: of the user's; not those that the inverse will be judged on.
 
     Returns:
-        (1, 1, *spatial) in [0, 1] each.
+        (1, C, *spatial) in [0, 1] each, as many channels as the encoder needs.
 
     Raises:
         ScanError: a scan cannot be read.
@@ -42,7 +42,9 @@ def typical_images(encoder: Encoder, scans: Sequence[Scan] = ()) -> list[torch.T
     count = max(FEWEST, min(MOST, VOXELS // math.prod(size)))
     float32 = EnsureTyped(keys="image", dtype=torch.float32, track_meta=False)
     steps = Compose([ScanIntensityd(keys="image"), float32, *central_patch(size)])
-    made = PhantomDataset(count, phantom_shape(size), SEED, modality=_modality(encoder), transform=steps)
+    contrasts = len(encoder.channel_names) if encoder.channels_needed else 1
+    kind = {"modality": _modality(encoder), "contrasts": contrasts}
+    made = PhantomDataset(count, phantom_shape(size), SEED, **kind, transform=steps)
     images = [torch.as_tensor(made[number]["image"])[None] for number in range(count)]
     if not scans:
         return images

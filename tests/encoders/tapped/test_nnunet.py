@@ -17,9 +17,10 @@ from torch import nn
 
 from medrecon.bundle.workflow import encoder_of
 from medrecon.encoders import build_encoder
+from medrecon.encoders.beside import in_order
 from medrecon.encoders.tapped.nnunet_grid import resample
 from medrecon.errors import ModelError
-from medrecon.inference.prepared import in_order, prepare
+from medrecon.inference.prepared import prepare
 from medrecon.io import ScanError, find_one
 from medrecon.io.choices import with_hu
 
