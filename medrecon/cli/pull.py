@@ -194,35 +194,26 @@ def _pulled(
     }
 
     def show(console: Console) -> None:
-        cells = [
-            (
-                each.path,
-                each.instances,
-                each.fetched,
-                "; ".join("x".join(map(str, scan.shape)) for scan in looked.scans) or None,
-            )
-            for each, looked in zip(done, found, strict=True)
-        ]
-        if cells:
-            print_table(
-                console,
-                ("written to", "instances", "fetched", "scans"),
-                cells,
-                right=("instances", "fetched"),
-            )
-        said = [
-            (each.series.label, note)
-            for each, f in zip(done, found, strict=True)
-            for s in f.scans
-            for note in s.notes
-        ]
-        if said:
-            print_table(console, ("series", "note"), said)
+        _show_pulled(console, done, found)
         if record is not None and not session.quiet:
             console.print(f"which series is which, for you alone: {record}")
 
     readable = any(each.scans or each.left_out for each in found)
     return Outcome(data, show, exit_code(readable, faults))
+
+
+def _show_pulled(console: Console, done: Sequence[Pulled], found: Sequence[Found]) -> None:
+    """A table of the series, and what must be said of them."""
+    cells, said = [], []
+    for each, looked in zip(done, found, strict=True):
+        shapes = "; ".join("x".join(map(str, scan.shape)) for scan in looked.scans)
+        cells.append((each.path, each.instances, each.fetched, shapes or None))
+        said += [(each.series.label, note) for scan in looked.scans for note in scan.notes]
+    if cells:
+        heads = ("written to", "instances", "fetched", "scans")
+        print_table(console, heads, cells, right=("instances", "fetched"))
+    if said:
+        print_table(console, ("series", "note"), said)
 
 
 def _looked_at(pulled: Pulled) -> Found:

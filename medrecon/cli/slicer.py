@@ -104,19 +104,11 @@ def _reconstruct(
         ModelError: the bundle or a layer cannot be used.
         OutputError: the output cannot be written.
     """
-    from medrecon.bundle.results import parse_results
     from medrecon.inference.pipeline import Pipeline
     from medrecon.io import find_one
     from medrecon.io.choices import with_hu
 
-    if not output.name.lower().endswith(_ENDINGS):
-        raise UsageError("is no name for the output", path=output, remedy="name a .nii.gz file")
-    results = parse_results(layers)
-    if len(results) > 1:
-        raise UsageError(
-            f"{len(results)} results do not fit one output volume",
-            remedy="name one layer, or join layers by plus: level3+level4",
-        )
+    results = _one_result(layers, output)
     scan = find_one(source)
     scan = with_hu(scan) if hu else scan
 
@@ -155,6 +147,21 @@ def _reconstruct(
         "notes": notes,
     }
     return Outcome(data, show)
+
+
+def _one_result(layers: str, output: Path) -> list[str]:
+    """The result that was asked for, which one NIfTI file holds."""
+    from medrecon.bundle.results import parse_results
+
+    if not output.name.lower().endswith(_ENDINGS):
+        raise UsageError("is no name for the output", path=output, remedy="name a .nii.gz file")
+    results = parse_results(layers)
+    if len(results) > 1:
+        raise UsageError(
+            f"{len(results)} results do not fit one output volume",
+            remedy="name one layer, or join layers by plus: level3+level4",
+        )
+    return results
 
 
 def _chosen(bundle: str) -> tuple[str, Sequence[str]]:

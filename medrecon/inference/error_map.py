@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from medrecon.errors import UsageError
-from medrecon.inference.maps import write_map
+from medrecon.inference.maps import check_map_places, write_map
 from medrecon.inference.record import Record
 from medrecon.io import Derivation, Written, find_one, read_scan
 from medrecon.io.dicom.writing.parametric_map import ERROR
-from medrecon.io.files.publish import check_free
 from medrecon.io.formats import ENDINGS, format_named
 from medrecon.reconstructor import INPUT
 
@@ -41,13 +38,7 @@ def check_error_maps(outputs: Iterable[Path], *, overwrite: bool = False) -> Non
         UsageError: highdicom, which writes them for DICOM, is not installed.
     """
     places = [error_map_path(output) for output in outputs]
-    for place in places:
-        check_free(place, overwrite)
-    if any(place.suffix == ".dcm" for place in places) and importlib.util.find_spec("highdicom") is None:
-        raise UsageError(
-            "error maps of a DICOM series need highdicom",
-            remedy="install it with: pip install 'medrecon[dicom]'",
-        )
+    check_map_places(places, "error maps of a DICOM series need", overwrite=overwrite)
 
 
 def write_error_maps(

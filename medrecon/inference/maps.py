@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from medrecon.errors import UsageError
 from medrecon.io import Derivation, Written, write_parametric_map, write_volume
 from medrecon.io.dicom.writing.parametric_map import Quantity
 from medrecon.io.files.outputs import hash_file
+from medrecon.io.files.publish import check_free
 from medrecon.io.scan import Scan
 from medrecon.io.value_form import ValueForm
+
+
+def check_map_places(places: Sequence[Path], need: str, *, overwrite: bool = False) -> None:
+    """Refuse before any work what could not be written after it.
+
+    Args:
+        places: of maps, and of what is written with them.
+        need: "error maps need", for who lacks highdicom.
+        overwrite: what exists may be replaced.
+
+    Raises:
+        OutputError: one exists.
+        UsageError: highdicom, which writes maps for DICOM, is not installed.
+    """
+    for place in places:
+        check_free(place, overwrite)
+    if any(place.suffix == ".dcm" for place in places) and importlib.util.find_spec("highdicom") is None:
+        raise UsageError(f"{need} highdicom", remedy="install it with: pip install 'medrecon[dicom]'")
 
 
 def write_map(

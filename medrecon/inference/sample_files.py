@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from medrecon.errors import UsageError
-from medrecon.inference.maps import write_map
+from medrecon.inference.maps import check_map_places, write_map
 from medrecon.inference.moments import RunningMoments
 from medrecon.io import Written, write_volume
 from medrecon.io.derivation import Derivation
 from medrecon.io.dicom.writing.parametric_map import DEVIATION
-from medrecon.io.files.publish import check_free
 from medrecon.io.formats import ENDINGS, format_named
 from medrecon.io.scan import Scan
 
@@ -112,13 +110,8 @@ def check_sample_places(outputs: Iterable[Path], count: int, *, overwrite: bool 
         UsageError: highdicom, which writes the standard deviation for DICOM, is not installed.
     """
     places = [place for output in outputs for place in sample_places(output, count).values()]
-    for place in places:
-        check_free(place, overwrite)
-    if any(place.suffix == ".dcm" for place in places) and importlib.util.find_spec("highdicom") is None:
-        raise UsageError(
-            "the standard deviation of samples of a DICOM series needs highdicom",
-            remedy="install it with: pip install 'medrecon[dicom]'",
-        )
+    need = "the standard deviation of samples of a DICOM series needs"
+    check_map_places(places, need, overwrite=overwrite)
 
 
 def write_samples(

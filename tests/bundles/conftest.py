@@ -18,7 +18,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from ..small_bundles import shrink, starts_at_zero
-from .names import CODES, DIMS
+from .names import CODES, DIMS, MakeBundle, Overrides, Scans, Training
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,9 @@ def small_bundle(tmp_path: Path, repo: Path) -> Callable[[str], Path]:
 
 
 def write_small_bundle(source: Path, target: Path) -> Path:
-    """Copy a bundle's configurations, shrink its network and give it weights."""
+    """Copy a bundle's configurations, shrink its network and give it weights; once."""
+    if target.is_dir():
+        return target
     shutil.copytree(source / "configs", target / "configs")
     meta_file = target / "configs" / "metadata.json"
     meta = shrink(json.loads(meta_file.read_text()))
@@ -72,7 +74,7 @@ def smooth_nifti(path: Path) -> np.ndarray:
 
 
 @pytest.fixture
-def short_training(scans: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+def short_training(scans: Scans) -> Callable[..., dict[str, Any]]:
     """`short_training(name, output_dir, **options)` -> overrides that make train.yaml a matter of seconds."""
     return lambda name, output_dir, **options: {
         **training_overrides(name, scans["folder"], output_dir),
@@ -114,6 +116,17 @@ def open_workflow(bundle: Path, *configs: str, kind: str = "train", **overrides:
     made.parser["configuration"] = made.parser
     made.initialize()
     return made
+
+
+@pytest.fixture
+def training(small_bundle: MakeBundle, short_training: Overrides) -> Training:
+    """`training(name, run, *overlays, **options)` -> a small bundle's short training, initialized."""
+
+    def begin(name: str, run: Path, *overlays: str, **options: Any) -> ConfigWorkflow:
+        given = short_training(name, run, **options)
+        return open_workflow(small_bundle(name), "train.yaml", *overlays, **given)
+
+    return begin
 
 
 @pytest.fixture

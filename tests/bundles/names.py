@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
 import pytest
+
+MakeBundle: TypeAlias = Callable[[str], Path]
+Workflow: TypeAlias = Callable[..., Any]
+Overrides: TypeAlias = Callable[..., dict[str, Any]]
+Training: TypeAlias = Callable[..., Any]
+RunConfig: TypeAlias = Callable[..., None]
+Scans: TypeAlias = dict[str, Any]
+"""What the fixtures of `conftest.py` give."""
 
 NETWORKS = ["volume_autoencoder", "slice_autoencoder"]
 CODES = ["volume_transform_code", "slice_transform_code"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from medrecon.features import FeatureEncoder, decode
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.io import find_one
 from medrecon.training.any_network import network_settings, training_results
+
+from .names import Scans, Workflow
 
 FLAT = {"what": "medrecon.encoders.PlainEncoder", "arguments": '{"spatial_dims": 2, "channels": [4, 6]}'}
 UNET = {
@@ -74,7 +75,7 @@ def test_the_pattern_is_found_by_name_listed_nowhere_and_no_use_without_a_networ
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_run_is_a_bundle_that_reconstructs_encodes_and_decodes(
-    dims: int, tmp_path: Path, scans: dict[str, Any], workflow: Callable[..., Any]
+    dims: int, tmp_path: Path, scans: Scans, workflow: Workflow
 ) -> None:
     run = tmp_path / "run"
     made = workflow(find_bundle(ANY_NETWORK), "train.yaml", **short(dims, scans["folder"], run))
@@ -106,7 +107,7 @@ def test_a_run_is_a_bundle_that_reconstructs_encodes_and_decodes(
 
 
 def test_a_run_goes_on_and_other_weights_are_refused(
-    tmp_path: Path, scans: dict[str, Any], workflow: Callable[..., Any]
+    tmp_path: Path, scans: Scans, workflow: Workflow
 ) -> None:
     root, whole, halves = find_bundle(ANY_NETWORK), tmp_path / "whole", tmp_path / "halves"
     workflow(root, "train.yaml", **short(2, scans["folder"], whole)).run()

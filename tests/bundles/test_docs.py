@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import monai.bundle
@@ -15,7 +14,7 @@ from monai.bundle import ConfigParser
 
 from medrecon.bundle.config import Bundle, layers_of
 
-from .names import DIMS, LONG, NAMES
+from .names import DIMS, LONG, NAMES, MakeBundle
 
 bundles = pytest.mark.parametrize("name", NAMES)
 
@@ -27,11 +26,7 @@ def blocks(name: str, repo: Path, language: str) -> list[str]:
 
 @LONG
 def test_the_python_example_runs(
-    name: str,
-    repo: Path,
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, repo: Path, tmp_path: Path, small_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (code,) = blocks(name, repo, "python")
     (tmp_path / "bundles").symlink_to(small_bundle(name).parent)

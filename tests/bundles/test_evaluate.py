@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from medrecon.evaluation import dct_code, fidelity
 from medrecon.evaluation.table import COLUMNS
 from medrecon.io import find_scans, read_scan
 
-from .names import DIMS, LONG, NAMES, VERSIONS
+from .names import DIMS, LONG, NAMES, VERSIONS, MakeBundle, RunConfig, Scans, Workflow
 
 RESULTS = ["input", "level1", "level2", "level3", "level4", "level5", "dct"]
 
@@ -28,11 +27,7 @@ def evaluate(made: Any, folder: Path) -> dict[str, Any]:
 
 @LONG
 def test_each_scan_and_result_beside_its_controls(
-    name: str,
-    tmp_path: Path,
-    scans: dict[str, Any],
-    small_bundle: Callable[[str], Path],
-    run_config: Callable[..., None],
+    name: str, tmp_path: Path, scans: Scans, small_bundle: MakeBundle, run_config: RunConfig
 ) -> None:
     """The command on top of the file, from another directory."""
     bundle = small_bundle(name)
@@ -82,11 +77,7 @@ def test_each_scan_and_result_beside_its_controls(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_merged_after_inference_it_is_the_same(
-    name: str,
-    tmp_path: Path,
-    scans: dict[str, Any],
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
+    name: str, tmp_path: Path, scans: Scans, small_bundle: MakeBundle, workflow: Workflow
 ) -> None:
     bundle = small_bundle(name)
     options = {"dataset_dir": str(scans["folder"]), "layers": ["level2"], "device": "cpu"}
@@ -102,7 +93,7 @@ def test_merged_after_inference_it_is_the_same(
 
 
 def test_a_table_of_a_run_before_is_not_replaced(
-    tmp_path: Path, scans: dict[str, Any], small_bundle: Callable[[str], Path], workflow: Callable[..., Any]
+    tmp_path: Path, scans: Scans, small_bundle: MakeBundle, workflow: Workflow
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -123,11 +114,7 @@ def test_a_table_of_a_run_before_is_not_replaced(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_files_that_are_ct_can_be_said_to_be(
-    name: str,
-    tmp_path: Path,
-    scans: dict[str, Any],
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
+    name: str, tmp_path: Path, scans: Scans, small_bundle: MakeBundle, workflow: Workflow
 ) -> None:
     options = {"dataset_dir": str(scans["folder"]), "layers": ["level1"], "controls": {}, "device": "cpu"}
     made = workflow(

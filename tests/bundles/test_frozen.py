@@ -17,10 +17,12 @@ from monai.networks.nets import SegResNet
 from safetensors.torch import save_file
 
 from medrecon.encoders import DeepbetEncoder, VGGEncoder, fingerprint
-from medrecon.errors import ModelError
+from medrecon.errors import ModelError, known_cause
 from medrecon.evaluation import compare_geometry, fidelity
 from medrecon.inference.pipeline import Pipeline
 from medrecon.io import find_one, find_scans, read_scan
+
+from .names import MakeBundle, Overrides, Scans, Workflow
 
 NAMES = ["frozen_encoder_inversion", "brain_encoder_inversion"]
 ENCODERS = {"frozen_encoder_inversion": VGGEncoder, "brain_encoder_inversion": DeepbetEncoder}
@@ -70,7 +72,7 @@ def bundle(tmp_path: Path, repo: Path, weights: dict[str, Path]) -> Callable[[st
 
 
 @pytest.fixture
-def training(scans: dict[str, Any], weights: dict[str, Path]) -> Callable[..., dict[str, Any]]:
+def training(scans: Scans, weights: dict[str, Path]) -> Callable[..., dict[str, Any]]:
     """`training(name, output_dir, **options)` -> overrides that make train.yaml a matter of seconds."""
 
     def overrides(name: str, output_dir: Path, **options: Any) -> dict[str, Any]:
@@ -96,13 +98,6 @@ def training(scans: dict[str, Any], weights: dict[str, Path]) -> Callable[..., d
     return overrides
 
 
-def cause_of(error: BaseException | None) -> str:
-    """The error of ours behind the one that MONAI raised."""
-    while error is not None and not isinstance(error, ModelError):
-        error = error.__cause__
-    return str(error)
-
-
 @bundles
 def test_metadata_and_commands(name: str, repo: Path, tmp_path: Path) -> None:
     configs = repo / "bundles" / name / "configs"
@@ -120,11 +115,11 @@ def test_metadata_and_commands(name: str, repo: Path, tmp_path: Path) -> None:
 def test_trained_small_it_is_a_bundle_without_the_encoder(
     name: str,
     tmp_path: Path,
-    bundle: Callable[[str], Path],
-    training: Callable[..., dict[str, Any]],
-    workflow: Callable[..., Any],
+    bundle: MakeBundle,
+    training: Overrides,
+    workflow: Workflow,
     weights: dict[str, Path],
-    scans: dict[str, Any],
+    scans: Scans,
 ) -> None:
     """Trained, resumed, used; the encoder is the same to the last bit, and no part of what is written."""
     source = bundle(name)
@@ -174,11 +169,11 @@ def test_trained_small_it_is_a_bundle_without_the_encoder(
 def test_overlays_that_change_the_network(
     overlay: str,
     tmp_path: Path,
-    bundle: Callable[[str], Path],
-    training: Callable[..., dict[str, Any]],
-    workflow: Callable[..., Any],
+    bundle: MakeBundle,
+    training: Overrides,
+    workflow: Workflow,
     weights: dict[str, Path],
-    scans: dict[str, Any],
+    scans: Scans,
 ) -> None:
     """What they leave is a bundle, for the very encoder."""
     name, layer = "frozen_encoder_inversion", "relu3_3"
@@ -206,11 +201,7 @@ def test_overlays_that_change_the_network(
 @pytest.mark.slow
 @pytest.mark.parametrize("overlays", [("perceptual.yaml",), ("perceptual.yaml", "adversarial.yaml")])
 def test_overlays(
-    overlays: tuple[str, ...],
-    tmp_path: Path,
-    bundle: Callable[[str], Path],
-    training: Callable[..., dict[str, Any]],
-    workflow: Callable[..., Any],
+    overlays: tuple[str, ...], tmp_path: Path, bundle: MakeBundle, training: Overrides, workflow: Workflow
 ) -> None:
     name = "frozen_encoder_inversion"
     extra = {"discriminator_def#channels": 4, "discriminator_def#num_layers_d": 1, "generator_loss#start": 0}
@@ -229,12 +220,7 @@ def test_overlays(
 
 @LONG
 def test_without_the_weights_of_the_network_or_with_others_it_is_refused(
-    name: str,
-    tmp_path: Path,
-    bundle: Callable[[str], Path],
-    scans: dict[str, Any],
-    training: Callable[..., dict[str, Any]],
-    workflow: Callable[..., Any],
+    name: str, tmp_path: Path, bundle: MakeBundle, scans: Scans, training: Overrides, workflow: Workflow
 ) -> None:
     torch.manual_seed(4)
     other = tmp_path / "other.safetensors"
@@ -246,12 +232,12 @@ def test_without_the_weights_of_the_network_or_with_others_it_is_refused(
         shutil.rmtree(tmp_path / "elsewhere")
     with pytest.raises(RuntimeError) as refused:
         workflow(bundle(name), "train.yaml", **training(name, tmp_path / "run", encoder_weights=None))
-    assert "does not hold the weights" in cause_of(refused.value)
+    assert "does not hold the weights" in str(known_cause(refused.value))
     assert not (tmp_path / "out").exists()
 
 
 @bundles
-def test_the_decoders_that_come_along_fit(name: str, repo: Path, workflow: Callable[..., Any]) -> None:
+def test_the_decoders_that_come_along_fit(name: str, repo: Path, workflow: Workflow) -> None:
     folder = repo / "bundles" / name
     made = workflow(folder, "inference.yaml", kind="inference", device="cpu")
     network = made.parser.get_parsed_content("network_def")
@@ -287,12 +273,7 @@ def test_decoders_on_a_scan_that_nobody_was_trained_on(repo: Path, shared_dir: P
 
 
 def test_another_network_by_the_overlay_that_the_docs_show(
-    repo: Path,
-    tmp_path: Path,
-    bundle: Callable[[str], Path],
-    training: Callable[..., dict[str, Any]],
-    workflow: Callable[..., Any],
-    scans: dict[str, Any],
+    repo: Path, tmp_path: Path, bundle: MakeBundle, training: Overrides, workflow: Workflow, scans: Scans
 ) -> None:
     """A SegResNet of MONAI's with a checkpoint: trained on, then used from the run's folder."""
     name = "frozen_encoder_inversion"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from medrecon.cli.app import main
 
 from ..markers import MARKS, NAME, OTHER, found_below, found_in, uids, write_sources
+from .names import MakeBundle, Workflow
 
 NAMES = ["slice_autoencoder", pytest.param("volume_transform_code", marks=pytest.mark.slow)]
 SHORT = {"batch_size": 1, "patch_size": [16, 16], "iterations_per_epoch": 2}
@@ -37,8 +37,8 @@ def test_the_commands_of_the_configurations(
     sources: Path,
     marks: tuple[str, ...],
     tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
+    small_bundle: MakeBundle,
+    workflow: Workflow,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     output = tmp_path / "out"
@@ -63,7 +63,7 @@ def test_a_sweep(
     sources: Path,
     marks: tuple[str, ...],
     tmp_path: Path,
-    small_bundle: Callable[[str], Path],
+    small_bundle: MakeBundle,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     output = tmp_path / "out"
@@ -85,7 +85,7 @@ def test_a_training(
     sources: Path,
     marks: tuple[str, ...],
     tmp_path: Path,
-    small_bundle: Callable[[str], Path],
+    small_bundle: MakeBundle,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     run = tmp_path / "run"
@@ -110,7 +110,7 @@ def test_monais_own_command(
     sources: Path,
     marks: tuple[str, ...],
     tmp_path: Path,
-    small_bundle: Callable[[str], Path],
+    small_bundle: MakeBundle,
     one_thread: dict[str, str],
 ) -> None:
     """`python -m monai.bundle run` in a process of its own, as a user starts it, logging included."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from medrecon.evaluation import compare_geometry, fidelity
 from medrecon.io import Scan, find_one, find_scans, read_scan
 
 from ..small_bundles import starts_at_zero
-from .names import DIMS, NAMES
+from .names import DIMS, NAMES, MakeBundle, RunConfig, Scans, Workflow
 
 LAYERS = ["level3", "level2+level4", "input"]
 bundles = pytest.mark.parametrize("name", NAMES)
@@ -45,11 +43,7 @@ def check_outputs(source: Scan, outputs: dict[str, Path], hu: bool) -> None:
 
 @bundles
 def test_a_folder_of_a_series_and_a_file(
-    name: str,
-    tmp_path: Path,
-    scans: dict[str, Any],
-    small_bundle: Callable[[str], Path],
-    run_config: Callable[..., None],
+    name: str, tmp_path: Path, scans: Scans, small_bundle: MakeBundle, run_config: RunConfig
 ) -> None:
     """The command on top of the file, from another directory."""
     (tmp_path / "work").mkdir()
@@ -76,12 +70,7 @@ def test_a_folder_of_a_series_and_a_file(
 @bundles
 @pytest.mark.parametrize("kind", ["dicom", "nifti"])
 def test_one_scan_and_one_result_is_the_output_itself(
-    name: str,
-    kind: str,
-    tmp_path: Path,
-    scans: dict[str, Any],
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
+    name: str, kind: str, tmp_path: Path, scans: Scans, small_bundle: MakeBundle, workflow: Workflow
 ) -> None:
     source = sources(scans["folder"])[kind]
     output = tmp_path / "out" / ("series" if kind == "dicom" else "recon.nii.gz")
@@ -106,11 +95,7 @@ def grid(scan: Scan) -> tuple[np.ndarray, tuple[int, ...]]:
 
 @bundles
 def test_results_are_those_of_the_network(
-    name: str,
-    tmp_path: Path,
-    scans: dict[str, Any],
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
+    name: str, tmp_path: Path, scans: Scans, small_bundle: MakeBundle, workflow: Workflow
 ) -> None:
     """What is written is what the network with the bundle's weights gives for the image mapped to [0, 1]."""
     source = sources(scans["folder"])["dicom"]
@@ -140,7 +125,7 @@ def test_results_are_those_of_the_network(
 
 
 @bundles
-def test_the_weights_that_come_along_fit(name: str, repo: Path, workflow: Callable[..., Any]) -> None:
+def test_the_weights_that_come_along_fit(name: str, repo: Path, workflow: Workflow) -> None:
     bundle = repo / "bundles" / name
     made = workflow(bundle, "inference.yaml", kind="inference", device="cpu")
     network = made.parser.get_parsed_content("network_def")
@@ -152,7 +137,7 @@ def test_the_weights_that_come_along_fit(name: str, repo: Path, workflow: Callab
 
 @bundles
 def test_weights_of_another_network_are_refused(
-    name: str, tmp_path: Path, scans: dict[str, Any], small_bundle: Callable[[str], Path], workflow: Any
+    name: str, tmp_path: Path, scans: Scans, small_bundle: MakeBundle, workflow: Workflow
 ) -> None:
     other = small_bundle(NAMES[NAMES.index(name) - 1]) / "models" / "model.pt"
     made = workflow(

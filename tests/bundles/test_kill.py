@@ -6,12 +6,12 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .names import MakeBundle, Overrides
 from .trainings import ADVERSARIAL, TRAININGS
 
 KILL = """
@@ -60,8 +60,8 @@ def test_a_killed_run_ends_as_the_undisturbed_one(
     name: str,
     overlays: list[str],
     tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    short_training: Callable[..., dict[str, Any]],
+    small_bundle: MakeBundle,
+    short_training: Overrides,
     one_thread: dict[str, str],
 ) -> None:
     bundle = small_bundle(name)

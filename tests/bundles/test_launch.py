@@ -14,6 +14,7 @@ import torch
 
 from medrecon.cli.app import main
 
+from .names import MakeBundle, Scans
 from .test_kill import different
 
 KILL = """
@@ -30,9 +31,7 @@ Run = Callable[..., tuple[int, dict[str, Any], str]]
 
 
 @pytest.fixture
-def train(
-    capsys: pytest.CaptureFixture[str], small_bundle: Callable[[str], Path], scans: dict[str, Any]
-) -> Run:
+def train(capsys: pytest.CaptureFixture[str], small_bundle: MakeBundle, scans: Scans) -> Run:
     """`train(run, words, settings)` -> exit code, data, stderr."""
     bundle = small_bundle("slice_autoencoder")
 
@@ -96,7 +95,7 @@ def test_a_process_that_is_killed_costs_nothing_but_time(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_handed_on_names_no_scan(train: Run, scans: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_that_is_handed_on_names_no_scan(train: Run, scans: Scans, tmp_path: Path) -> None:
     (scans["folder"] / "mr.nii.gz").rename(scans["folder"] / "Qwixel_19470131.nii.gz")
     (scans["folder"] / "series").rename(scans["folder"] / "Zorgblatt")
     run = tmp_path / "run"

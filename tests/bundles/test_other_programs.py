@@ -24,7 +24,7 @@ from medrecon.intensity_range import HU_WINDOW
 from medrecon.io import find_one
 
 from .conftest import smooth_nifti
-from .names import NAMES
+from .names import NAMES, MakeBundle
 
 bundles = pytest.mark.parametrize("name", NAMES)
 
@@ -58,7 +58,7 @@ def loaded(network: torch.nn.Module, bundle: Path) -> torch.nn.Module:
 
 @bundles
 def test_its_pieces_without_metadata_as_monai_label_takes_them(
-    name: str, small_bundle: Callable[[str], Path], image: Path, expected: Callable[[Path, Path], np.ndarray]
+    name: str, small_bundle: MakeBundle, image: Path, expected: Callable[[Path, Path], np.ndarray]
 ) -> None:
     """It reads inference.json alone, sets `bundle_root` and `device`, and calls step after step itself."""
     bundle = small_bundle(name)
@@ -79,7 +79,7 @@ def test_its_pieces_without_metadata_as_monai_label_takes_them(
 
 @bundles
 def test_its_pieces_without_its_loader_as_monai_deploy_takes_them(
-    name: str, small_bundle: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    name: str, small_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It leaves LoadImage out and hands a CT as (X, Y, Z) with the names that its own reader gives."""
     bundle = small_bundle(name)
@@ -127,7 +127,7 @@ def head_of_a_ct() -> np.ndarray:
 
 @bundles
 def test_monai_label(
-    name: str, small_bundle: Callable[[str], Path], image: Path, expected: Callable[[Path, Path], np.ndarray]
+    name: str, small_bundle: MakeBundle, image: Path, expected: Callable[[Path, Path], np.ndarray]
 ) -> None:
     infer = pytest.importorskip("monailabel.tasks.infer.bundle", reason="MONAI Label is not installed")
     bundle = small_bundle(name)
@@ -143,7 +143,7 @@ def test_monai_label(
 
 @bundles
 @pytest.mark.filterwarnings("ignore")
-def test_monai_deploy(name: str, small_bundle: Callable[[str], Path], repo: Path) -> None:
+def test_monai_deploy(name: str, small_bundle: MakeBundle, repo: Path) -> None:
     operators = pytest.importorskip(
         "monai.deploy.operators.monai_bundle_inference_operator",
         reason="MONAI Deploy is not installed",

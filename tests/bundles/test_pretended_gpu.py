@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.reconstructor import Reconstructor
 
 from ..pretended_gpu import pretended_gpu
-from .names import DIMS, NAMES
+from .names import DIMS, NAMES, MakeBundle, Training
 from .trainings import ADVERSARIAL
 
 bundles = pytest.mark.parametrize("name", NAMES)
@@ -47,7 +46,7 @@ def test_a_planted_mixture_is_found() -> None:
 
 
 @bundles
-def test_inference(name: str, small_bundle: Callable[[str], Path]) -> None:
+def test_inference(name: str, small_bundle: MakeBundle) -> None:
     network = network_of(small_bundle(name))
     image = torch.rand(1, 1, 40, 33, 20)
     inferer = (VolumeInferer if DIMS[name] == 3 else SliceInferer)(["level1", "level4", "level2+level5"])
@@ -61,7 +60,7 @@ def test_inference(name: str, small_bundle: Callable[[str], Path]) -> None:
 
 
 @bundles
-def test_encoding(name: str, small_bundle: Callable[[str], Path]) -> None:
+def test_encoding(name: str, small_bundle: MakeBundle) -> None:
     network = network_of(small_bundle(name))
     image = torch.rand(40, 33, 20)
     infos = [layer for layer in network.layers() if layer.name in ("level3", "level5")]
@@ -82,7 +81,7 @@ def test_encoding(name: str, small_bundle: Callable[[str], Path]) -> None:
 
 
 @bundles
-def test_decoding(name: str, small_bundle: Callable[[str], Path]) -> None:
+def test_decoding(name: str, small_bundle: MakeBundle) -> None:
     network = network_of(small_bundle(name))
     shape = (40, 33, 20)
     chosen = {info.name: info for info in network.layers() if info.name in ("level3", "level5")}
@@ -108,17 +107,10 @@ def test_decoding(name: str, small_bundle: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("overlays", [(), ("adversarial.yaml",)], ids=["plain", "adversarial"])
-def test_the_training_of_a_bundle(
-    overlays: tuple[str, ...],
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
-) -> None:
-    bundle, extra = small_bundle("slice_autoencoder"), ADVERSARIAL if overlays else {}
-    options = short_training("slice_autoencoder", tmp_path / "run", **extra) | {"device": "cuda"}
+def test_the_training_of_a_bundle(overlays: tuple[str, ...], tmp_path: Path, training: Training) -> None:
+    extra = ADVERSARIAL if overlays else {}
     with pretended_gpu() as faults:
-        made = workflow(bundle, "train.yaml", *overlays, **options)
+        made = training("slice_autoencoder", tmp_path / "run", *overlays, device="cuda", **extra)
         made.trainer.run()
         network = made.parser.get_parsed_content("network")
         assert all(parameter.is_cuda for parameter in network.parameters())
@@ -127,7 +119,7 @@ def test_the_training_of_a_bundle(
 
 
 @bundles
-def test_a_training_step(name: str, small_bundle: Callable[[str], Path]) -> None:
+def test_a_training_step(name: str, small_bundle: MakeBundle) -> None:
     network = network_of(small_bundle(name)).train()
     image = torch.rand(1, 1, *[32] * DIMS[name])
     with pretended_gpu() as faults:

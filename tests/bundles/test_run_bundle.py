@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.io import find_one, find_scans, read_scan
 from medrecon.training.run_bundle import run_configs, usable_results
 
-from .names import CODES, DIMS, LONG, NETWORKS
+from .names import CODES, DIMS, LONG, NETWORKS, MakeBundle, Overrides, RunConfig, Scans, Training
 
 bundles = pytest.mark.parametrize("name", [*NETWORKS, "slice_transform_code"])
 DEPTH = "_meta_#network_def#inversion#depth"
@@ -35,14 +34,13 @@ def deep(name: str, depth: int) -> dict[str, Any]:
 def test_the_run_reconstructs_as_the_trained_network_does(
     name: str,
     tmp_path: Path,
-    scans: dict[str, Any],
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
-    run_config: Callable[..., None],
+    scans: Scans,
+    small_bundle: MakeBundle,
+    training: Training,
+    run_config: RunConfig,
 ) -> None:
     bundle, run = small_bundle(name), tmp_path / "run 1"
-    made = workflow(bundle, "train.yaml", **short_training(name, run, **deep(name, 2)))
+    made = training(name, run, **deep(name, 2))
     made.trainer.run()
     trained = made.parser.get_parsed_content("average").network
     finest = trained.inversion.fine if name in CODES else trained.inversion.trunks["level2"]
@@ -76,15 +74,10 @@ def test_the_run_reconstructs_as_the_trained_network_does(
 
 @bundles
 def test_it_says_what_was_trained_and_nothing_twice(
-    name: str,
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
+    name: str, tmp_path: Path, small_bundle: MakeBundle, training: Training
 ) -> None:
     bundle, run = small_bundle(name), tmp_path / "run"
-    options = short_training(name, run, max_epochs=1, training_results={"level3": 1}, **deep(name, 0))
-    workflow(bundle, "train.yaml", **options).trainer.run()
+    training(name, run, max_epochs=1, training_results={"level3": 1}, **deep(name, 0)).trainer.run()
     assert find_bundle(run) == run
     assert sorted(path.name for path in (run / "configs").iterdir()) == [
         "evaluate.yaml",
@@ -179,9 +172,7 @@ def test_what_no_file_can_hold_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_its_configuration_it_becomes_no_bundle(
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    short_training: Callable[..., dict[str, Any]],
+    tmp_path: Path, small_bundle: MakeBundle, short_training: Overrides
 ) -> None:
     bundle, run = small_bundle(NETWORKS[1]), tmp_path / "run"
     options = short_training(NETWORKS[1], run, max_epochs=1)
@@ -213,17 +204,14 @@ def test_results_that_were_not_trained_are_not_offered(
 
 
 def test_a_run_that_was_killed_at_the_very_end_becomes_a_bundle_by_a_resume(
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
+    tmp_path: Path, training: Training
 ) -> None:
-    bundle, run = small_bundle(NETWORKS[1]), tmp_path / "run"
-    workflow(bundle, "train.yaml", **short_training(NETWORKS[1], run, max_epochs=1)).trainer.run()
+    run = tmp_path / "run"
+    training(NETWORKS[1], run, max_epochs=1).trainer.run()
     before = (run / "model.pt").read_bytes()
     for name in ("configs", "models"):
         shutil.rmtree(run / name)
-    again = workflow(bundle, "train.yaml", **short_training(NETWORKS[1], run, max_epochs=1, resume=True))
+    again = training(NETWORKS[1], run, max_epochs=1, resume=True)
     again.trainer.run()
     assert again.trainer.state.epoch == 1
     assert (run / "models" / "model.pt").read_bytes() == before

@@ -18,6 +18,8 @@ from medrecon.training.sweep.budget import Budget
 from medrecon.training.sweep.train import Trainer
 from medrecon.training.sweep.variants import Variant, plan_variants
 
+from .names import MakeBundle, Scans
+
 NAME = "slice_transform_code"
 FIXED = {"batch_size": 1, "patch_size": [16, 16], "iterations_per_epoch": 4, "fit_patches": 3}
 
@@ -27,12 +29,12 @@ class Killed(Exception):
 
 
 @pytest.fixture
-def bundle(small_bundle: Callable[[str], Path], import_path: None) -> Path:
+def bundle(small_bundle: MakeBundle, import_path: None) -> Path:
     return small_bundle(NAME)
 
 
 @pytest.fixture
-def trainer(bundle: Path, scans: dict[str, Any]) -> Callable[..., Trainer]:
+def trainer(bundle: Path, scans: Scans) -> Callable[..., Trainer]:
     settings = {"dataset_dir": str(scans["folder"]), "held_out": ["mr*"], "device": torch.device("cpu")}
     return lambda **budget: Trainer(bundle, settings, Budget(**(budget or {"steps": 6})))
 
@@ -122,9 +124,7 @@ def run_sweep(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[i
     return int(ended.value.code or 0), out, err
 
 
-def test_the_command(
-    tmp_path: Path, bundle: Path, scans: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(tmp_path: Path, bundle: Path, scans: Scans, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     (bundle / "configs" / "gentle.yaml").write_text("learning_rate: 0.0001\n")
     words = [
@@ -192,7 +192,7 @@ def test_mistakes_are_told_in_a_line(
     said: str,
     tmp_path: Path,
     bundle: Path,
-    scans: dict[str, Any],
+    scans: Scans,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
@@ -203,7 +203,7 @@ def test_mistakes_are_told_in_a_line(
 
 
 def test_a_frozen_encoder_needs_its_weights(
-    repo: Path, tmp_path: Path, scans: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    repo: Path, tmp_path: Path, scans: Scans, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--bundle", repo / "bundles" / "frozen_encoder_inversion", "--layer", "relu3_3", "--depths", 1]
     code, _, err = run_sweep(capsys, scans["folder"], tmp_path / "out", *words, "--held-out", "mr*")

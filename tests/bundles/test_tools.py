@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 
-from .names import DIMS, LONG, NAMES, NETWORKS, NOT_SCRIPTED, VERSIONS
+from .names import DIMS, LONG, NAMES, NETWORKS, NOT_SCRIPTED, VERSIONS, MakeBundle, Overrides, Scans, Workflow
 
 bundles = pytest.mark.parametrize("name", NAMES)
 
@@ -96,11 +95,7 @@ def test_a_network_that_gives_something_else_is_found(repo: Path) -> None:
 
 @bundles
 def test_nothing_is_missing(
-    name: str,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
-    tmp_path: Path,
+    name: str, small_bundle: MakeBundle, workflow: Workflow, short_training: Overrides, tmp_path: Path
 ) -> None:
     bundle, training = small_bundle(name), short_training(name, tmp_path / "run")
     folder = training["dataset_dir"]
@@ -141,7 +136,7 @@ def network_of(bundle: Path) -> torch.nn.Module:
 
 
 @bundles
-def test_torchscript(name: str, tmp_path: Path, small_bundle: Callable[[str], Path]) -> None:
+def test_torchscript(name: str, tmp_path: Path, small_bundle: MakeBundle) -> None:
     """Traced once, the network takes an image of any multiple of its stride, and carries its metadata."""
     bundle, dims = small_bundle(name), DIMS[name]
     configs, target = bundle / "configs", tmp_path / "model.ts"
@@ -170,7 +165,7 @@ def test_torchscript(name: str, tmp_path: Path, small_bundle: Callable[[str], Pa
 @bundles
 @pytest.mark.filterwarnings("ignore")
 def test_torchscript_by_scripting_works_or_is_excluded_by_name(
-    name: str, tmp_path: Path, small_bundle: Callable[[str], Path]
+    name: str, tmp_path: Path, small_bundle: MakeBundle
 ) -> None:
     """The model zoo scripts each bundle that its list does not exclude."""
     bundle = small_bundle(name)
@@ -208,7 +203,7 @@ def test_what_the_model_zoo_asks_of_a_folder(name: str, repo: Path) -> None:
 
 
 def test_the_steps_of_a_workflow_in_the_zoo_s_order(
-    small_bundle: Callable[[str], Path], scans: dict[str, Any], tmp_path: Path
+    small_bundle: MakeBundle, scans: Scans, tmp_path: Path
 ) -> None:
     bundle = small_bundle(NAMES[1])
     made = ConfigWorkflow(
@@ -228,7 +223,7 @@ def test_the_steps_of_a_workflow_in_the_zoo_s_order(
 
 @pytest.mark.slow
 def test_torchscript_from_the_command_line(
-    tmp_path: Path, small_bundle: Callable[[str], Path], one_thread: dict[str, str]
+    tmp_path: Path, small_bundle: MakeBundle, one_thread: dict[str, str]
 ) -> None:
     bundle = small_bundle(NAMES[1])
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "ckpt_export", "network_def"]
@@ -255,7 +250,7 @@ def test_torchscript_from_the_command_line(
 
 
 @LONG
-def test_torch_export(name: str, tmp_path: Path, small_bundle: Callable[[str], Path]) -> None:
+def test_torch_export(name: str, tmp_path: Path, small_bundle: MakeBundle) -> None:
     network, dims = network_of(small_bundle(name)), DIMS[name]
     image = torch.rand(1, 1, *[64] * dims)
     torch.export.save(torch.export.export(network, (image,)), tmp_path / "model.pt2")
@@ -265,7 +260,7 @@ def test_torch_export(name: str, tmp_path: Path, small_bundle: Callable[[str], P
 
 
 @LONG
-def test_onnx(name: str, tmp_path: Path, small_bundle: Callable[[str], Path]) -> None:
+def test_onnx(name: str, tmp_path: Path, small_bundle: MakeBundle) -> None:
     runtime = pytest.importorskip("onnxruntime")
     network, dims = network_of(small_bundle(name)), DIMS[name]
     image = torch.rand(1, 1, *[64] * dims)

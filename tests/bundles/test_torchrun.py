@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from .names import MakeBundle, Overrides
 from .trainings import ADVERSARIAL, TRAININGS
 
 RUN = """
@@ -68,8 +68,8 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     name: str,
     overlays: list[str],
     tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    short_training: Callable[..., dict[str, Any]],
+    small_bundle: MakeBundle,
+    short_training: Overrides,
     one_thread: dict[str, str],
 ) -> None:
     configs = small_bundle(name) / "configs"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ from ignite.engine import Engine, Events
 
 from medrecon.bundle.config import Bundle
 from medrecon.bundle.workflow import load_network
-from medrecon.errors import ModelError
+from medrecon.errors import ModelError, known_cause
 
 from ..small_bundles import starts_at_zero
-from .names import DIMS, NAMES, NETWORKS
+from .names import DIMS, NAMES, NETWORKS, MakeBundle, Overrides, Training, Workflow
 from .trainings import ADVERSARIAL, GENERATIVE
 
 ON_VOLUMES = [pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if DIMS[name] == 3]
@@ -48,13 +47,6 @@ EXTRAS = {"adversarial.yaml": ADVERSARIAL, "generative.yaml": GENERATIVE}
 """Overlays of the networks -> what makes them small."""
 
 
-def cause_of(error: BaseException | None) -> str:
-    """The error of ours behind the one that MONAI raised."""
-    while error is not None and not isinstance(error, ModelError):
-        error = error.__cause__
-    return str(error)
-
-
 def differences(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:
     assert one.keys() == other.keys()
     return [key for key in one if not torch.equal(one[key], other[key])]
@@ -74,22 +66,16 @@ def differences(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
     ],
 )
 def test_a_resumed_run_ends_with_the_same_weights_to_the_last_bit(
-    name: str,
-    overlays: tuple[str, ...],
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
+    name: str, overlays: tuple[str, ...], tmp_path: Path, training: Training
 ) -> None:
-    bundle, configs = small_bundle(name), ("train.yaml", *overlays)
     extra = EXTRAS[overlays[0]] if overlays else {}
-    straight = run(workflow(bundle, *configs, **short_training(name, tmp_path / "straight", **extra)))
-    cut = workflow(bundle, *configs, **short_training(name, tmp_path / "cut", **extra))
+    straight = run(training(name, tmp_path / "straight", *overlays, **extra))
+    cut = training(name, tmp_path / "cut", *overlays, **extra)
     with pytest.raises(Killed):
         run(cut, stop_in_epoch=2)
     assert [path.name for path in (tmp_path / "cut").glob("*.pt")] == ["checkpoint_epoch=1.pt"]
     torch.rand(17)  # whatever happened to the global stream in between
-    resumed = workflow(bundle, *configs, **short_training(name, tmp_path / "cut", resume=True, **extra))
+    resumed = training(name, tmp_path / "cut", *overlays, resume=True, **extra)
     epochs: list[int] = []
     resumed.trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: epochs.append(engine.state.epoch))
     assert differences(run(resumed), straight) == []
@@ -101,20 +87,15 @@ def test_a_resumed_run_ends_with_the_same_weights_to_the_last_bit(
         assert differences(*(part["discriminator"] for part in parts)) == []
         assert [part["generator_loss"]["_extra_state"] for part in parts] == [{"step": 6}] * 2
     with pytest.raises(RuntimeError) as refused:
-        workflow(bundle, *configs, **short_training(name, tmp_path / "cut", **extra))
-    assert "checkpoints of a run before" in cause_of(refused.value)
+        training(name, tmp_path / "cut", *overlays, **extra)
+    assert "checkpoints of a run before" in str(known_cause(refused.value))
 
 
 @bundles
 def test_training_starts_at_the_linear_code_and_leaves_it(
-    name: str,
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
+    name: str, tmp_path: Path, training: Training
 ) -> None:
-    bundle = small_bundle(name)
-    made = workflow(bundle, "train.yaml", **short_training(name, tmp_path / "run", max_epochs=2))
+    made = training(name, tmp_path / "run", max_epochs=2)
     assert made.check_properties() == []
     network = made.parser.get_parsed_content("network")
     batches: list[torch.Tensor] = []
@@ -154,36 +135,22 @@ def test_training_starts_at_the_linear_code_and_leaves_it(
 
 
 @bundles
-def test_held_out_scans_do_not_take_part(
-    name: str,
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
-) -> None:
-    made = workflow(
-        small_bundle(name), "train.yaml", **short_training(name, tmp_path / "run", held_out=["mr*"])
-    )
+def test_held_out_scans_do_not_take_part(name: str, tmp_path: Path, training: Training) -> None:
+    made = training(name, tmp_path / "run", held_out=["mr*"])
     items = made.parser.get_parsed_content("train#items")
     assert [item["image"].path.name for item in items] == ["series"]
 
 
 @networks
 def test_the_discriminator_counts_as_much_as_its_weight_says(
-    name: str,
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
+    name: str, tmp_path: Path, training: Training
 ) -> None:
     """With weight 0 the network is that of train.yaml to the last bit; the share grows with the weight."""
-    bundle = small_bundle(name)
-    plain = run(workflow(bundle, "train.yaml", **short_training(name, tmp_path / "plain")))
+    plain = run(training(name, tmp_path / "plain"))
     ended = {}
     for weight in (0.0, 5.0):
         extra = {**ADVERSARIAL, "generator_loss#weight": weight}
-        overrides = short_training(name, tmp_path / f"weight{weight}", **extra)
-        made = workflow(bundle, "train.yaml", "adversarial.yaml", **overrides)
+        made = training(name, tmp_path / f"weight{weight}", "adversarial.yaml", **extra)
         log, shares = made.parser.get_parsed_content("log_terms"), []
 
         @made.trainer.on(Events.ITERATION_COMPLETED)
@@ -207,14 +174,11 @@ def test_the_discriminator_counts_as_much_as_its_weight_says(
 
 
 def test_a_generative_run_is_a_bundle_that_samples(
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
+    tmp_path: Path, small_bundle: MakeBundle, training: Training
 ) -> None:
     """The network stays as it is, bit for bit; the generative decoder is for it and for no other."""
     bundle, out = small_bundle("slice_autoencoder"), tmp_path / "run"
-    run(workflow(bundle, "train.yaml", "generative.yaml", **short_training(bundle.name, out, **GENERATIVE)))
+    run(training(bundle.name, out, "generative.yaml", **GENERATIVE))
     models = [torch.load(each / "models" / "model.pt", weights_only=True) for each in (bundle, out)]
     assert differences(*models) == []
     sampler = Bundle.open(out, {"samples": 2}).build("sampler")
@@ -231,18 +195,10 @@ def test_a_generative_run_is_a_bundle_that_samples(
 
 
 @networks
-def test_gradients_are_clipped_in_both(
-    name: str,
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
-) -> None:
-    bundle = small_bundle(name)
-    for number, configs in enumerate([("train.yaml",), ("train.yaml", "adversarial.yaml")]):
-        extra = ADVERSARIAL if number else {}
-        overrides = short_training(name, tmp_path / str(number), max_gradient_norm=1e-3, **extra)
-        made = workflow(bundle, *configs, **overrides)
+def test_gradients_are_clipped_in_both(name: str, tmp_path: Path, training: Training) -> None:
+    for overlays, extra in (((), {}), (("adversarial.yaml",), ADVERSARIAL)):
+        folder = tmp_path / str(len(overlays))
+        made = training(name, folder, *overlays, max_gradient_norm=1e-3, **extra)
         network, norms = made.parser.get_parsed_content("network"), []
 
         @made.trainer.on(Events.ITERATION_COMPLETED)
@@ -255,23 +211,19 @@ def test_gradients_are_clipped_in_both(
 
 
 def test_a_training_begins_at_weights_that_fit(
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
+    tmp_path: Path, small_bundle: MakeBundle, training: Training
 ) -> None:
     bundle, weights = small_bundle("slice_autoencoder"), tmp_path / "weights.pt"
     known = torch.load(bundle / "models" / "model.pt", weights_only=True)
     torch.save({key: values + 1 for key, values in known.items()}, weights)
-    options = short_training("slice_autoencoder", tmp_path / "run", start_from=str(weights))
-    made = workflow(bundle, "train.yaml", **options).parser
+    made = training("slice_autoencoder", tmp_path / "run", start_from=str(weights)).parser
     for part in (made.get_parsed_content("network"), made.get_parsed_content("average").network):
         state = part.state_dict()
         assert all(torch.equal(state[key], (values + 1).float()) for key, values in known.items())
     torch.save({"other": torch.zeros(1)}, weights)
     with pytest.raises(RuntimeError) as error:
-        workflow(bundle, "train.yaml", **options).parser.get_parsed_content("network")
-    assert "do not fit" in cause_of(error.value)
+        training("slice_autoencoder", tmp_path / "run", start_from=str(weights))
+    assert "do not fit" in str(known_cause(error.value))
 
 
 def test_overlays_change_the_handlers_they_mean(repo: Path) -> None:
@@ -291,33 +243,22 @@ def test_overlays_change_the_handlers_they_mean(repo: Path) -> None:
 
 
 def test_several_processes_need_torchrun(
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
+    tmp_path: Path, small_bundle: MakeBundle, workflow: Workflow, short_training: Overrides
 ) -> None:
     overrides = short_training(NAMES[1], tmp_path / "run")
     del overrides["device"]
     with pytest.raises(RuntimeError) as refused:
         workflow(small_bundle(NAMES[1]), "train.yaml", "multi_gpu.yaml", **overrides)
-    assert "torchrun --standalone" in cause_of(refused.value)
+    assert "torchrun --standalone" in str(known_cause(refused.value))
 
 
 @bundles
 @pytest.mark.parametrize(("share", "real"), [(1.0, False), (0.0, True)])
 def test_it_trains_on_generated_volumes_alone_and_on_scans_alone(
-    name: str,
-    share: float,
-    real: bool,
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
+    name: str, share: float, real: bool, tmp_path: Path, training: Training
 ) -> None:
-    options = short_training(name, tmp_path / "run", max_epochs=2, phantom_share=share)
-    if not real:
-        options["dataset_dir"] = str(tmp_path / "nothing here")
-    made = workflow(small_bundle(name), "train.yaml", **options)
+    nothing = {} if real else {"dataset_dir": str(tmp_path / "nothing here")}
+    made = training(name, tmp_path / "run", max_epochs=2, phantom_share=share, **nothing)
     samples = made.parser.get_parsed_content("train#samples")
     scans = len(made.parser.get_parsed_content("train#items"))
     assert scans == (2 if real else 0)
@@ -333,16 +274,9 @@ def test_it_trains_on_generated_volumes_alone_and_on_scans_alone(
 
 
 @bundles
-def test_named_scans_are_validated_and_not_trained_on(
-    name: str,
-    tmp_path: Path,
-    small_bundle: Callable[[str], Path],
-    workflow: Callable[..., Any],
-    short_training: Callable[..., dict[str, Any]],
-) -> None:
-    options = short_training(name, tmp_path / "run", max_epochs=2, validation_scans=["mr*"])
-    options["licences"] = {"series": "CC BY 4.0"}
-    made = workflow(small_bundle(name), "train.yaml", **options)
+def test_named_scans_are_validated_and_not_trained_on(name: str, tmp_path: Path, training: Training) -> None:
+    options = {"validation_scans": ["mr*"], "licences": {"series": "CC BY 4.0"}}
+    made = training(name, tmp_path / "run", max_epochs=2, **options)
     items, judged = (made.parser.get_parsed_content(f"{part}#items") for part in ("train", "validate"))
     assert [item["image"].path.name for item in items] == ["series"]
     assert [item["image"].path.name for item in judged] == ["mr.nii.gz"]
@@ -351,7 +285,7 @@ def test_named_scans_are_validated_and_not_trained_on(
         Events.ITERATION_COMPLETED, lambda engine: shapes.append(tuple(engine.state.output[0]["pred"].shape))
     )
     run(made)
-    dims = len(options["patch_size"])
+    dims = DIMS[name]
     assert shapes == [(1, 32, 28, 17)[: dims + 1], *[(1, *[16] * dims)] * 2], (
         "as far as it goes, and generated"
     )

@@ -118,18 +118,9 @@ def _build(
         raise UsageError(
             "Parametric Maps need highdicom", remedy="install it with: pip install 'medrecon[dicom]'"
         ) from missing
-    slices = source_slices(scan)
-    if not slices[0].uid or not slices[0].header.get("FrameOfReferenceUID"):
-        raise OutputError(
-            "a Parametric Map needs the source's SOP Instance UIDs and Frame of Reference UID",
-            path=scan.path,
-            remedy="write NIfTI",
-        )
-    for source in slices:
-        _complete(source, slices[0].header)
+    slices = _completed(scan)
     values = np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)
-    most = float(np.percentile(np.abs(values[:: max(1, len(values) // 16)]), 99)) or 1.0
-    centre, width = (0.0, 2 * most) if quantity.signed else (most / 2, most)
+    centre, width = _window(values, quantity)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     limits = (float(values.min()), float(values.max()))
@@ -171,6 +162,26 @@ def _build(
     )
     _order(image, values, affine)
     return _mend(image, slices[0].header, derivation, quantity)
+
+
+def _completed(scan: Scan) -> list[SourceSlice]:
+    """The source's slices, with all that highdicom takes from their headers."""
+    slices = source_slices(scan)
+    if not slices[0].uid or not slices[0].header.get("FrameOfReferenceUID"):
+        raise OutputError(
+            "a Parametric Map needs the source's SOP Instance UIDs and Frame of Reference UID",
+            path=scan.path,
+            remedy="write NIfTI",
+        )
+    for source in slices:
+        _complete(source, slices[0].header)
+    return slices
+
+
+def _window(values: np.ndarray, quantity: Quantity) -> tuple[float, float]:
+    """Centre and width that a viewer begins with: 99 of 100 voxels of (Z, Y, X), not one that stands out."""
+    most = float(np.percentile(np.abs(values[:: max(1, len(values) // 16)]), 99)) or 1.0
+    return (0.0, 2 * most) if quantity.signed else (most / 2, most)
 
 
 def _short(values: np.ndarray) -> list[float]:
