@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 
 from medrecon.blocks.weights import fingerprint
 from medrecon.contract import Encoder, LayerInfo, Progress
-from medrecon.encoders.offsets import measure_offsets
+from medrecon.encoders.offsets import doubts, measure_offsets
 from medrecon.evaluation.scores import LayerPictures
 from medrecon.features.maps.components import COLOURS, Components
 from medrecon.features.maps.compute import grid_shape, visit_features
@@ -48,7 +48,7 @@ class Pictures:
 
     def __init__(self, encoder: Encoder, layers: Sequence[LayerInfo], device: torch.device) -> None:
         self.encoder, self.layers, self.device = encoder, list(layers), device
-        self.offsets = measure_offsets(encoder, self.layers)
+        self.places = measure_offsets(encoder, self.layers)
         self.notes: list[str] = []
 
     def of(self, image: MetaTensor, progress: Progress | None = None) -> dict[str, LayerPictures]:
@@ -82,7 +82,7 @@ class Pictures:
             visit_features(self.encoder, plain, layers, self.device, take, progress)
         return {
             info.name: LayerPictures(
-                layer_affine(affine, info.stride, self.offsets[info.name]),
+                layer_affine(affine, info.stride, self.places[info.name].offset),
                 colours[info.name],
                 tuple(components.shares[info.name]),
                 strongest[info.name],
@@ -106,6 +106,7 @@ class Pictures:
                 kept.add(name)
         left_out = [info.name for info in self.layers if info.name not in kept]
         self.notes = [f"features not shown, too large: {', '.join(left_out)}"] if left_out else []
+        self.notes += doubts({name: place for name, place in self.places.items() if name in kept})
         return [info for info in self.layers if info.name in kept]
 
     def _samples(self, image: torch.Tensor, layers: Sequence[LayerInfo]) -> dict[str, torch.Tensor]:

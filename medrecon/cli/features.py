@@ -89,6 +89,7 @@ def features(
     start = time.perf_counter()
     scan = find_one_asked(session, source, reading)
     from medrecon.compute.devices import pick_device
+    from medrecon.encoders.offsets import doubts
     from medrecon.features.maps import FeatureMaps, write_features
     from medrecon.inference.prepared import network_notes
     from medrecon.io.files.names import scan_label
@@ -100,8 +101,13 @@ def features(
     encoder = opened.encoder
     wanted = opened.default if layers is None or other.encoder is not None else layers
     engine = FeatureMaps(encoder, wanted, place, keep, components)
+<<<<<<< HEAD
     said = network_notes(encoder, max(1, len(other.channels or ())))
     for note in (*scan.notes, *said):
+=======
+    notes = [*scan.notes, *encoder.notes, *doubts(engine.places)]
+    for note in notes:
+>>>>>>> 6c657e4 (Offsets of layers by places sent through an evened network: exact at the edge and for small maps)
         say_note(session, scan, note)
     with progress_bar(session, called(scan, sys.stderr), "pieces") as tick:
         made = engine.maps(opened.image(scan), tick)
@@ -117,6 +123,7 @@ def features(
             "layer": each.layer.name,
             "stride": list(each.layer.stride),
             "offset": list(each.offset),
+            "offset_doubt": each.doubt or None,
             "shape": list(each.values.shape),
             "channels": list(each.channels) or None,
             "variance_shares": list(each.shares) or None,
@@ -130,7 +137,11 @@ def features(
         **facts,
         "layers": rows,
         "device": str(place),
+<<<<<<< HEAD
         "notes": [*scan.notes, *said],
+=======
+        "notes": notes,
+>>>>>>> 6c657e4 (Offsets of layers by places sent through an evened network: exact at the edge and for small maps)
         "seconds": round(time.perf_counter() - start, 3),
     }
 

@@ -42,6 +42,7 @@ class FeatureMap:
         affine: (4, 4), position -> RAS mm.
         channels: which channels the values are; () for colours.
         shares: of colours: share of the variance in each, where they were found on this scan.
+        doubt: why it may lie elsewhere; "" where its offset is measured.
     """
 
     layer: LayerInfo
@@ -50,6 +51,7 @@ class FeatureMap:
     affine: np.ndarray
     channels: tuple[int, ...] = ()
     shares: tuple[float, ...] = ()
+    doubt: str = ""
 
 
 class FeatureMaps:
@@ -89,7 +91,7 @@ class FeatureMaps:
         print_ = fingerprint(encoder)
         self.components = Components.load(components, print_, counts) if there and components else None
         self.fingerprint = print_
-        self.offsets = measure_offsets(encoder, self.layers)
+        self.places = measure_offsets(encoder, self.layers)
 
     def maps(self, image: MetaTensor, progress: Tick | None = None) -> list[FeatureMap]:
         """The layers of an image.
@@ -134,10 +136,10 @@ class FeatureMaps:
             if self.colours and self.components is not None:
                 values, channels = self.components.colour(info.name, values), ()
                 shares = tuple(self.components.shares.get(info.name, ()))
-            offset = self.offsets[info.name]
-            place = layer_affine(affine, info.stride, offset)
+            place = self.places[info.name]
+            there = layer_affine(affine, info.stride, place.offset)
             channels = tuple(chosen.get(info.name, channels))
-            made.append(FeatureMap(info, offset, values, place, channels, shares))
+            made.append(FeatureMap(info, place.offset, values, there, channels, shares, place.doubt))
         if self.file is not None and self.components is not None and not self.file.exists():
             self.components.save(self.file)
         return made
@@ -215,6 +217,7 @@ def _record(each: FeatureMap) -> dict[str, Any]:
         "layer": each.layer.name,
         "stride": list(each.layer.stride),
         "offset": list(each.offset),
+        "offset_doubt": each.doubt or None,
         "shape": list(each.values.shape),
         "affine": each.affine.tolist(),
         "channels": list(each.channels) or None,

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from medrecon.encoders import build_encoder
-from medrecon.encoders.offsets import measure_offsets
+from medrecon.encoders.offsets import Place, measure_offsets
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.inversion import ImageOptimiser
 
@@ -82,7 +82,7 @@ def test_they_are_measured_and_inverted() -> None:
     assert fields["block/add"] == (5, 5)
     assert fields["/sum"] == (6, 6)  # measuring sums too, and that is no layer
     infos = [info for info in made.layers() if info.name == "/max_pool2d"]
-    assert measure_offsets(made, infos) == {"/max_pool2d": (0.5, 0.5)}
+    assert measure_offsets(made, infos) == {"/max_pool2d": Place((0.5, 0.5))}
     image = torch.rand(1, 1, 16, 16)
     optimiser = ImageOptimiser(made, steps=20)
     with torch.no_grad():
