@@ -165,17 +165,15 @@ def _by_gradients(encoder: Encoder, layers: Sequence[LayerInfo], axis: int) -> d
     names = [info.name for info in layers]
     for size in _sizes(encoder, layers, axis, _MORE_POSITIONS):
         image = torch.full((1, _channels(encoder), *size), _BASE, requires_grad=True)
+        found: dict[str, float | None] = {}
         try:
             with encoder.conditioned_on(image.detach()), Straight(), torch.enable_grad():
                 features = encoder(image, names)
+                for info in layers:  # within, for what is computed once more on the way back
+                    period = _period(encoder, info, axis)
+                    found[info.name] = _strongest(features[info.name], image, info.stride[axis], axis, period)
         except Exception:
             continue
-        found = {
-            info.name: _strongest(
-                features[info.name], image, info.stride[axis], axis, _period(encoder, info, axis)
-            )
-            for info in layers
-        }
         return {name: value for name, value in found.items() if value is not None}
     return {}
 

@@ -211,7 +211,7 @@ class Joined(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.down = nn.Conv2d(1, 4, 3, stride=8, padding=1)
+        self.down = nn.Conv2d(1, 4, 9, stride=8, padding=4)
         self.short = nn.Conv2d(1, 4, 3, padding=1)
         self.last = nn.Conv2d(8, 4, 1)
 
