@@ -101,13 +101,8 @@ def features(
     encoder = opened.encoder
     wanted = opened.default if layers is None or other.encoder is not None else layers
     engine = FeatureMaps(encoder, wanted, place, keep, components)
-<<<<<<< HEAD
-    said = network_notes(encoder, max(1, len(other.channels or ())))
-    for note in (*scan.notes, *said):
-=======
-    notes = [*scan.notes, *encoder.notes, *doubts(engine.places)]
+    notes = [*scan.notes, *network_notes(encoder, max(1, len(other.channels or ()))), *doubts(engine.places)]
     for note in notes:
->>>>>>> 6c657e4 (Offsets of layers by places sent through an evened network: exact at the edge and for small maps)
         say_note(session, scan, note)
     with progress_bar(session, called(scan, sys.stderr), "pieces") as tick:
         made = engine.maps(opened.image(scan), tick)
@@ -137,11 +132,7 @@ def features(
         **facts,
         "layers": rows,
         "device": str(place),
-<<<<<<< HEAD
-        "notes": [*scan.notes, *said],
-=======
         "notes": notes,
->>>>>>> 6c657e4 (Offsets of layers by places sent through an evened network: exact at the edge and for small maps)
         "seconds": round(time.perf_counter() - start, 3),
     }
 
