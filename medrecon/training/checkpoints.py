@@ -82,6 +82,12 @@ def undistributed(network: nn.Module) -> nn.Module:
     return network.module if isinstance(network, DistributedDataParallel | nn.DataParallel) else network
 
 
+def checkpoints_in(folder: str | Path) -> list[Path]:
+    """The checkpoints of a run, the newest last."""
+    found = Path(folder).glob("checkpoint_epoch=*.pt")
+    return sorted(found, key=lambda path: int(path.stem.rsplit("=", 1)[1]))
+
+
 def keep_checkpoints(
     trainer: Trainer,
     network: torch.nn.Module,
@@ -110,7 +116,7 @@ def keep_checkpoints(
     state, keys = trainer.state, trainer.state_dict_user_keys
     keys[:] = [key for key in keys if not hasattr(vars(state).get(key), "state_dict")]
     SaveWhole(folder, everything, network, interval).attach(trainer)
-    written = sorted(Path(folder).glob("checkpoint_epoch=*.pt"), key=lambda p: int(p.stem.rsplit("=", 1)[1]))
+    written = checkpoints_in(folder)
     if written and not resume:
         raise ModelError(
             f"holds checkpoints of a run before, up to {written[-1].name}",

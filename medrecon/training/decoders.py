@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 
 from medrecon.reconstructor import Reconstructor
+from medrecon.training.checkpoints import checkpoints_in
 
 
 def draw_once(
@@ -38,6 +40,7 @@ def fit_decoder(
     batches: Iterable[Mapping[str, torch.Tensor]],
     device: torch.device,
     count: int = 48,
+    folder: str | Path | None = None,
 ) -> None:
     """Fit what a decoder over a frozen encoder does not train: the scale of features, linear inverses.
 
@@ -46,7 +49,10 @@ def fit_decoder(
         batches: training batches with an `image`, of which the first `count` are looked at.
         device: where the network is.
         count: batches to look at.
+        folder: of the run; a checkpoint in it, from which it goes on, holds what was fitted.
     """
+    if folder is not None and checkpoints_in(folder):
+        return
     # again from the start where there are fewer: an epoch of a short training has too few to fit to
     passes = itertools.chain.from_iterable(itertools.repeat(batches, count))
     network.fit([batch["image"] for batch in itertools.islice(passes, count)], device)

@@ -140,10 +140,11 @@ def test_trained_small_it_is_a_bundle_without_the_encoder(
     assert not [key for key in changed if key.startswith(fitted) or key.endswith(fitted)]
     kept = torch.load(tmp_path / "run" / "models" / "model.pt", weights_only=True)
     assert kept.keys() == after.keys()
-    resumed = workflow(
-        source, "train.yaml", **training(name, tmp_path / "run", resume=True, max_epochs=2)
-    ).parser.get_parsed_content("network")
-    assert resumed is not network
+    again = workflow(source, "train.yaml", **training(name, tmp_path / "run", resume=True, max_epochs=2))
+    resumed = again.parser.get_parsed_content("network").inversion
+    assert not any(value.any() for key, value in resumed.state_dict().items() if key.startswith("linear"))
+    again.run()
+    assert all(torch.equal(value, after[key]) for key, value in resumed.state_dict().items())
 
     scan = find_scans(scans["folder"] / "mr.nii.gz").scans[0]
     results = [DEEP[name], f"{SHALLOW[name]}+{DEEP[name]}", "input"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,6 +45,17 @@ def test_a_decoder_is_fitted_to_enough_batches_also_where_an_epoch_is_short() ->
     fit_decoder(network, batches, torch.device("cpu"), count=7)
     assert network.inversion.images == [0, 1, 2, 0, 1, 2, 0]
     assert len(network.inversion.encoder) == 64
+
+
+def test_a_run_that_goes_on_has_what_was_fitted_in_its_checkpoint(tmp_path: Path) -> None:
+    network = Reconstructor(Sees(), FittedTo())
+    batches = [{"image": torch.zeros(1, 1, 2, 2)}]
+    fit_decoder(network, batches, torch.device("cpu"), 1, tmp_path)
+    assert network.inversion.images == [0]
+    (tmp_path / "checkpoint_epoch=3.pt").touch()
+    network.inversion.images.clear()
+    fit_decoder(network, batches, torch.device("cpu"), 1, tmp_path)
+    assert network.inversion.images == []
 
 
 def test_patches_drawn_once_depend_on_the_seed_alone_and_on_the_weights() -> None:

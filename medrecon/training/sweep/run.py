@@ -142,7 +142,8 @@ def run_variants(
                 raise
             continue
         finally:
-            gc.collect()
+            if not done:
+                gc.collect()
         rows.append(row)
         mark_fronts(rows)
         watch.measured(rows)
