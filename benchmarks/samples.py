@@ -118,9 +118,9 @@ def measure(
     dims = sampler.network.encoder.spatial_dims
     wanted, base = features_of(sampler, source, result), sampler.base(source, result)
     start = time.perf_counter()
-    samples = torch.cat([sampler.draw(base, result, number) for number in range(count)])
+    samples = torch.cat([sampler.draw(base, result, number, image=source) for number in range(count)])
     seconds = (time.perf_counter() - start) / count
-    control = white(sampler).draw(base, result, 0)
+    control = white(sampler).draw(base, result, 0, image=source)
     mean, few = samples.mean(0, keepdim=True), [samples[k : k + 1] for k in range(min(3, count))]
     images = {DECODER: [base], SAMPLE: few, CONTROL: [control]}
     there, busy = power(source, dims), detailed(source)

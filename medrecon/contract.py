@@ -277,13 +277,15 @@ class Generative(ABC, nn.Module):
             The expected residual / scale less the white noise, (B, 1, *spatial), float32.
         """
 
-    def widening(self, result: str) -> float:
-        """What a drawn residual is multiplied by, so that samples vary as much as the images did in training.
+    def residual(self, drawn: torch.Tensor, base: torch.Tensor, result: str) -> torch.Tensor:
+        """The residual, (B, 1, *spatial), of what `velocity` made of noise.
 
         Args:
+            drawn: (B, 1, *spatial), of variance one.
+            base: as for `scale`.
             result: one of `results`.
         """
-        return 1.0
+        return drawn * self.scale(base, result)
 
     @property
     def network_fingerprint(self) -> str:

@@ -20,6 +20,7 @@ import torch
 from medrecon.blocks.tiles import Span, plan_tiles
 from medrecon.contract import Generative, Progress
 from medrecon.errors import ModelError
+from medrecon.inference.corrections import by_decoder, by_gradient
 from medrecon.inference.memory import affordable_voxels
 from medrecon.inference.placed_noise import placed_noise
 from medrecon.inference.tiling import ResultsInferer
@@ -33,10 +34,10 @@ class Sampler:
     """Draws samples: from noise to the residual in a few steps, and then back to the features.
 
     Steps are outside, tiles inside: each tile sees one step's surroundings, and volumes have no seams. The
-    noise is tied to the place. At last the sample is pulled to the features that it was asked for: what a
-    decoder makes of its features is brought to what it makes of the given ones (back-projection: Irani and
-    Peleg 1991), by a pass through encoder and decoder for each correction; one after which it is farther off
-    is taken back, and is the last.
+    noise is tied to the place. At last the sample is pulled to the features that it was asked for
+    (`medrecon.inference.corrections`): what a decoder makes of its features is brought to what it makes of
+    the given ones, by a pass through encoder and decoder for each correction; or the distance of the features
+    is descended, by a pass through the encoder and back.
 
     Args:
         network: encoder and deterministic decoder.
@@ -45,6 +46,8 @@ class Sampler:
         steps: of the flow.
         corrections: of the features.
         most_voxels: largest tile; by default what half of the free memory holds.
+        by_gradient: how they are corrected; for decoders whose answers' features are far from those that
+            they were made of. Nothing is, where the encoder must be given windows of one size.
 
     Raises:
         ModelError: slices before a generative decoder of volumes, or the other way round; or it was trained
@@ -59,7 +62,10 @@ class Sampler:
         steps: int = 8,
         corrections: int = 2,
         most_voxels: int | None = None,
+        by_gradient: bool = False,
     ) -> None:
+        self.by_gradient = by_gradient
+        corrections = 0 if by_gradient and network.window is not None else corrections
         self.network, self.generative, self.inferer = network, generative, inferer
         self.steps, self.corrections, self.most_voxels = steps, corrections, most_voxels
         if generative is not None and generative.spatial_dims != network.encoder.spatial_dims:
@@ -112,7 +118,7 @@ class Sampler:
                 if progress is not None:
                     progress(before * of + done, count * of)
 
-            yield self.draw(base, result, number, seed, tell)
+            yield self.draw(base, result, number, seed, tell, image)
 
     def draw(
         self,
@@ -121,6 +127,7 @@ class Sampler:
         number: int,
         seed: int = 0,
         progress: Progress | None = None,
+        image: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """One sample.
 
@@ -130,36 +137,66 @@ class Sampler:
             number: of the sample, from 0.
             seed: of all samples.
             progress: told (parts done, parts in all).
+            image: the scan, which has the features wanted: corrections by gradient ask for it.
 
         Returns:
             (1, 1, *spatial), float32, on the CPU.
 
         Raises:
-            ModelError: as for `check`, or more than one image.
+            ModelError: as for `check`, or more than one image, or the scan is wanted and missing.
         """
         self.check([result])
+        if self.by_gradient and self.corrections and image is None:
+            raise ModelError(
+                "its samples are corrected by the features of the scan, which is not there",
+                remedy="draw them with: medrecon reconstruct SCAN OUT --samples N",
+            )
         if base.shape[0] != 1 or base.shape[1] != 1:
             raise ModelError(f"samples of {tuple(base.shape)}", remedy="give one image of one channel")
         tell = progress or _untold
-        volume = base if base.ndim == 5 else base[..., None]
+        volume = (base if base.ndim == 5 else base[..., None]).float()
         parts = self.steps + self.corrections
         with torch.inference_mode():
-            residual = self._residual(
-                volume.float(), result, placed_noise(volume.shape[2:], seed, number), tell
-            )
-            sample = residual.add_(volume.float()).reshape(base.shape)
-            before, least = sample, math.inf
-            for done in range(self.corrections):
-                tell(self.steps + done, parts)
-                missing = base - self.base(sample, result)
-                gap = float(missing.square().mean())
-                if gap > least:  # of a decoder whose answers are far from the features they were made of
-                    sample = before
-                    break
-                # not in place: what was made of a sample may share its memory
-                before, least, sample = sample, gap, sample + missing
+            noise = placed_noise(volume.shape[2:], seed, number)
+            sample = self._residual(volume, result, noise, tell).add_(volume).reshape(base.shape)
+
+            def corrected(done: int, of: int) -> None:
+                tell(self.steps + self.corrections * done // max(of, 1), parts)
+
+            if self.by_gradient and image is not None:
+                sample = self._descended(image, base, sample, result, corrected)
+            else:
+                sample = by_decoder(
+                    sample, base, lambda made: self.base(made, result), self.corrections, corrected
+                )
         tell(parts, parts)
         return sample
+
+    def _descended(
+        self,
+        image: torch.Tensor,
+        base: torch.Tensor,
+        sample: torch.Tensor,
+        result: str,
+        progress: Progress,
+    ) -> torch.Tensor:
+        generative: Any = self.generative
+        if not self.corrections:
+            return sample
+        volume = (base if base.ndim == 5 else base[..., None]).float()
+        tiles = self._tiles(volume.shape[2:])
+        scale = self._tile_by_tile(lambda seen: generative.scale(seen, result), [volume], tiles)
+        weight = scale.square_().reshape(base.shape)
+        return by_gradient(
+            self.network,
+            image.to(sample),
+            sample,
+            weight,
+            result,
+            self.corrections,
+            progress,
+            self.most_voxels,
+        )
 
     def _residual(self, base: torch.Tensor, result: str, noise: torch.Tensor, tell: Progress) -> torch.Tensor:
         """The flow, from noise (X, Y, Z) to a residual of the size of the base.
@@ -191,8 +228,9 @@ class Sampler:
             now = self._tile_by_tile(rate, [x, base], tiles)
             x = x - turn * (now if before is None else 1.5 * now - 0.5 * before)
             before = now
-        x.mul_(self._tile_by_tile(lambda image: generative.scale(image, result), [base], tiles))
-        return x.mul_(generative.widening(result))
+        return self._tile_by_tile(
+            lambda drawn, image: generative.residual(drawn, image, result), [x, base], tiles
+        )
 
     def _tiles(self, shape: Sequence[int]) -> Tiles:
         generative: Any = self.generative

@@ -141,8 +141,9 @@ class SaveSamplesd(MapTransform):
         """
         for number, tell in enumerate(passes_of(progress, self.count)):
             with torch.inference_mode():
-                made = self.sampler.draw(base, result, number, self.seed, tell)
-                distance = self._distance(image.as_tensor()[None], made, result)
+                batch = image.as_tensor()[None]
+                made = self.sampler.draw(base, result, number, self.seed, tell, batch)
+                distance = self._distance(batch, made, result)
                 volume = self._bring_home(image, made[0])
             yield Sample(result, number + 1, volume, distance)
 

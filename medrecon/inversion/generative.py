@@ -11,6 +11,7 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional
 
+from medrecon.blocks.bands import BANDS, REACH, split_bands
 from medrecon.blocks.padding import pad_to_multiple
 from medrecon.contract import Generative
 from medrecon.errors import ModelError
@@ -67,7 +68,7 @@ class ResidualFlow(Generative):
             raise ValueError("ResidualFlow wants 2 or 3 spatial_dims, a result, and a depth for each width")
         self.spatial_dims, self.results = spatial_dims, tuple(results)
         self.register_buffer("spreads", torch.full((len(self.results),), 0.1))
-        self.register_buffer("widenings", torch.ones(len(self.results)))
+        self.register_buffer("widenings", torch.ones(len(self.results), BANDS))
         self.register_buffer("made_for", torch.zeros(32, dtype=torch.uint8))
         conv, climb = Conv[Conv.CONV, spatial_dims], Conv[Conv.CONVTRANS, spatial_dims]
         packed, small = PACK**spatial_dims, SCALE_PACK**spatial_dims
@@ -97,7 +98,7 @@ class ResidualFlow(Generative):
         self.multiple = max(SCALE_PACK, PACK * 2 ** (len(widths) - 1))
         twice = [(2 if k + 1 < len(widths) else 1) * depth for k, depth in enumerate(depths)]
         flow = PACK + sum(PACK * 2**k * count for k, count in enumerate(twice)) + self.multiple
-        self.reach = max(flow, SCALE_PACK * (1 + len(self.scale_blocks)))
+        self.reach = max(flow, SCALE_PACK * (1 + len(self.scale_blocks)), REACH)
         self.bytes_per_voxel = 4 * (8 + 6 * widths[0] // packed)
 
     def forward(
@@ -155,17 +156,31 @@ class ResidualFlow(Generative):
         inside: tuple[Any, ...] = (..., *(slice(n) for n in size))
         return image[inside]
 
-    def widening(self, result: str) -> float:
-        """See `medrecon.contract.Generative`; one for each result, measured when the training has ended.
+    def residual(self, drawn: torch.Tensor, base: torch.Tensor, result: str) -> torch.Tensor:
+        """See `medrecon.contract.Generative`: each band of frequency is widened by a factor of its own.
 
         Raises:
             ModelError: a result that it does not know.
         """
-        return float(self.widenings[self._place(result)])
+        factors = self.widenings[self._place(result)]
+        if bool((factors != 1).any()):
+            drawn = sum(
+                (band * factor for band, factor in zip(split_bands(drawn), factors, strict=True)),
+                torch.zeros((), device=drawn.device),
+            )
+        return super().residual(drawn, base, result)
 
-    def widen(self, result: str, factor: float) -> None:
-        """Keep, with the weights, what the drawn residuals of a result are multiplied by."""
-        self.widenings[self._place(result)] = factor
+    def widening(self, result: str) -> torch.Tensor:
+        """What each band of what is drawn is multiplied by, (bands,); measured when the training has ended.
+
+        Raises:
+            ModelError: a result that it does not know.
+        """
+        return self.widenings[self._place(result)].clone()
+
+    def widen(self, result: str, factors: torch.Tensor) -> None:
+        """Keep, with the weights, the same."""
+        self.widenings[self._place(result)] = factors.to(self.widenings)
 
     def _spread(self, result: str) -> torch.Tensor:
         return self.spreads[self._place(result)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ _VOXELS = 6 * 128**2
 """Of a batch of slices; a volume is a batch of its own."""
 
 _WIDTHS = {2: [32, 64, 96, 160, 256], 3: [16, 32, 96, 128, 192]}
+_GENERATIVE = {2: ([48, 80, 128, 128], [2, 2, 2, 2]), 3: ([24, 48, 96], [1, 1, 2])}
 
 
 def network_settings(
@@ -69,6 +70,8 @@ def network_settings(
         "batch_size": max(1, _VOXELS // math.prod(size)) if dims == 2 else 1,
         "training_results": training_results(names) | {result: 1.0 for result in asked if "+" in result},
         "decoder_widths": _WIDTHS[dims],
+        "generative_widths": _GENERATIVE[dims][0],
+        "generative_depths": _GENERATIVE[dims][1],
     }
 
 
@@ -93,6 +96,30 @@ def training_results(names: Sequence[str]) -> dict[str, float]:
     every = len(names) <= _ALL_PAIRS
     pairs = itertools.combinations(names, 2) if every else itertools.pairwise(names)
     return {**dict.fromkeys(names, 1.0), **{f"{a}+{b}": PAIR for a, b in pairs}}
+
+
+def single_layers(results: Iterable[str]) -> list[str]:
+    """Of the results of a training those of one layer: what a generative decoder is for."""
+    return [result for result in results if len(parse_layers(result)) == 1]
+
+
+def decoders_of(start_from: str | Path | None) -> str:
+    """The weights of the decoders that a generative one is trained beside.
+
+    Args:
+        start_from: a run of `medrecon train --encoder`, or the file of its weights.
+
+    Raises:
+        UsageError: there is no such run or file, or none is named.
+    """
+    place = None if start_from is None else Path(start_from)
+    file = place / "models" / "model.pt" if place and place.is_dir() else place
+    if file is None or not file.is_file():
+        raise UsageError(
+            "a generative decoder is trained beside trained decoders" + (f": no {file}" if file else ""),
+            remedy="train these first, without --overlay generative; then --set start_from=RUN",
+        )
+    return str(file.absolute())
 
 
 def _refuse_code(texts: Sequence[str]) -> None:

@@ -14,9 +14,13 @@ from monai.inferers import Inferer
 from monai.networks.schedulers import RFlowScheduler
 from torch import nn
 
+from medrecon.blocks.bands import BANDS, split_bands
 from medrecon.blocks.weights import fingerprint, fit_weights, read_weights
 from medrecon.inversion import ResidualFlow
 from medrecon.reconstructor import Reconstructor, parse_layers
+
+WIDENED, MOST = 2, 3.0
+"""Times that the widening is measured, and the most that each can change."""
 
 FARTHEST = 8.0
 """Scales beyond which a residual counts as this: a few voxels must not rule a step."""
@@ -26,7 +30,7 @@ class FlowStep(NamedTuple):
     """What one step of flow matching gives.
 
     Attributes:
-        velocity: as the network says it.
+        velocity: as the network says it, for each image as often as noise was drawn.
         wanted: the residual / scale less the noise.
         residual: image less base, in [0, 1].
         scale: of the residual, as the network says it.
@@ -47,10 +51,16 @@ class FlowMatching(Inferer):
         reconstructor: encoder and decoder, trained; they stay as they are.
         results: result -> weight, such as {"level4": 2, "level5": 1}.
         drawn_again: seed from which every call draws the same, for validations; None: from where it stands.
+        draws: shares of noise and noises for each image of a batch, which goes through encoder and decoder
+            once: more than one where these take longer than the flow.
     """
 
     def __init__(
-        self, reconstructor: Reconstructor, results: Mapping[str, float], drawn_again: int | None = None
+        self,
+        reconstructor: Reconstructor,
+        results: Mapping[str, float],
+        drawn_again: int | None = None,
+        draws: int = 1,
     ) -> None:
         self.reconstructor = reconstructor
         self.results = list(results)
@@ -58,7 +68,7 @@ class FlowMatching(Inferer):
             parse_layers(result)
         self.weights = torch.tensor([float(weight) for weight in results.values()])
         self.scheduler = RFlowScheduler(use_discrete_timesteps=False)
-        self.drawn_again = drawn_again
+        self.drawn_again, self.draws = drawn_again, draws
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
@@ -80,6 +90,7 @@ class FlowMatching(Inferer):
         with self.reconstructor.precision(image.device):
             scale = network.scale(base, result)
         target = (residual / scale.detach()).clamp(-FARTHEST, FARTHEST)
+        target, base = target.repeat_interleave(self.draws, 0), base.repeat_interleave(self.draws, 0)
         noise = torch.randn_like(target)
         times = self.scheduler.sample_timesteps(target)
         noisy = self.scheduler.add_noise(target, noise, times)
@@ -190,8 +201,9 @@ def widen_when_completed(
 ) -> None:
     """Have samples vary, when the training has ended, as much as the images differ from the decoder's answer.
 
-    A few steps from noise give residuals that are too small by a sixth or so, and pulling them to the
-    features makes them smaller yet. Call this before `keep_checkpoints`, which writes the weights.
+    A few steps from noise, a flow that has not learned all, and pulling samples to the features leave
+    residuals too small, and by other factors at coarse frequencies than at fine ones. Call this before
+    `keep_checkpoints`, which writes the weights.
 
     Args:
         trainer: whose end is waited for.
@@ -206,15 +218,25 @@ def widen_when_completed(
 def widen(
     network: ResidualFlow, sampler: Any, batches: Iterable[Mapping[str, torch.Tensor]], count: int
 ) -> None:
-    """The same at once, see `widen_when_completed`."""
-    found = {result: torch.zeros(2, dtype=torch.float64) for result in network.results}
+    """The same at once, see `widen_when_completed`.
+
+    Each band of frequency gets the factor by which the variance of what is drawn, over the local scale, fell
+    short of that of the images; measured on samples as they are handed out, and once more with the first
+    factors, since bands overlap and corrections answer to what they are given.
+    """
+    images = [image for batch in itertools.islice(batches, count) for image in batch["image"].cpu().split(1)]
     for result in network.results:
-        network.widen(result, 1.0)
-    for batch in itertools.islice(batches, count):
-        for image in batch["image"].split(1):
-            for result, squares in found.items():
+        network.widen(result, torch.ones(BANDS))
+        for number in range(WIDENED):
+            squares = torch.zeros(2, BANDS, dtype=torch.float64)
+            for image in images:
                 base = sampler.base(image, result)
-                drawn = sampler.draw(base, result, number=0) - base
-                squares += torch.stack([(image.cpu() - base).square().sum(), drawn.square().sum()]).double()
-    for result, (residual, drawn) in found.items():
-        network.widen(result, math.sqrt(float(residual / drawn.clamp(min=1e-12))))
+                drawn = sampler.draw(base, result, number, image=image)
+                with torch.no_grad():
+                    device = network.spreads.device
+                    scale = network.scale(base.to(device), result).cpu()
+                for row, made in zip(squares, (image, drawn), strict=True):
+                    clipped = ((made - base) / scale).clamp(-FARTHEST, FARTHEST)
+                    row += torch.stack([band.square().sum() for band in split_bands(clipped)])
+            lacking = (squares[0] / squares[1].clamp(min=1e-12)).sqrt().clamp(1 / MOST, MOST)
+            network.widen(result, network.widening(result) * lacking.to(network.widenings))

@@ -19,7 +19,7 @@ from medrecon.errors import ModelError, UsageError
 from medrecon.features import FeatureEncoder, decode
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.io import find_one
-from medrecon.training.any_network import network_settings, training_results
+from medrecon.training.any_network import decoders_of, network_settings, training_results
 
 from .names import Scans, Workflow
 
@@ -159,3 +159,36 @@ def test_layers_that_cannot_be_are_refused(layers: str) -> None:
 def test_what_a_configuration_would_run_is_refused(what: str) -> None:
     with pytest.raises(UsageError, match="something else"):
         network_settings({"what": what}, "level1")
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_generative_decoder_for_any_network(
+    dims: int, tmp_path: Path, scans: dict[str, Any], workflow: Callable[..., Any]
+) -> None:
+    """Trained beside the decoders of a run, which stay as they are; the second run has both, and draws."""
+    root, first, second = find_bundle(ANY_NETWORK), tmp_path / "first", tmp_path / "second"
+    workflow(root, "train.yaml", **short(dims, scans["folder"], first)).run()
+    more = {
+        **{"start_from": str(first), "measured_batches": 2, "widening_batches": 1, "average_steps": 0},
+        **{"generative_widths": [4, 4], "generative_depths": [1, 1]},
+    }
+    workflow(root, "train.yaml", "generative.yaml", **short(dims, scans["folder"], second, **more)).run()
+    files = [torch.load(run / "models" / "model.pt", weights_only=True) for run in (first, second)]
+    assert all(torch.equal(value, files[1][key]) for key, value in files[0].items())
+
+    layer, other = LAYERS[dims].split(",")
+    scan = find_one(scans["folder"] / "mr.nii.gz")
+    result = medrecon.reconstruct(scan, [other], bundle=second, device="cpu", samples=2, seed=3)
+    assert result.samples[other].deviation.max() > 0
+    assert result.samples[other].decoder_distance is not None
+    with pytest.raises(ModelError, match="no generative decoder"):
+        medrecon.reconstruct(scan, [f"{layer}+{other}"], bundle=second, device="cpu", samples=2)
+    with pytest.raises(ModelError, match="has no generative decoder"):
+        medrecon.reconstruct(scan, [other], bundle=first, device="cpu", samples=2)
+
+
+def test_a_generative_decoder_wants_decoders_that_are_trained(tmp_path: Path) -> None:
+    for start in (None, tmp_path, tmp_path / "none.pt"):
+        with pytest.raises(UsageError, match="beside trained decoders") as caught:
+            decoders_of(start)
+        assert "start_from=RUN" in str(caught.value.remedy)

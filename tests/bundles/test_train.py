@@ -182,7 +182,7 @@ def test_a_generative_run_is_a_bundle_that_samples(
     models = [torch.load(each / "models" / "model.pt", weights_only=True) for each in (bundle, out)]
     assert differences(*models) == []
     sampler = Bundle.open(out, {"samples": 2}).build("sampler")
-    assert sampler.generative.widening("level4") != 1, "measured when the training had ended"
+    assert bool((sampler.generative.widening("level4") != 1).all()), "measured when the training had ended"
     image = torch.rand(1, 1, 32, 32, 2)
     assert torch.isfinite(sampler.draw(sampler.base(image, "level4"), "level4", 0)).all()
     torch.save({key: value + 0.01 for key, value in models[0].items()}, out / "models" / "model.pt")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from medrecon.blocks.bands import split_bands
 from medrecon.blocks.weights import fingerprint
 from medrecon.contract import Decoder, Features, Progress
 from medrecon.encoders import HierarchicalEncoder
@@ -125,8 +126,28 @@ def test_samples_vary_as_much_as_the_images_do() -> None:
     with torch.inference_mode():
         widen(flow, sampler, [{"image": striped()}] * 3, 2)
         drawn = sampler.draw(torch.full((1, 1, 64, 64), 0.5), LEVEL, number=3) - 0.5
-    assert flow.widening(LEVEL) > 3
+    assert bool((flow.widening(LEVEL) > 1).any())
     assert float(drawn.std()) == pytest.approx(0.1, rel=0.15)
-    assert float(flow.state_dict()["widenings"]) == pytest.approx(flow.widening(LEVEL)), (
-        "kept with the weights"
-    )
+    assert torch.equal(flow.state_dict()["widenings"][0], flow.widening(LEVEL)), "kept with the weights"
+
+
+def test_each_band_is_widened_by_its_own_factor() -> None:
+    """The images differ in stripes of four voxels; the untrained flow draws white noise."""
+    flow, beside = ResidualFlow(2, [LEVEL], **SMALL), network().eval()
+    flow.remember("ab" * 32, [0.1])
+    sampler = Sampler(beside, flow.eval(), SliceInferer([LEVEL]), corrections=0)
+    widen(flow, sampler, [{"image": striped()}] * 4, 4)
+    drawn = sampler.draw(torch.full((1, 1, 64, 64), 0.5), LEVEL, number=9) - 0.5
+    images = torch.cat([striped() for _ in range(8)]) - 0.5
+    for made, wanted in zip(split_bands(drawn), split_bands(images), strict=True):
+        power, want = float(made.square().mean()), float(wanted.square().mean())
+        assert power == pytest.approx(want, rel=0.35, abs=3e-4)
+
+
+def test_an_image_goes_through_the_network_once_for_many_draws() -> None:
+    flow, image = ResidualFlow(2, [LEVEL], **SMALL), striped(2)
+    step = FlowMatching(frozen(network()), {LEVEL: 1.0}, draws=3)(image, flow)
+    assert step.residual.shape == image.shape
+    assert step.velocity.shape == step.wanted.shape == (6, 1, 16, 16)
+    assert not torch.equal(step.wanted[0], step.wanted[1])
+    FlowLoss()(step, image).backward()
