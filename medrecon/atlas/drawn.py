@@ -12,6 +12,7 @@ from medrecon.evaluation.sample_scores import SamplePictures, SampleScore
 from medrecon.evaluation.scores import AtlasVolumes
 from medrecon.evaluation.uncertainty import local_detail
 from medrecon.inference.moments import RunningMoments
+from medrecon.inference.sample_files import MEAN, SPREAD
 from medrecon.inference.samples import SaveSamplesd
 from medrecon.report.tiles import view_in
 
@@ -25,6 +26,8 @@ def measure_samples(
     fixed: Baseline,
     volumes: AtlasVolumes,
     progress: Progress | None = None,
+    *,
+    keep: bool = False,
 ) -> SampleScore:
     """Draw samples of a result, one held at a time, and measure them; pictures go into `volumes`.
 
@@ -35,10 +38,12 @@ def measure_samples(
         fixed: what is measured once for the scan.
         volumes: with the source and the reconstruction.
         progress: told (parts done, parts in all).
+        keep: put the first samples, their mean and their standard deviation into `volumes` as they are.
     """
     view = view_in(volumes, fixed.scan.units, fixed.scan.spacing)
     moments, variance = RunningMoments(), np.zeros(fixed.scan.shape, np.float32)
     shown: list[np.ndarray] = []
+    kept: dict[str, np.ndarray] = {}
     base, decoder = sampling.base(image, result)
     distances: list[float] = []
     for sample in sampling.draw(image, base, result, progress):
@@ -46,9 +51,13 @@ def measure_samples(
         variance += np.square(local_detail(sample.volume))
         if len(shown) < _SHOWN:
             shown.append(view.cut(sample.volume, "axial").astype(np.float32))
+            if keep:
+                kept[f"sample {sample.number}"] = sample.volume
         if sample.feature_distance is not None:
             distances.append(sample.feature_distance)
     deviation = moments.deviation()
+    if keep:
+        volumes.drawn[result] = {**kept, MEAN: moments.mean, SPREAD: deviation}
     variance /= moments.count
     common = agreement(local_detail(moments.mean), variance, moments.count)
     weight = variance[fixed.body]

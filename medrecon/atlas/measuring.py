@@ -45,6 +45,7 @@ def measure(
     *,
     step: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    keep_samples: bool = False,
 ) -> tuple[ScanScores, AtlasVolumes]:
     """Run one scan through a bundle and measure each result beside its controls.
 
@@ -55,6 +56,7 @@ def measure(
         spheres: the same, around points: a read-out of the features is not asked for them.
         step: called with the name of each stage as it begins.
         progress: called with (tiles done, tiles in all) while the network runs.
+        keep_samples: give the first samples, their mean and their standard deviation as volumes too.
 
     Raises:
         ScanError: the scan turns out to be unreadable.
@@ -76,7 +78,7 @@ def measure(
     tied: dict[str, float] = {}
     for result in engine.results:
         say(result)
-        score, tied[result] = _layer(engine, fixed, result, volumes)
+        score, tied[result] = _layer(engine, fixed, result, volumes, keep_samples)
         layers.append(score)
     seconds = {**raw.seconds, "evaluation": time.perf_counter() - start}
     scores = ScanScores(
@@ -102,7 +104,7 @@ def _layer(
     fixed: Baseline,
     result: str,
     volumes: AtlasVolumes,
-    progress: Callable[[int, int], None] | None = None,
+    keep_samples: bool,
 ) -> tuple[LayerScore, float]:
     """The figures of a result, and the share of voxels that lie exactly at the ends of its interval."""
     start = time.perf_counter()
@@ -124,7 +126,7 @@ def _layer(
     volumes.invented[result] = made_up
     drawn = None
     if engine.sampling is not None and raw.image is not None and result in engine.sampling.saver.results:
-        drawn = measure_samples(engine.sampling, raw.image, result, fixed, volumes, progress)
+        drawn = measure_samples(engine.sampling, raw.image, result, fixed, volumes, keep=keep_samples)
     stride = infos[0].stride if len(infos) == 1 else None
     score = LayerScore(
         layer=result,

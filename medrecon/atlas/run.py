@@ -58,7 +58,7 @@ def measure_scan(
     masks, spheres = marks.on(scan)
     check_scan(engine.network.encoder, scan)
     step, tick = halves(progress, ["codecs", *engine.results, "writing"])
-    scores, volumes = measure(engine, scan, masks, spheres, step=step, progress=tick)
+    scores, volumes = measure(engine, scan, masks, spheres, step=step, progress=tick, keep_samples=full_scene)
     step("writing")
     write_atlas(place, scores, volumes, viewer=viewer, full_scene=full_scene)
     return scores

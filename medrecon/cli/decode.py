@@ -10,6 +10,7 @@ import typer
 from medrecon.cli.command import verb
 from medrecon.cli.options import OUTPUT_FORMATS, Device, OutputFormat, Overwrite, layers_option
 from medrecon.cli.progress import progress_bar
+from medrecon.cli.samples import Samples
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     "medrecon decode ct.safetensors ct_level4.nii.gz",
     "medrecon decode t1.safetensors out/ --layers level4,level3+level4",
     "medrecon decode ct.safetensors CT_level4/ --source CT_SERIES/",
+    "medrecon decode ct.safetensors ct_level5.nii.gz --layers level5 --samples 8",
 )
 def decode(
     session: Session,
@@ -35,6 +37,7 @@ def decode(
             "with one entry each.",
         ),
     ],
+    drawn: Samples,
     layers: Annotated[
         str | None,
         layers_option(
@@ -75,7 +78,8 @@ def decode(
 ) -> Outcome:
     """Turn a file of features back into a scan.
 
-    The result has the source's grid and units; the scan itself is not needed.
+    The result has the source's grid and units; the scan itself is not needed. --samples draws plausible
+    scans that have the same features, into NAME_samples beside it.
     """
     from medrecon.features import decode as decode_file
 
@@ -89,6 +93,8 @@ def decode(
             output_format=output_format.value,
             device=device,
             overwrite=overwrite,
+            samples=drawn.samples,
+            seed=drawn.drawn_with,
             progress=tick,
         )
     for note in done.notes:

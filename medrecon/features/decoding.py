@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from medrecon import __version__
 from medrecon.bundle.results import parse_results
 from medrecon.compute.devices import pick_device
 from medrecon.contract import Progress
 from medrecon.errors import ModelError, UsageError, near
+from medrecon.features.drawing import drawing_of
 from medrecon.features.file import FeatureFile
 from medrecon.features.model import Model, bundle_of, check_fit, open_decoder
 from medrecon.features.restore import restore
 from medrecon.features.source import check_source, find_source, stand_in
 from medrecon.features.tiles import decode_image
+from medrecon.inference.sample_files import check_sample_places, write_samples
 from medrecon.io import Derivation, Scan, Written, plan_outputs, write_volume
 from medrecon.io.formats import format_named
 from medrecon.reconstructor import INPUT, parse_layers
@@ -29,7 +32,7 @@ class Decoded:
     """What became of one feature file.
 
     Attributes:
-        outputs: result -> where it was written.
+        outputs: result -> where it was written; "level5 sample 1", "level5 mean" too.
         written: the same in full.
         seconds: wall time from file to file.
         notes: what was noticed and must be said, one line each.
@@ -50,7 +53,7 @@ class FeatureDecoder:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._preprocessing = model.bundle.build("preprocessing")
+        self.preprocessing = model.bundle.build("preprocessing")
 
     def volume(self, file: FeatureFile, result: str, progress: Progress | None = None) -> np.ndarray:
         """One result of a feature file: (X, Y, Z) in the source's units, on its grid.
@@ -63,11 +66,15 @@ class FeatureDecoder:
         Raises:
             ModelError: a layer is not in the file, or the features are not for this decoder.
         """
+        return restore(self.image(file, result, progress), file, self.preprocessing)
+
+    def image(self, file: FeatureFile, result: str, progress: Progress | None = None) -> torch.Tensor:
+        """The same in the network's scale, on its grid; arguments and errors as for `volume`."""
         names = parse_layers(result)
         _check_layers(file, names)
         check_fit(file, self.model, names)
         layers = {name: file.facts.layer(name) for name in file.facts.names if name in names}
-        image = decode_image(
+        return decode_image(
             self.model.network,
             file.read,
             layers,
@@ -75,7 +82,6 @@ class FeatureDecoder:
             self.model.device,
             progress=progress,
         )
-        return restore(image, file, self._preprocessing)
 
     def derivation(self, file: FeatureFile, result: str) -> Derivation:
         """How a result came to be, for the file it is written to."""
@@ -102,6 +108,8 @@ def decode(
     output_format: str = "same",
     device: str = "auto",
     overwrite: bool = False,
+    samples: int | None = None,
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Decoded:
     """Write the volumes that a decoder makes of features; the scan is not needed.
@@ -119,13 +127,17 @@ def decode(
         output_format: as for `medrecon.io.plan_outputs`; DICOM needs `source`.
         device: "auto", "cpu", "cuda" or "cuda:N".
         overwrite: replace outputs that exist.
-        progress: called with (pieces done, pieces in all), for each result anew.
+        samples: also draw so many plausible scans of each result (2 or more), and write them, their mean and
+            their standard deviation beside it. Generated, not measured.
+        seed: of the samples.
+        progress: called with (pieces done, pieces in all), for each result anew; then of its samples.
 
     Raises:
         ModelError: the file is broken, of another network or other weights, or lacks a layer.
         ScanError: `source` is another series.
         OutputError: an output exists or cannot be written.
         UsageError: the options do not make sense.
+        ModelError: nothing can draw samples of a result without the scan.
     """
     start = time.perf_counter()
     with FeatureFile(features) as file:
@@ -135,31 +147,45 @@ def decode(
         series = find_source(file, source) if isinstance(source, (str, Path)) else source
         target_of = _plan(file, results, output, series, output_format, overwrite)
         decoder = FeatureDecoder(
-            open_decoder(bundle_of(file) if bundle is None else bundle, pick_device(device))
+            open_decoder(bundle_of(file) if bundle is None else bundle, pick_device(device), samples)
         )
         for result in results:
             check_fit(file, decoder.model, parse_layers(result))
-        written = []
+        drawing = drawing_of(decoder.model, results, samples, seed)
+        if drawing is not None:
+            check_sample_places(target_of.values(), drawing.count, overwrite=overwrite)
+        written, scan = [], series or stand_in(file)
         for number, result in enumerate(results, start=1):
-            volume = decoder.volume(file, result, progress)
+            image, derivation = decoder.image(file, result, progress), decoder.derivation(file, result)
             written.append(
                 write_volume(
-                    volume,
-                    series or stand_in(file),
+                    # the inverse works in place
+                    restore(image if drawing is None else image.clone(), file, decoder.preprocessing),
+                    scan,
                     target_of[result],
                     number=number,
-                    derivation=decoder.derivation(file, result),
+                    derivation=derivation,
                     overwrite=overwrite,
                     result=result,
                 )
             )
+            if drawing is not None:
+                written += write_samples(
+                    drawing.samples(image, file, result, decoder.preprocessing, progress),
+                    scan,
+                    target_of[result],
+                    count=drawing.count,
+                    number=number,
+                    derivation=drawing.derivation(derivation),
+                    overwrite=overwrite,
+                )
     notes = (
         []
         if decoder.model.fingerprint
         else [f"{decoder.model.name} does not say which weights its decoder was trained for: not checked"]
     )
     notes += [note for item in written for note in item.warnings]
-    outputs = {result: target_of[result] for result in results}
+    outputs = {item.result: item.path for item in written}
     return Decoded(outputs, tuple(written), time.perf_counter() - start, tuple(dict.fromkeys(notes)))
 
 

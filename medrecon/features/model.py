@@ -77,13 +77,20 @@ def open_encoder(
     return Model(opened, network, device, fingerprint(network.encoder), _digest(opened))
 
 
-def open_decoder(bundle: str | Path, device: torch.device) -> Model:
+def open_decoder(bundle: str | Path, device: torch.device, samples: int | None = None) -> Model:
     """The network of a bundle, ready to decode; the weights of a frozen encoder are not needed.
+
+    Args:
+        bundle: name or folder.
+        device: where it will run.
+        samples: so many will be drawn; None: none.
 
     Raises:
         ModelError: the bundle is missing or broken, or its weights are.
     """
     opened = _open(bundle, {"device": str(device)})
+    if samples is not None and "samples" in opened.parser:
+        opened.parser["samples"] = samples
     if "encoder_weights" not in opened.parser:
         network = opened.network(device)
         own = fingerprint(network.encoder)

@@ -158,7 +158,8 @@ class SaveSamplesd(MapTransform):
 
     def derivation(self, result: str) -> Derivation:
         """How what is drawn of a result is made; which of all it is, is for each to say."""
-        drawn = Drawn("", self.seed, self.steps, self.sampler.corrections, self.sha256)
+        sampler = self.sampler
+        drawn = Drawn("", self.seed, self.steps, sampler.corrections, self.sha256, sampler.by_gradient)
         return replace(self.saver.derivation[result], drawn=drawn)
 
     def in_memory(self, image: MetaTensor, result: str, progress: Progress | None = None) -> Samples:
@@ -191,5 +192,6 @@ class SaveSamplesd(MapTransform):
             "count": self.count,
             "steps": self.steps,
             "corrections": self.sampler.corrections,
+            "by_gradient": self.sampler.by_gradient,
             "generative_weights_sha256": self.sha256,
         }

@@ -19,6 +19,7 @@ class Drawn:
         steps: of the generative decoder.
         corrections: of the features, after it.
         weights_sha256: hash of the generative decoder's weights file.
+        by_gradient: how they were corrected.
     """
 
     which: str
@@ -26,12 +27,14 @@ class Drawn:
     steps: int
     corrections: int
     weights_sha256: str
+    by_gradient: bool = False
 
     @property
     def words(self) -> str:
         """The same as a text, without the first: "seed 0, 8 steps, 2 corrections, weights sha256 ..."."""
+        how = " by gradient" if self.by_gradient else ""
         return (
-            f"seed {self.seed}, {self.steps} steps, {self.corrections} corrections, "
+            f"seed {self.seed}, {self.steps} steps, {self.corrections} corrections{how}, "
             f"generative weights sha256 {self.weights_sha256 or 'none'}"
         )
 

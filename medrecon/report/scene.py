@@ -28,9 +28,10 @@ def write_scene(
     """Write a `.mrb` that 3D Slicer (5.0 or newer) opens without an extension.
 
     A full one holds the source, each layer's reconstruction and its signed error (reconstruction - source),
-    the uncertainty and what the decoder invented where they are known, and the figures: as a table, and as
-    each volume's description and attributes. It opens with the source and up to four layers in one row and
-    their errors beneath, in the plane of acquisition and linked: all move together, and one slider fades
+    the uncertainty and what the decoder invented where they are known, two samples, their mean and their
+    standard deviation where some were drawn (in no view until one chooses them), and the figures: as a table,
+    and as each volume's description and attributes. It opens with the source and up to four layers in one row
+    and their errors beneath, in the plane of acquisition and linked: all move together, and one slider fades
     reconstructions and errors into the source. One window holds for source and reconstructions, one symmetric
     scale for all errors.
 
@@ -95,7 +96,7 @@ def _check(path: Path, scores: ScanScores, volumes: AtlasVolumes) -> None:
             path=path,
             remedy="give a volume for each layer that was measured",
         )
-    parts = (volumes.reconstructions, volumes.uncertainty, volumes.invented)
+    parts = (volumes.reconstructions, volumes.uncertainty, volumes.invented, *volumes.drawn.values())
     shapes = {v.shape for part in parts for v in part.values() if v is not None} | {volumes.source.shape}
     if shapes != {tuple(scores.shape)} or len(scores.shape) != 3:
         raise UsageError(

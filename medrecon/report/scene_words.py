@@ -13,6 +13,9 @@ MEANING = {
     "uncertainty": "half width of the 90 % interval",
     "features": "the strongest channel of the layer's features",
     "invented": "by how much the decoder's detail lies outside its interval",
+    "sample": "a plausible scan that has the layer's features: generated, not measured",
+    "mean": "mean of the samples: generated, not measured",
+    "standard deviation": "standard deviation of the samples: what each of them makes up",
 }
 _NOT_FOR_DIAGNOSIS = "Research only, not for diagnosis."
 

@@ -11,6 +11,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores
+from medrecon.inference.sample_files import MEAN, SPREAD
 from medrecon.report.scene_files import Slab, colour_table, file_name, nrrd_size, text_table, write_nrrd
 from medrecon.report.scene_mrml import MrmlScene
 from medrecon.report.scene_values import Store, ends, error_limit, map_limit
@@ -87,6 +88,7 @@ class SceneWriter:
         )
         self._map("uncertainty", volumes.uncertainty, score)
         self._map("invented", volumes.invented, score)
+        self._samples(score)
         return name, image, error
 
     def lone_layer(self, score: LayerScore) -> str:
@@ -144,6 +146,22 @@ class SceneWriter:
     def finish(self) -> None:
         """Write the nodes, nearest the root: that is how Slicer finds them."""
         self._bundle.writestr(_entry(f"{_FOLDER}/{_FOLDER}.mrml"), self.scene.xml())
+
+    def _samples(self, score: LayerScore) -> None:
+        """Add what was drawn of a layer; no view shows it until it is chosen."""
+        for which, values in self._volumes.drawn.get(score.layer, {}).items():
+            if which == SPREAD:
+                self._map(SPREAD, {name: each[SPREAD] for name, each in self._volumes.drawn.items()}, score)
+                continue
+            meaning = MEANING["mean" if which == MEAN else "sample"]
+            self._volume(
+                f"{score.layer} {which}",
+                self._store.slab(values),
+                self._store.dtype(*ends(values)),
+                self._scores.window,
+                f"{meaning}. {describe(score, self._scores.units)}",
+                {"layer": score.layer, "generated": "YES"},
+            )
 
     def _map(self, kind: str, maps: Mapping[str, np.ndarray | None], score: LayerScore) -> None:
         values = maps.get(score.layer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def test_what_samples_tell_stands_in_metrics_and_page(
         repo / "bundles" / "slice_autoencoder", tmp_path / "b" / "slice_autoencoder"
     )
     make_nifti(tmp_path / "t1.nii.gz")
-    options = {"bundle": bundle, "samples": 3, "device": "cpu", "viewer": False}
+    options = {"bundle": bundle, "samples": 3, "device": "cpu", "viewer": False, "full_scene": True}
     made = make_atlas(tmp_path / "t1.nii.gz", tmp_path / "out", ["level2", "level4"], **options)
     plain, sampled = made.layers
     assert plain.samples is None, "level2 has no generative decoder"
@@ -44,6 +45,11 @@ def test_what_samples_tell_stands_in_metrics_and_page(
     assert section.count("<img") == 7
     for words in ("sample 1", "sample 2", "mean of all", "agreed on", "made up", "decoder, calibrated"):
         assert words in section
+    with zipfile.ZipFile(tmp_path / "out" / "review.mrb") as scene:
+        files = " ".join(scene.namelist())
+    for words in ("level4_sample_1", "level4_sample_2", "level4_mean", "level4_standard_deviation"):
+        assert words in files.replace(" ", "_")
+    assert "level2_sample" not in files.replace(" ", "_")
     with pytest.raises(ModelError, match="no generative decoder"):
         make_atlas(tmp_path / "t1.nii.gz", tmp_path / "other", "level2", **options)
     assert not (tmp_path / "other").exists()

@@ -297,3 +297,38 @@ def test_the_library_refuses_as_the_command_does(bundle: Path, tmp_path: Path, m
             medrecon.reconstruct(tmp_path / "t1.nii.gz", LEVEL, bundle=bundle, device="cpu", **options)
     with pytest.raises(ModelError):
         medrecon.reconstruct(tmp_path / "t1.nii.gz", "level1", bundle=bundle, device="cpu", samples=2)
+
+
+def test_a_feature_file_gives_the_samples_of_its_scan(
+    run: Run, capsys: pytest.CaptureFixture[str], bundle: Path, tmp_path: Path, make_nifti: Make
+) -> None:
+    """The same seed draws from the features what it draws beside the scan, and the scan is not needed."""
+    make_nifti(tmp_path / "in.nii.gz")
+
+    def call(*arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([*map(str, arguments), "-b", str(bundle), "-d", "cpu"])
+        return int(ended.value.code or 0), "".join(capsys.readouterr())
+
+    file, drawn = tmp_path / "f.safetensors", ("--samples", "2", "--seed", "4")
+    assert run(tmp_path / "in.nii.gz", tmp_path / "r.nii.gz", "-l", LEVEL, *drawn)[0] == 0
+    assert call("encode", tmp_path / "in.nii.gz", file, "-l", LEVEL)[0] == 0
+    (tmp_path / "in.nii.gz").unlink()
+    code, said = call("decode", file, tmp_path / "d.nii.gz", *drawn)
+    assert code == 0, said
+    one, other = (sample_places(tmp_path / name, 2) for name in ("r.nii.gz", "d.nii.gz"))
+    for name in one:
+        made, again = (read_scan(find_one(places[name])).astype(np.float64) for places in (one, other))
+        assert np.abs(made - again).max() <= 1, name
+        assert made.std() > 0
+    code, said = call("decode", file, tmp_path / "e.nii.gz", "--samples", "1")
+    assert code == 2
+    code, said = call("decode", file, tmp_path / "e.nii.gz", "--seed", "1")
+    assert (code, "none are asked for" in said) == (2, True)
+    assert not (tmp_path / "e.nii.gz").exists()
+    (bundle / "models" / "generative.pt").rename(tmp_path / "generative.pt")
+    try:
+        code, said = call("decode", file, tmp_path / "e.nii.gz", *drawn)
+    finally:
+        (tmp_path / "generative.pt").rename(bundle / "models" / "generative.pt")
+    assert (code, "has no generative decoder" in said) == (4, True)
