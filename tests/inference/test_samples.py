@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -332,3 +336,36 @@ def test_a_feature_file_gives_the_samples_of_its_scan(
     finally:
         (tmp_path / "generative.pt").rename(bundle / "models" / "generative.pt")
     assert (code, "has no generative decoder" in said) == (4, True)
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_whole_samples_and_the_next_gives_the_same_bytes(
+    bundle: Path, tmp_path: Path, make_nifti: Make
+) -> None:
+    make_nifti(tmp_path / "in.nii.gz")
+
+    def start(output: str, count: int, *more: str) -> subprocess.Popen[bytes]:
+        asked = ["reconstruct", "in.nii.gz", output, "-l", LEVEL, "--samples", str(count), "--seed", "2"]
+        command = [sys.executable, "-m", "medrecon", *asked, "-b", str(bundle), "-d", "cpu", *more]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    killed, places = start("r.nii.gz", 300), sample_places(tmp_path / "r.nii.gz", 300)
+    while killed.poll() is None and not places["sample 2"].exists():
+        time.sleep(0.02)
+    killed.kill()
+    said = killed.communicate()[0].decode()
+    assert killed.returncode == -signal.SIGKILL, said
+    there = sorted(path for path in places["mean"].parent.iterdir() if path.name.startswith("sample_"))
+    assert 2 <= len(there) < 300
+    assert not places["mean"].exists()
+    left = {path.name: read_scan(find_one(path)) for path in there}  # each is whole
+
+    again = start("r.nii.gz", 4, "--overwrite")
+    assert again.wait() == 0, again.communicate()[0].decode()
+    fresh = start("s.nii.gz", 4)
+    assert fresh.wait() == 0, fresh.communicate()[0].decode()
+    for name, path in sample_places(tmp_path / "r.nii.gz", 4).items():
+        assert path.read_bytes() == sample_places(tmp_path / "s.nii.gz", 4)[name].read_bytes(), name
+    for number in (1, 2):
+        made = read_scan(find_one(sample_places(tmp_path / "s.nii.gz", 4)[f"sample {number}"]))
+        assert np.array_equal(made, left[f"sample_{number:03d}.nii.gz"])
