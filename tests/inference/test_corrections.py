@@ -51,6 +51,9 @@ def test_the_gradient_is_that_of_the_distance() -> None:
 
 def test_tiles_of_a_volume_give_the_gradient_of_the_whole() -> None:
     made, image = network(3), scan(288, 16, 16)
+    with torch.no_grad():
+        for parameter in made.encoder.parameters():  # untrained, its features see their own block alone
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(7)))
     other = image + 0.1 * torch.randn(image.shape, generator=torch.Generator().manual_seed(6))
     whole = FeatureDistance(made, image, LEVEL, CPU)
     tiled = FeatureDistance(made, image, LEVEL, CPU, most_voxels=160 * 16 * 16)
