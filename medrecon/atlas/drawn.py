@@ -8,11 +8,10 @@ from monai.data import MetaTensor
 from medrecon.atlas.baseline import Baseline
 from medrecon.contract import Progress
 from medrecon.evaluation.sample_intervals import agreement, sample_intervals
-from medrecon.evaluation.sample_scores import SamplePictures, SampleScore
+from medrecon.evaluation.sample_scores import SamplePictures, SampleScore, SampleVolumes
 from medrecon.evaluation.scores import AtlasVolumes
 from medrecon.evaluation.uncertainty import local_detail
 from medrecon.inference.moments import RunningMoments
-from medrecon.inference.sample_files import MEAN, SPREAD
 from medrecon.inference.samples import SaveSamplesd
 from medrecon.report.tiles import view_in
 
@@ -43,7 +42,7 @@ def measure_samples(
     view = view_in(volumes, fixed.scan.units, fixed.scan.spacing)
     moments, variance = RunningMoments(), np.zeros(fixed.scan.shape, np.float32)
     shown: list[np.ndarray] = []
-    kept: dict[str, np.ndarray] = {}
+    kept: list[np.ndarray] = []
     base, decoder = sampling.base(image, result)
     distances: list[float] = []
     for sample in sampling.draw(image, base, result, progress):
@@ -52,12 +51,12 @@ def measure_samples(
         if len(shown) < _SHOWN:
             shown.append(view.cut(sample.volume, "axial").astype(np.float32))
             if keep:
-                kept[f"sample {sample.number}"] = sample.volume
+                kept.append(sample.volume)
         if sample.feature_distance is not None:
             distances.append(sample.feature_distance)
     deviation = moments.deviation()
     if keep:
-        volumes.drawn[result] = {**kept, MEAN: moments.mean, SPREAD: deviation}
+        volumes.drawn[result] = SampleVolumes(tuple(kept), moments.mean, deviation)
     variance /= moments.count
     common = agreement(local_detail(moments.mean), variance, moments.count)
     weight = variance[fixed.body]

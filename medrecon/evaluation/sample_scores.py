@@ -63,3 +63,23 @@ class SamplePictures:
     mean: np.ndarray
     deviation: np.ndarray
     agreement: np.ndarray
+
+
+@dataclass(frozen=True)
+class SampleVolumes:
+    """Samples of a layer as volumes, (X, Y, Z) in source units.
+
+    Attributes:
+        samples: the first ones.
+        mean: of all.
+        deviation: their standard deviation.
+    """
+
+    samples: tuple[np.ndarray, ...]
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    @property
+    def all(self) -> tuple[np.ndarray, ...]:
+        """Each of them."""
+        return (*self.samples, self.mean, self.deviation)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from medrecon.evaluation.sample_scores import SamplePictures, SampleScore
+from medrecon.evaluation.sample_scores import SamplePictures, SampleScore, SampleVolumes
 
 BODY = "body"
 """Name of the region that is all of the body."""
@@ -283,8 +283,7 @@ class AtlasVolumes:
         mask: labels on the same grid, 0 outside; None without a mask.
         features: layer -> its features as pictures, each on the layer's own grid; none where not asked for.
         samples: layer -> what was drawn of it, as pictures; none where not asked for.
-        drawn: layer -> the same as volumes, "sample 1", "mean", "standard deviation"; none where not asked
-            for.
+        drawn: layer -> the same as volumes; none where not asked for.
     """
 
     source: np.ndarray
@@ -295,4 +294,4 @@ class AtlasVolumes:
     mask: np.ndarray | None = None
     features: dict[str, LayerPictures] = field(default_factory=dict)
     samples: dict[str, SamplePictures] = field(default_factory=dict)
-    drawn: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    drawn: dict[str, SampleVolumes] = field(default_factory=dict)

@@ -96,8 +96,9 @@ def _check(path: Path, scores: ScanScores, volumes: AtlasVolumes) -> None:
             path=path,
             remedy="give a volume for each layer that was measured",
         )
-    parts = (volumes.reconstructions, volumes.uncertainty, volumes.invented, *volumes.drawn.values())
+    parts = (volumes.reconstructions, volumes.uncertainty, volumes.invented)
     shapes = {v.shape for part in parts for v in part.values() if v is not None} | {volumes.source.shape}
+    shapes |= {volume.shape for drawn in volumes.drawn.values() for volume in drawn.all}
     if shapes != {tuple(scores.shape)} or len(scores.shape) != 3:
         raise UsageError(
             f"volumes of {', '.join(map(str, sorted(shapes)))} for a scan of {tuple(scores.shape)}",

@@ -11,7 +11,6 @@ from matplotlib import colormaps
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores
-from medrecon.inference.sample_files import MEAN, SPREAD
 from medrecon.report.scene_files import Slab, colour_table, file_name, nrrd_size, text_table, write_nrrd
 from medrecon.report.scene_mrml import MrmlScene
 from medrecon.report.scene_values import Store, ends, error_limit, map_limit
@@ -149,19 +148,21 @@ class SceneWriter:
 
     def _samples(self, score: LayerScore) -> None:
         """Add what was drawn of a layer; no view shows it until it is chosen."""
-        for which, values in self._volumes.drawn.get(score.layer, {}).items():
-            if which == SPREAD:
-                self._map(SPREAD, {name: each[SPREAD] for name, each in self._volumes.drawn.items()}, score)
-                continue
-            meaning = MEANING["mean" if which == MEAN else "sample"]
+        drawn = self._volumes.drawn
+        if score.layer not in drawn:
+            return
+        of, said = drawn[score.layer], describe(score, self._scores.units)
+        named = {f"sample {n}": ("sample", values) for n, values in enumerate(of.samples, start=1)}
+        for which, (meaning, values) in {**named, "mean": ("mean", of.mean)}.items():
             self._volume(
                 f"{score.layer} {which}",
                 self._store.slab(values),
                 self._store.dtype(*ends(values)),
                 self._scores.window,
-                f"{meaning}. {describe(score, self._scores.units)}",
+                f"{MEANING[meaning]}. {said}",
                 {"layer": score.layer, "generated": "YES"},
             )
+        self._map("standard deviation", {name: each.deviation for name, each in drawn.items()}, score)
 
     def _map(self, kind: str, maps: Mapping[str, np.ndarray | None], score: LayerScore) -> None:
         values = maps.get(score.layer)
