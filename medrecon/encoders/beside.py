@@ -30,8 +30,6 @@ class ScansBeside(FrozenEncoder):
         UsageError: it has no such channel.
     """
 
-    channels_needed = True
-
     def __init__(self, encoder: Encoder, first: str) -> None:
         super().__init__(encoder)
         names = list(encoder.channel_names)
@@ -44,7 +42,7 @@ class ScansBeside(FrozenEncoder):
         place = known.index(first.casefold())
         self._order = [place, *(k for k in range(len(names)) if k != place)]
         self._back = [self._order.index(k) for k in range(len(names))]
-        self.channel_names = tuple(names[k] for k in self._order)
+        self.channel_names, self.channels_needed = tuple(names[k] for k in self._order), True
 
     def forward(self, image: torch.Tensor, names: Iterable[str] | None = None) -> Features:
         """Features of `image` (B, C, *spatial); raises what the encoder raises, and where channels miss."""

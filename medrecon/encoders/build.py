@@ -14,6 +14,7 @@ from torch import nn
 from medrecon.contract import Encoder, Features, LayerInfo
 from medrecon.encoders.adapt import IMAGENET, ChannelMeanStd, intensity_map
 from medrecon.encoders.beside import ScansBeside
+from medrecon.encoders.channels import ChannelsEncoder, find_channels
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.located import SHORT_NAMES, construct, locate
 from medrecon.encoders.naming import resolve_layers
@@ -56,7 +57,7 @@ def build_encoder(
         sha256: expected SHA-256 of that file, None for any.
         arguments: of the class or function, as a mapping or as JSON; for a bundle, configuration ids and
             their values. The options below may stand in it too, as "_window_", "_intensity_" and so on.
-        layers: the layers to offer, names or patterns; all when None.
+        layers: the layers to offer, names or patterns, or single channels (`conv[3]`); all when None.
         spatial_dims: 2 or 3, where the network does not say.
         in_channels: channels that the network takes, where trying does not tell.
         intensity: a module, or a description of `adapt.intensity_map`; None: what the network is known to
@@ -80,6 +81,9 @@ def build_encoder(
         "inputs": inputs,
     }
     made = _build(what, parse_arguments(arguments), weights, sha256, options, network, in_common_scale)
+    asked = _listed(options["layers"])
+    if find_channels(asked, made.layers()):
+        made = _offering(made, asked)
     return made if first_channel is None else ScansBeside(made, first_channel)
 
 
@@ -237,8 +241,16 @@ def _offering(encoder: Encoder, layers: str | Iterable[str] | None) -> Encoder:
     """An encoder of its own, frozen, with the layers that were asked for."""
     if layers is None:
         return encoder if isinstance(encoder, Frozen) else FrozenEncoder(encoder)
+    single = find_channels(_listed(layers), encoder.layers())
+    if single:
+        encoder = ChannelsEncoder(encoder, single)
     known = [info.name for info in encoder.layers()]
     chosen: set[str] = set()
-    for name in (layers,) if isinstance(layers, str) else layers:
-        chosen.update(fnmatch.filter(known, name) or resolve_layers(name, known))
+    for name in _listed(layers):
+        matching = [] if name in known else fnmatch.filter(known, name)
+        chosen.update(matching or resolve_layers(name, known))
     return _Chosen(encoder, [name for name in known if name in chosen])
+
+
+def _listed(layers: str | Iterable[str] | None) -> list[str]:
+    return [] if layers is None else [layers] if isinstance(layers, str) else list(layers)

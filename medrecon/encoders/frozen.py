@@ -44,6 +44,7 @@ class FrozenEncoder(Frozen):
         self.window, self.multiple = encoder.window, encoder.multiple
         self.geometry, self.refused, self.notes = encoder.geometry, dict(encoder.refused), encoder.notes
         self.scale, self.units, self.channel_names = encoder.scale, encoder.units, encoder.channel_names
+        self.channels_needed = encoder.channels_needed
         self.freeze()
 
     def layers(self) -> list[LayerInfo]:

@@ -32,6 +32,9 @@ ASIDE = 5
 MOST_BYTES = 1 << 29
 """Of the sums that are gathered in one pass over the images; more layers take more passes."""
 
+_ROUNDING = 1e-7
+"""Deviations that are so small a share of their layer's means are rounding."""
+
 Batches = Iterable[tuple[Features, torch.Tensor]]
 
 
@@ -180,9 +183,12 @@ def measure_scales(scales: Mapping[str, Standardised], batches: Batches, most: i
         deviation = ((square - total * mean) / (count - 1).clamp(min=1)).clamp(min=0).sqrt()
         if not bool(torch.isfinite(deviation).all()):
             raise ModelError(f"features of {name} are not finite", remedy="check the encoder and its weights")
-        floor = 0.1 * deviation.square().mean().sqrt() + 1e-6
-        scale.mean.copy_((mean + centres[name][:, 0]).view_as(scale.mean))
-        scale.scale.copy_((1 / deviation.clamp(min=float(floor))).view_as(scale.scale))
+        middle = mean + centres[name][:, 0]
+        floor = 0.1 * deviation.square().mean().sqrt() + _ROUNDING * middle.square().mean().sqrt()
+        known = float(floor) > 0  # a layer that is silent on all images stays as it is
+        width = deviation.clamp(min=float(floor)) if known else torch.ones_like(deviation)
+        scale.mean.copy_(middle.view_as(scale.mean))
+        scale.scale.copy_((1 / width).view_as(scale.scale))
 
 
 def fit_inverses(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -226,13 +227,17 @@ class ImageOptimiser(Decoder):
         return image
 
 
+_SILENT = 1e-4
+
+
 class _Distance:
     """How far the features of an image are from those wanted, in units of their own mean square."""
 
     def __init__(self, encoder: Encoder, wanted: Features, weights: Mapping[str, float]) -> None:
         self.encoder, self.wanted, self.weights = encoder, wanted, weights
+        squares = {name: float(value.double().square().mean()) for name, value in wanted.items()}
         # A layer that is silent everywhere wants silence: any scale would do, none must be infinite.
-        self.scales = {name: value.square().mean().clamp(min=1e-8) for name, value in wanted.items()}
+        self.scales = {name: math.sqrt(square) or _SILENT for name, square in squares.items()}
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         found = self.encoder(image, list(self.wanted))
@@ -244,7 +249,7 @@ class _Distance:
                     f"{tuple(image.shape[2:])} gives {tuple(found[name].shape)}",
                     remedy="use the encoder and the size that the features come from",
                 )
-            error = (found[name].float() - value).square().mean() / self.scales[name]
+            error = ((found[name].float() - value) / self.scales[name]).square().mean()
             total = total + self.weights.get(name, 1.0) * error
         return total / len(self.wanted)
 

@@ -78,6 +78,23 @@ def test_atlas_says_that_it_is_a_bound_in_figures_and_page(run: Run, scan: Path,
     assert "a lower bound of what each layer keeps" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_single_channels_are_results_of_their_own(run: Run, scan: Path, tmp_path: Path) -> None:
+    words = [*PLAIN, "--layers", "level1,level1[2],level1[2]+level1[0]"]
+    code, _, err = run("atlas", scan, tmp_path / "out", *words, "--no-viewer")
+    assert code == 0, err
+    rows = {
+        row["layer"]: row for row in json.loads((tmp_path / "out" / "metrics.json").read_text())["layers"]
+    }
+    assert rows["level1"]["channels"] == 6
+    assert rows["level1[2]"]["channels"] == 1
+    assert rows["level1"]["psnr"] > rows["level1[2]+level1[0]"]["psnr"] > rows["level1[2]"]["psnr"]
+    assert run("reconstruct", scan, tmp_path / "one.nii.gz", *PLAIN, "-l", "level1[2]")[0] == 0
+    plan = ["train", scan.parent, tmp_path / "run", *PLAIN, "--layers", "level1[2]", "--dry-run"]
+    assert run(*plan)[0] == 0
+    code, _, err = run("reconstruct", scan, tmp_path / "x", *PLAIN, "-l", "level1[6]")
+    assert (code, "has no channel 6" in err) == (4, True), err
+
+
 def test_scans_to_fit_to(run: Run, scan: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "a.nii.gz").write_bytes(scan.read_bytes())

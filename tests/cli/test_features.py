@@ -63,6 +63,26 @@ def test_colours_share_their_components(run: Run, scan: Path, tmp_path: Path) ->
     assert first.dtype.names == ("R", "G", "B")
 
 
+def test_single_channels_of_a_network_and_of_a_bundle(
+    run: Run, scan: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    for words, name, channels in ((UNET, "model.0", (2, 0)), (["--bundle", tiny_bundle], "coarse2", (0,))):
+        place = tmp_path / name
+        names = ",".join(f"{name}[{channel}]" for channel in channels)
+        assert run(scan, place / "whole.nii.gz", *words, "-l", name)[0] == 0
+        code, out, err = run(scan, place / "parts", *words, "-l", names, "--json")
+        assert code == 0, err
+        whole = nib.load(place / "whole.nii.gz")
+        for row, channel in zip(json.loads(out)["layers"], channels, strict=True):
+            part = nib.load(row["output"])
+            assert row["layer"] == f"{name}[{channel}]"
+            values = np.asarray(whole.dataobj).reshape(*whole.shape[:3], -1)[..., channel]
+            assert np.array_equal(part.dataobj, values)
+            assert np.array_equal(part.affine, whole.affine)
+        code, _, err = run(scan, place / "none", *words, "-l", f"{name}[99]")
+        assert (code, "has no channel 99" in err) == (4, True), err
+
+
 def test_of_a_bundle(run: Run, scan: Path, tmp_path: Path, tiny_bundle: Path) -> None:
     code, out, _ = run(scan, tmp_path / "f.nii.gz", "--bundle", tiny_bundle, "-l", "coarse2", "--json")
     assert code == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from medrecon.encoders import AdaptiveEncoder, ChannelsEncoder, PlainEncoder
+from medrecon.encoders import AdaptiveEncoder, ChannelsEncoder, PlainEncoder, build_encoder
 from medrecon.encoders.channels import find_channels
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError
@@ -80,3 +82,20 @@ def test_only_the_channel_counts() -> None:
     error = (found - image).square().mean((0, 2, 3)).sqrt()
     assert error[1] < 0.05
     assert (found[:, 0] - 0.25).abs().max() < 0.01, "nothing moved what the channel does not see"
+
+
+def test_a_network_is_built_with_single_channels() -> None:
+    named: dict[str, Any] = {
+        "arguments": {"in_channels": 1, "out_channels": 4, "kernel_size": 3, "padding": 1}
+    }
+    torch.manual_seed(0)
+    whole = build_encoder("torch.nn.Conv2d", **named)
+    torch.manual_seed(0)
+    chosen = build_encoder("torch.nn.Conv2d", layers=["output[3]", "output[1]"], **named)
+    image = torch.rand(1, 1, 8, 8)
+    assert [(info.name, info.channels) for info in chosen.layers()] == [("output[3]", 1), ("output[1]", 1)]
+    assert torch.equal(chosen(image)["output[3]"], whole(image)["output"][:, 3:])
+    own = build_encoder("medrecon.encoders.PlainEncoder", layers="level1[0]")
+    assert [info.name for info in own.layers()] == ["level1[0]"]
+    with pytest.raises(ModelError, match="no channel 4"):
+        build_encoder("torch.nn.Conv2d", layers="output[4]", **named)

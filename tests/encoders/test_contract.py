@@ -65,7 +65,7 @@ def picture(encoder: nn.Module, side: int, batch: int = 1) -> torch.Tensor:
 
 
 every = pytest.mark.parametrize("encoder", ENCODERS, indirect=True)
-WRAPPERS = {"Frozen", "CachedEncoder", "ChannelsEncoder", "TappedEncoder"}
+WRAPPERS = {"Frozen", "CachedEncoder", "ChannelsEncoder", "ScansBeside", "TappedEncoder"}
 """They have the layers of the network that they are given, and tests of their own."""
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from medrecon.contract import Features, LayerInfo
 from medrecon.encoders.adapt import ChannelMeanStd, Statistic, intensity_map
+from medrecon.encoders.channels import find_channels
 from medrecon.encoders.frozen import Frozen
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.tapped.checkpoint import load_checkpoint
@@ -46,6 +47,7 @@ class TappedEncoder(Frozen):
     Args:
         network: maps an image (B, C, *spatial) to anything; frozen in place, not copied.
         layers: the layers to offer: names or patterns (`encoder*.conv?`); all that can be tapped when None.
+            For `conv[3]`, a channel, the whole layer is offered (`ChannelsEncoder` gives the channel).
         spatial_dims: 2 or 3; as in the network's first convolution when None.
         in_channels: channels that the network takes; found by trying when None. A grey image is repeated.
         intensity: maps images in [0, 1] to what the weights expect: a module of `medrecon.encoders.adapt`, or
@@ -232,7 +234,12 @@ class TappedEncoder(Frozen):
         if layers is None:
             return known
         chosen: set[str] = set()
-        for name in (layers,) if isinstance(layers, str) else layers:
+        asked = [layers] if isinstance(layers, str) else list(layers)
+        single = find_channels(
+            asked,
+            [LayerInfo(name, t.layout.channels, t.layout.stride) for name, t in self._survey.taps.items()],
+        )
+        for name in [single[name][0] if name in single else name for name in asked]:
             matching = [] if name in known else fnmatch.filter(known, name)
             if name in self.refused:
                 raise ModelError(

@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 
 from medrecon.blocks.weights import fingerprint
 from medrecon.contract import Encoder, LayerInfo
+from medrecon.encoders.channels import ChannelsEncoder, find_channels
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.offsets import measure_offsets
 from medrecon.errors import OutOfMemoryError, UsageError
@@ -59,7 +60,7 @@ class FeatureMaps:
 
     Args:
         encoder: on `device`.
-        layers: "relu2_2,relu3_3" or a list.
+        layers: "relu2_2,relu3_3" or a list; "relu3_3[17]" is one channel.
         device: where it runs.
         keep: "all" channels, "strongest:N" of the largest variance, or "colours": three principal components.
         components: a file of components: used where it is there, else written from the first scan.
@@ -77,8 +78,10 @@ class FeatureMaps:
         keep: str = "all",
         components: Path | None = None,
     ) -> None:
-        self.encoder, self.device = encoder, device
         names = [name.strip() for name in layers.split(",")] if isinstance(layers, str) else list(layers)
+        single = find_channels(names, encoder.layers())
+        encoder = ChannelsEncoder(encoder, single) if single else encoder
+        self.encoder, self.device = encoder, device
         known = {info.name: info for info in encoder.layers()}
         self.layers = [known[name] for name in resolve_layers(names, known)]
         self.strongest = _strongest(keep)
