@@ -128,13 +128,30 @@ def survey(
             found = _fixed(runner, fixed)
             if found is not None:
                 return found
+    row = _row(network)
+    if row is not None:
+        raise ModelError(
+            f"{type(network).__name__} takes rows of {row} numbers, no image",
+            remedy="name the network that sees the images",
+        )
     wanted = "" if window is None else f" of {_times(window)}"
     said = in_short(failures[MODES[-1]])
     raise ModelError(
         f"{type(network).__name__} does not run on a {dims}D image{wanted} alone ({said})",
         remedy='give the size that it needs as an argument, {"_window_": [96, 96, 96]}, the channels, '
-        '{"_in_channels_": 2}, or what else it takes with --encoder-inputs',
+        '{"_in_channels_": 2}, or what else it takes with --encoder-inputs; or name a function of yours '
+        "that returns the part that takes an image: net.py:part",
     )
+
+
+def _row(network: nn.Module) -> int | None:
+    """How many numbers a network takes that begins with a linear layer, as a generator's does."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            return module.in_features
+        if not any(module.children()) and not isinstance(module, nn.Flatten | nn.Identity | nn.Dropout):
+            return None
+    return None
 
 
 def _flexible(runner: ShapeRunner, size: int, dims: int, window: Sequence[int] | None) -> Survey | None:

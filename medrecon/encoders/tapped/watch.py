@@ -43,6 +43,19 @@ def tensors_of(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
             yield from tensors_of(part, f"{name}[{number}]")
 
 
+@contextlib.contextmanager
+def _as_before(network: nn.Module) -> Iterator[None]:
+    """Attributes of its modules are put back that the run sets."""
+    before = [(vars(module), dict(vars(module))) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for there, old in before:
+            for name in [name for name in there if name not in old]:
+                del there[name]
+            there.update({name: value for name, value in old.items() if there.get(name) is not value})
+
+
 def watch(
     network: nn.Module,
     run: Callable[[], Any],
@@ -52,8 +65,9 @@ def watch(
 ) -> None:
     """Run a network and show each tensor that its modules return, in the order of execution.
 
-    Nothing is left on the network afterwards, whatever happens. A network run by another thread meanwhile is
-    not seen.
+    Nothing is left on the network afterwards, whatever happens: neither hooks nor what its modules note down
+    of an image, as Swin's in transformers keep a smaller window once they saw a small one. A network run by
+    another thread meanwhile is not seen.
 
     Args:
         network: whose modules are watched.
@@ -92,7 +106,8 @@ def watch(
         return hook
 
     named = [(name, each) for name, each in module_names(network) if chosen is None or name in chosen]
-    with watching_functions(network, named, show) if operations else contextlib.nullcontext():
+    functions = watching_functions(network, named, show) if operations else contextlib.nullcontext()
+    with _as_before(network), functions:
         hooks = [module.register_forward_hook(hook_for(name)) for name, module in named]
         try:
             run()

@@ -439,3 +439,50 @@ def test_tiled_equals_whole_through_a_tapped_network() -> None:
         expected = torch.cat(list(whole.reconstruct(image, ["1", "5", "1+5"])), dim=1)
         tiled = VolumeInferer(["1", "5", "1+5"], most_voxels=most)(image, whole)
     torch.testing.assert_close(tiled, expected, rtol=1e-4, atol=1e-5)
+
+
+class Shrinking(nn.Module):
+    """Windows that stay as small as the smallest image that it saw, as Swin's in transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+        self.side = 16
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.side = min(self.side, *image.shape[2:])
+        self.seen = image.shape
+        return self.conv(image) - self.conv(image[:, :, : self.side, : self.side]).mean()
+
+
+def test_a_network_forgets_the_images_that_it_saw() -> None:
+    torch.manual_seed(0)
+    network = Shrinking()
+    image = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        expected = copy.deepcopy(network).eval()(image)
+    encoder = TappedEncoder(network, ["output"])
+    encoder(image[..., :8, :8])
+    assert (network.side, hasattr(network, "seen")) == (16, False)
+    assert torch.equal(encoder(image)["output"], expected)
+
+
+class Bag(nn.Module):
+    """Takes several images a time, as a network for multiple instance learning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = nn.Conv2d(1, 2, 3)
+
+    def forward(self, bag: torch.Tensor) -> torch.Tensor:
+        return self.part(bag.reshape(-1, *bag.shape[2:])).unflatten(0, (bag.shape[0], bag.shape[1])).mean(1)
+
+
+def test_what_takes_no_image_is_told_so() -> None:
+    with pytest.raises(ModelError, match=r"takes rows of 64 numbers, no image.*sees the images"):
+        TappedEncoder(
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Unflatten(1, (2, 2, 2)), nn.Conv2d(2, 1, 1))
+        )
+    with pytest.raises(ModelError, match=r"Bag does not run on a 2D image alone.*net.py:part"):
+        TappedEncoder(Bag())
+    assert [info.name for info in TappedEncoder(Bag().part).layers()] == ["output"]
