@@ -101,6 +101,7 @@ class PlansGrid(MapTransform, InvertibleTransform):
             "apart": -1 if apart is None else apart,
             "pads": pads,
             "levels": levels,
+            "affine": np.asarray(source.affine).tolist(),
         }
         last = (1, 2, 0) if self.rule.flat else (0, 1, 2)
         out = MetaTensor(torch.from_numpy(made.transpose(0, *(axis + 1 for axis in last)).copy()))
@@ -130,7 +131,9 @@ class PlansGrid(MapTransform, InvertibleTransform):
             whole[k][box] = part * factor + offset
         back = whole.transpose(0, *(1 + trace["axes"].index(axis) for axis in range(3)))
         back = back[:, :, ::-1] if trace["turned"] else back
-        item["image"] = torch.from_numpy(back.copy())
+        out = MetaTensor(torch.from_numpy(back.copy())).copy_meta_from(image)
+        out.affine = torch.tensor(trace["affine"], dtype=torch.float64)
+        item["image"] = out
         return item
 
     def _normalise(self, values: np.ndarray, mask: np.ndarray, channel: int) -> tuple[float, float]:
