@@ -8,12 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-from monai.networks.layers.factories import Conv
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from medrecon.encoders.tapped.dryrun import BATCH, MODES, Seen, ShapeRunner
+from medrecon.encoders.tapped.first import channel_choices, dims_of, row_of
 from medrecon.encoders.tapped.inputs import NOTHING, Inputs
 from medrecon.encoders.tapped.layout import Layout, Shape, Unfit, layout_by_growth, layout_by_size
 from medrecon.errors import ModelError, in_short
@@ -107,14 +105,14 @@ def survey(
     """
     network.eval()
     inputs.check(network)
-    dims = spatial_dims or _dims_of(network)
+    dims = spatial_dims or dims_of(network)
     if window is not None and len(window) != dims:
         raise ModelError(
             f"a window of {tuple(window)} does not suit a {dims}D network", remedy=f"give {dims}"
         )
     failures: dict[str, str] = {}
     ends = time.monotonic() + _PATIENCE
-    for mode, channels in itertools.product(MODES, _channel_choices(network, in_channels)):
+    for mode, channels in itertools.product(MODES, channel_choices(network, in_channels)):
         runner = ShapeRunner(network, mode, channels, inputs, operations)
         real = mode == "real"
         for size in (_COSTLY[dims],) if real else _FREE:
@@ -128,7 +126,7 @@ def survey(
             found = _fixed(runner, fixed)
             if found is not None:
                 return found
-    row = _row(network)
+    row = row_of(network)
     if row is not None:
         raise ModelError(
             f"{type(network).__name__} takes rows of {row} numbers, no image",
@@ -142,16 +140,6 @@ def survey(
         '{"_in_channels_": 2}, or what else it takes with --encoder-inputs; or name a function of yours '
         "that returns the part that takes an image: net.py:part",
     )
-
-
-def _row(network: nn.Module) -> int | None:
-    """How many numbers a network takes that begins with a linear layer, as a generator's does."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            return module.in_features
-        if not any(module.children()) and not isinstance(module, nn.Flatten | nn.Identity | nn.Dropout):
-            return None
-    return None
 
 
 def _flexible(runner: ShapeRunner, size: int, dims: int, window: Sequence[int] | None) -> Survey | None:
@@ -253,46 +241,6 @@ def _sort(seen: dict[str, Seen], layout: Callable[[str], Layout]) -> tuple[dict[
             period = tuple(map(math.lcm, period or found.stride, found.stride))
         taps[key] = Tap(each.module, found, period or found.stride, each.overwritten)
     return taps, refused
-
-
-def initialise_lazy(network: nn.Module, dims: int | None, channels: int | None, inputs: Inputs) -> None:
-    """Run a network once whose lazy modules (`nn.LazyConv2d` ...) learn their sizes from the first image.
-
-    Raises:
-        ModelError: it does not run on an image of a usual size.
-    """
-    tensors = itertools.chain(network.parameters(), network.buffers())
-    if not any(is_lazy(tensor) for tensor in tensors):
-        return
-    inputs.check(network)
-    dims = dims or _dims_of(network)
-    image = torch.zeros(1, channels or 1, *(_COSTLY[dims],) * dims)
-    try:
-        with torch.no_grad():
-            inputs.run(network.eval(), image)
-    except Exception as error:
-        raise ModelError(
-            f"the lazy modules of {type(network).__name__} do not get their sizes ({in_short(error)})",
-            remedy='say the channels of its images: {"_in_channels_": 3}',
-        ) from error
-
-
-def _dims_of(network: nn.Module) -> int:
-    for module in network.modules():
-        for dims in (2, 3):
-            if isinstance(module, Conv[Conv.CONV, dims]):
-                return dims
-    raise ModelError(
-        f"{type(network).__name__} has no convolution that tells 2D from 3D", remedy="give spatial_dims"
-    )
-
-
-def _channel_choices(network: nn.Module, given: int | None) -> list[int]:
-    if given is not None:
-        return [given]
-    kinds = (nn.Conv2d, nn.Conv3d)
-    first = next((m.in_channels for m in network.modules() if isinstance(m, kinds)), 1)
-    return list(dict.fromkeys((first, 1, 3, 2, 4)))
 
 
 def _fixed_sizes(network: nn.Module, dims: int) -> list[Shape]:

@@ -21,9 +21,10 @@ from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.tapped.checkpoint import load_checkpoint
 from medrecon.encoders.tapped.dryrun import seeded
 from medrecon.encoders.tapped.fields import measure_fields
+from medrecon.encoders.tapped.first import initialise_lazy
 from medrecon.encoders.tapped.inputs import Inputs
 from medrecon.encoders.tapped.layout import Shape
-from medrecon.encoders.tapped.probe import Survey, initialise_lazy, survey
+from medrecon.encoders.tapped.probe import Survey, survey
 from medrecon.encoders.tapped.sizes import Sizes, times
 from medrecon.encoders.tapped.watch import watch
 from medrecon.errors import ModelError
