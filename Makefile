@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # one process of tests for each core, but no more than eight: each takes 1 GB
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
+# Python keeps what it compiled: tests start hundreds of processes, which would compile the package anew each
+export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test test-slow test-all lint docs clean

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 
 from medrecon.bundle.config import Bundle, layers_of
 
-from .names import DIMS, LONG, NAMES, MakeBundle
+from .names import DIMS, NAMES, MakeBundle
 
 bundles = pytest.mark.parametrize("name", NAMES)
 
@@ -24,7 +24,8 @@ def blocks(name: str, repo: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
-@LONG
+@pytest.mark.slow
+@bundles
 def test_the_python_example_runs(
     name: str, repo: Path, tmp_path: Path, small_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
