@@ -174,6 +174,7 @@ def atlas(
     if source is None or output is None:
         remedy = "medrecon atlas INPUT OUTPUT; see --help" if compare is None else _PAIR
         raise UsageError("INPUT or OUTPUT is missing", remedy=remedy)
+    other.check()
     start = time.perf_counter()
     if compare is not None and (other.encoder is not None or other.channels):
         raise UsageError("--compare names two bundles", remedy="leave --encoder and its channels out")

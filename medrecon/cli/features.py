@@ -87,6 +87,7 @@ def features(
     positions are apart, not where the first one is.
     """
     start = time.perf_counter()
+    other.check()
     scan = find_one_asked(session, source, reading)
     from medrecon.compute.devices import pick_device
     from medrecon.encoders.offsets import doubts

@@ -77,6 +77,7 @@ def invert(
     network as one volume. Source: Mahendran & Vedaldi 2015, arXiv:1412.0035.
     """
     began = time.perf_counter()
+    other.check()
     whole = find_one_asked(session, source, reading)
     from medrecon.bundle.results import check_results, parse_results
     from medrecon.compute.devices import pick_device

@@ -59,6 +59,7 @@ def layers(
     the shape and the bytes that it holds of an image.
     """
     refuse_channels(other, "layers reads no scan")
+    other.check()
     if other.encoder is None:
         return _of_bundle(bundle)
     return _of_encoder(other, chosen, size, receptive_fields)

@@ -11,7 +11,7 @@ import typer
 
 from medrecon.cli.batch import find_one_asked
 from medrecon.cli.options import Encoder, EncoderArguments, EncoderWeights, OneScan
-from medrecon.errors import UsageError
+from medrecon.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from medrecon.cli.session import Session
@@ -64,6 +64,21 @@ class OtherNetwork:
     network: NetworkId = None
     inputs: EncoderInputs = None
     channels: EncoderChannels = None
+
+    def check(self) -> None:
+        """Refuse what the files alone tell, before torch is imported.
+
+        Raises:
+            ModelError: the folder holds no network, or no such one, or the weights are not there.
+        """
+        from medrecon.encoders.tapped.folders import check_folder
+
+        if self.encoder is not None and (folder := Path(self.encoder).expanduser()).is_dir():
+            check_folder(folder, self.network, self.weights is not None)
+        if self.weights is not None and str(self.weights) != "random" and not self.weights.is_file():
+            raise ModelError(
+                "there is no such weight file", path=self.weights, remedy="give the path of a weight file"
+            )
 
     def recipe(self, first_channel: str | None = None) -> dict[str, Any]:
         """What `medrecon.encoders.build_encoder` makes the same network of, as plain values.

@@ -122,6 +122,7 @@ def reconstruct(
     A decoder answers with the mean of all scans that fit the features. --samples draws some of them, into
     NAME_samples beside the result: what differs between them, the layer left open.
     """
+    other.check()
     remote = session.until_the_end(Remote(session, source, output, pacs, output_format))
     source, output = identity.without(session, remote.source), remote.output
     found = find_asked(session, source, reading)

@@ -19,6 +19,7 @@ from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.located import SHORT_NAMES, construct, locate
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.tapped.checkpoint import RANDOM
+from medrecon.encoders.tapped.folders import check_folder, is_bundle, is_nnunet
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError
 
@@ -150,22 +151,16 @@ def _wrapped(
 
 def _of_folder(folder: Path, given: dict[str, Any], *, in_common_scale: bool, **options: Any) -> Encoder:
     """The network in a folder: a bundle's, or a trained model's of nnU-Net."""
-    from medrecon.encoders.tapped.monai_bundle import bundle_encoder, is_bundle
-    from medrecon.encoders.tapped.nnunet import is_nnunet, nnunet_encoder
-    from medrecon.encoders.tapped.pretrained import is_pretrained, pretrained_encoder
+    from medrecon.encoders.tapped.monai_bundle import bundle_encoder
+    from medrecon.encoders.tapped.nnunet import nnunet_encoder
+    from medrecon.encoders.tapped.pretrained import pretrained_encoder
 
+    check_folder(folder, options.get("network"), options.get("weights") is not None)
     if is_bundle(folder):
         return bundle_encoder(folder, overrides=given, **options)
     if is_nnunet(folder):
         return nnunet_encoder(folder, in_common_scale=in_common_scale, **options)
-    if is_pretrained(folder):
-        return pretrained_encoder(folder, **options)
-    raise ModelError(
-        "it is neither a MONAI bundle (configs/inference.json or .yaml), nor a trained model of nnU-Net "
-        "(plans.json), nor one of transformers or diffusers (config.json)",
-        path=folder,
-        remedy="name one of these",
-    )
+    return pretrained_encoder(folder, **options)
 
 
 def parse_arguments(arguments: str | Mapping[str, Any] | None, what: str = "arguments") -> dict[str, Any]:

@@ -16,22 +16,17 @@ from medrecon.contract import Decoder, Encoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.tapped.bundle_code import build, check_arguments, open_config
 from medrecon.encoders.tapped.checkpoint import RANDOM
+from medrecon.encoders.tapped.folders import CONFIGS
 from medrecon.encoders.tapped.preprocessing import Preprocessing
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import MedreconError, ModelError, near
 
 logger = logging.getLogger(__name__)
 
-_CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 _NETWORKS = ("network_def", "network", "net")
 _WEIGHTS = ("models/model.pt", "models/model.safetensors", "models/model.pth")
 _LOADS = re.compile(r"load(?:_old)?_state_dict\(")
 _REFERENCE = re.compile(r"@([\w#]+)")
-
-
-def is_bundle(folder: Path) -> bool:
-    """Whether a folder holds an inference configuration of MONAI."""
-    return any((folder / "configs" / name).is_file() for name in _CONFIGS)
 
 
 def bundle_encoder(
@@ -70,7 +65,7 @@ def bundle_encoder(
             preprocessing that cannot be honoured.
     """
     root = Path(folder)
-    file = next((root / "configs" / name for name in _CONFIGS if (root / "configs" / name).is_file()), None)
+    file = next((root / "configs" / name for name in CONFIGS if (root / "configs" / name).is_file()), None)
     if file is None:
         raise ModelError(
             "not a MONAI bundle: it has no configs/inference.json or .yaml", path=root, remedy="name a bundle"

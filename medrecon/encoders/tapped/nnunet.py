@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ import torch
 from torch import nn
 
 from medrecon.encoders.located import locate
+from medrecon.encoders.tapped.folders import checkpoint_of, named, read_names, which_model
 from medrecon.encoders.tapped.nnunet_grid import Rule, how_seen
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError, in_short, near
 
-_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
 _LIBRARY = "dynamic_network_architectures"
 _CLASSES = {
     "PlainConvUNet": f"{_LIBRARY}.architectures.unet.PlainConvUNet",
@@ -24,11 +23,6 @@ _CLASSES = {
 """What plans of older releases call the networks."""
 
 _SPLINES = ("resample_data_or_seg_to_shape",)
-
-
-def is_nnunet(folder: Path) -> bool:
-    """Whether a folder is a trained model of nnU-Net, a fold of one, or a data set's folder of models."""
-    return any((place / "plans.json").is_file() for place in (folder, folder.parent)) or bool(_models(folder))
 
 
 def nnunet_encoder(
@@ -64,9 +58,9 @@ def nnunet_encoder(
     Raises:
         ModelError: no such model, configuration or fold; plans that cannot be honoured; weights of others.
     """
-    model, configuration, fold = _which(Path(folder), network)
-    plans, dataset = _json(model / "plans.json"), _json(model / "dataset.json")
-    settings = _settings(plans, configuration or _named(model), model)
+    model, configuration, fold = which_model(Path(folder), network)
+    plans, dataset = read_names(model / "plans.json"), read_names(model / "dataset.json")
+    settings = _settings(plans, configuration or named(model), model)
     if "previous_stage" in settings or settings.get("previous_stage_name"):
         raise ModelError(
             "this configuration takes the first stage's segmentation beside the scan",
@@ -76,7 +70,7 @@ def nnunet_encoder(
     names = tuple(map(str, (dataset.get("channel_names") or dataset.get("modality") or {"0": ""}).values()))
     rule = _rule(plans, settings, len(names), model)
     built = _network(settings, len(names), _heads(dataset), model)
-    file = weights if weights is not None else _checkpoint(model, fold)
+    file = weights if weights is not None else checkpoint_of(model, fold)
     grid, mapped, scale, notes = how_seen(rule, intensity, in_common_scale)
     options["notes"] = [*(options.get("notes") or ()), *notes]
     return TappedEncoder(
@@ -93,47 +87,6 @@ def nnunet_encoder(
         channel_names=names if len(set(map(str.casefold, names))) == len(names) else (),
         **{name: value for name, value in options.items() if name not in ("spatial_dims", "in_channels")},
     )
-
-
-def _models(folder: Path) -> list[Path]:
-    return sorted(path.parent for path in folder.glob("*__*__*/plans.json")) if folder.is_dir() else []
-
-
-def _named(model: Path) -> str:
-    return model.name.split("__")[-1] if "__" in model.name else ""
-
-
-def _which(folder: Path, network: str | None) -> tuple[Path, str, str]:
-    """The model's folder, its configuration ("" if its name says) and its fold ("" for the first)."""
-    fold = ""
-    if folder.name.startswith("fold_") and not (folder / "plans.json").is_file():
-        folder, fold = folder.parent, folder.name
-    configuration = ""
-    for part in (network or "").split("/"):
-        if part.startswith("fold_") or part.isdigit() or part == "all":
-            fold = part if part.startswith("fold_") else f"fold_{part}"
-        elif part:
-            configuration = part
-    if (folder / "plans.json").is_file():
-        return folder, configuration, fold
-    models = [path for path in _models(folder) if not configuration or _named(path) == configuration]
-    if len(models) == 1:
-        return models[0], "", fold
-    known = [_named(path) for path in _models(folder)]
-    said = f"it has no configuration '{configuration}'" if configuration else "it holds several models"
-    raise ModelError(said, path=folder, remedy=f"name one with --network: {', '.join(known)}")
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ModelError("the model lacks this file", path=file, remedy="copy the whole folder") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot be read: {in_short(error)}", path=file, remedy="get it again") from None
-    if not isinstance(content, dict):
-        raise ModelError("it holds no names and values", path=file, remedy="get it again")
-    return content
 
 
 def _settings(plans: Mapping[str, Any], name: str, model: Path) -> dict[str, Any]:
@@ -277,23 +230,3 @@ def _older(settings: Mapping[str, Any], model: Path) -> dict[str, Any]:
         raise ModelError(
             f"its plans lack {in_short(error)}", path=model / "plans.json", remedy="get it again"
         ) from None
-
-
-def _checkpoint(model: Path, fold: str) -> Path:
-    there = sorted((path for path in model.glob("fold_*") if path.is_dir()), key=_rank)
-    chosen = next((path for path in there if not fold or path.name == fold), None)
-    if chosen is None:
-        names = ", ".join(path.name for path in there)
-        raise ModelError(
-            f"it has no {fold or 'fold'}",
-            path=model,
-            remedy=f"there are {names}" if names else "train it first",
-        )
-    file = next((chosen / name for name in _CHECKPOINTS if (chosen / name).is_file()), None)
-    if file is None:
-        raise ModelError(f"it has no {_CHECKPOINTS[0]}", path=chosen, remedy="name another fold")
-    return file
-
-
-def _rank(path: Path) -> tuple[bool, str]:
-    return path.name != "fold_all", path.name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,11 @@ from typing import Any
 from torch import nn
 
 from medrecon.encoders.adapt import ChannelMeanStd, Rescale
+from medrecon.encoders.tapped.folders import CONFIG, read_or_nothing
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError, in_short
 
-_CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
-
-
-def is_pretrained(folder: Path) -> bool:
-    """Whether a folder holds the configuration of a model of transformers or diffusers."""
-    config = _read(folder / _CONFIG)
-    return "model_type" in config or "_class_name" in config
+_PROCESSOR = "preprocessor_config.json"
 
 
 def pretrained_encoder(
@@ -47,12 +41,12 @@ def pretrained_encoder(
         ModelError: the library is missing, or the model cannot be built.
     """
     root = Path(folder)
-    config = _read(root / _CONFIG)
+    config = read_or_nothing(root / CONFIG)
     library = "diffusers" if "_class_name" in config else "transformers"
     made = _built(root, config, library, network, weights is None)
     notes = []
     if intensity is None:
-        intensity = _normalisation(_read(root / _PROCESSOR))
+        intensity = _normalisation(read_or_nothing(root / _PROCESSOR))
     if intensity is None:
         notes = [f"it has no {_PROCESSOR} with a mean and a deviation: it gets the scan in [0, 1]"]
     return TappedEncoder(made, layers, intensity=intensity, weights=weights, notes=notes, **options)
@@ -94,11 +88,3 @@ def _normalisation(said: dict[str, Any]) -> nn.Module | None:
     if isinstance(mean, list) and isinstance(std, list):
         return ChannelMeanStd(mean, std)
     return Rescale((0.0, 1.0), (-1.0, 1.0)) if mean == std == 0.5 else None
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
