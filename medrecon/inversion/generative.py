@@ -42,7 +42,7 @@ class ResidualFlow(Generative):
 
     Args:
         spatial_dims: 2 or 3.
-        results: the results that it is to know.
+        results: the results that it is to know; none of them where a bundle has no weights for it.
         widths: channels at strides 2, 4, 8 ...
         depths: blocks of each on the way down, and again on the way up; of the last, once.
         scale_width: channels of the network of the scale, which works at stride 4.
@@ -64,8 +64,8 @@ class ResidualFlow(Generative):
         scale_width: int = 48,
     ) -> None:
         super().__init__()
-        if spatial_dims not in (2, 3) or not results or len(widths) != len(depths) or not widths:
-            raise ValueError("ResidualFlow wants 2 or 3 spatial_dims, a result, and a depth for each width")
+        if spatial_dims not in (2, 3) or len(widths) != len(depths) or not widths:
+            raise ValueError("ResidualFlow wants 2 or 3 spatial_dims, and a depth for each width")
         self.spatial_dims, self.results = spatial_dims, tuple(results)
         self.register_buffer("spreads", torch.full((len(self.results),), 0.1))
         self.register_buffer("widenings", torch.ones(len(self.results), BANDS))

@@ -117,7 +117,7 @@ def test_it_remembers_its_network_with_its_weights() -> None:
     "wrong",
     [
         {"spatial_dims": 4, "results": ["level4"]},
-        {"spatial_dims": 2, "results": []},
+        {"spatial_dims": 2, "results": ["level4"], "widths": (), "depths": ()},
         {"spatial_dims": 2, "results": ["level4"], "widths": (4, 8), "depths": (1,)},
     ],
 )

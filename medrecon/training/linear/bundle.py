@@ -158,6 +158,7 @@ def _write_configs(
         "_target_": f"{LinearDecoder.__module__}.{LinearDecoder.__name__}",
         "layers": meta["network_def"]["inversion"]["layers"],
     }
+    meta["generative_def"] = None
     filled = {
         "encoder": dict(recipe),
         "encoder_weights": named_weights(weights),
