@@ -12,7 +12,8 @@ from medrecon.features import decode, encode
 from medrecon.inference.pipeline import Pipeline
 from medrecon.io import find_one
 
-BUNDLES = [f"{kind}_{name}" for kind in ("volume", "slice") for name in ("autoencoder", "transform_code")]
+CODES = [pytest.param(f"{kind}_transform_code", marks=pytest.mark.slow) for kind in ("volume", "slice")]
+BUNDLES = ["volume_autoencoder", "slice_autoencoder", *CODES]
 
 
 @pytest.mark.real_data
