@@ -178,7 +178,8 @@ class _Network:
         engine = FeatureMaps(self.encoder, [self.layer], torch.device("cpu"), "strongest:3")
         made = engine.maps(MetaTensor(_phantom(volume, 0)[0], affine=affine))
         files = write_features(made, self.place / "features", {}, overwrite=False)
-        return {"offset": made[0].offset, "size": made[0].values.shape, "bytes": files[0].stat().st_size}
+        where = {"offset": made[0].offset, "doubt": made[0].doubt}
+        return {**where, "size": made[0].values.shape, "bytes": files[0].stat().st_size}
 
 
 def _phantom(shape: tuple[int, ...], seed: int) -> Any:
@@ -225,7 +226,9 @@ def _told(row: dict[str, Any], stage: str) -> str:
         return f"`{row['listed']['layer']}`, {made['distance']:.2f}"
     if stage == "trained":
         return "{:.1f}, {:.1f} dB".format(*made["psnr"])
-    return "x".join(map(str, made["size"])) + ", offset " + ", ".join(f"{side:g}" for side in made["offset"])
+    about = "about " if made.get("doubt") else ""
+    offset = ", ".join(f"{side:g}" for side in made["offset"])
+    return f"{'x'.join(map(str, made['size']))}, offset {about}{offset}"
 
 
 def _cost(row: dict[str, Any]) -> tuple[str, str]:

@@ -88,6 +88,11 @@ def _made(make: Any, path: str, arguments: Mapping[str, Any]) -> nn.Module:
         made = make(**arguments)
     except MedreconError:
         raise
+    except ImportError as error:
+        raise ModelError(
+            f"{path} needs a package that cannot be imported ({in_short(error, 200)})",
+            remedy="install it, or mend its installation",
+        ) from error
     except Exception as error:
         if ran_out_of(error):
             raise

@@ -255,3 +255,18 @@ def test_a_network_of_which_nothing_follows_the_image_is_refused() -> None:
         TappedEncoder(Prompted())
     encoder = TappedEncoder(Prompted(), inputs={"prompt": 1})
     assert [info.name for info in encoder.layers()] == ["conv", "output"]
+
+
+def needy() -> nn.Module:
+    """A network that imports what it needs when it is built, as MONAI's do."""
+    import a_package_that_is_not_there  # type: ignore[import-not-found]
+
+    return a_package_that_is_not_there.Network()
+
+
+def test_a_package_that_a_network_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    stranger = types.ModuleType("needy_nets")
+    stranger.needy = needy
+    monkeypatch.setitem(sys.modules, "needy_nets", stranger)
+    with pytest.raises(ModelError, match=r"needs a package .*a_package_that_is_not_there.*install it"):
+        build_encoder("needy_nets.needy")

@@ -135,7 +135,6 @@ STEM = ((7, 2, 3), (3, 2, 1))
 HALVED = (2, 2, 0)
 
 
-@pytest.mark.parametrize("window", [None, (64, 64)])
 @pytest.mark.parametrize(
     ("network", "layers"),
     [
@@ -159,11 +158,9 @@ HALVED = (2, 2, 0)
     ],
     ids=["densenet", "resnet", "gated", "padded to one side"],
 )
-def test_known_networks_at_any_size(
-    network: Callable[[], nn.Module], layers: dict[str, float], window: tuple[int, int] | None
-) -> None:
+def test_known_networks(network: Callable[[], nn.Module], layers: dict[str, float]) -> None:
     torch.manual_seed(0)
-    encoder = TappedEncoder(network(), list(layers), in_channels=1, window=window)
+    encoder = TappedEncoder(network(), list(layers), in_channels=1)
     expected = {name: Place((offset, offset)) for name, offset in layers.items()}
     assert measure_offsets(encoder, encoder.layers()) == expected
 
