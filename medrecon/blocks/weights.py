@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def read_content(path: str | Path, sha256: str | None = None) -> Any:
     """All that a weight file holds: tensors by name, or whatever a trainer put beside and around them.
 
     A torch checkpoint is unpickled with `weights_only`: containers, tensors, numbers, numpy's numbers too.
+    Other objects (a trainer's arguments, paths) become something inert: no code of theirs is run.
 
     Args:
         path: the file.
@@ -147,7 +149,7 @@ def _read(file: Path) -> Any:
         if file.suffix == ".safetensors":
             _check_header(file)
             return load(file.read_bytes())  # not mapped: a file that is cut later would end the process
-        with torch.serialization.safe_globals(NUMBERS):
+        with torch.serialization.safe_globals(NUMBERS), torch.serialization.safe_globals(_inert(file)):
             return torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise ModelError(
@@ -161,6 +163,31 @@ def _read(file: Path) -> Any:
             path=file,
             remedy="save the state_dict alone, or as safetensors",
         ) from None
+
+
+class _Inert:
+    """Stands for what a checkpoint holds beside its tensors: a trainer's arguments, paths, settings.
+
+    It takes whatever the object was made of, and keeps nothing: no class or function that the file names is
+    looked up, let alone called.
+    """
+
+    def __new__(cls, *given: object, **named: object) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *given: object, **named: object) -> None:
+        return
+
+    def __setstate__(self, state: object) -> None:
+        return
+
+
+def _inert(file: Path) -> list[Any]:
+    """All that a checkpoint names and `weights_only` does not take, each to be made something inert."""
+    if not zipfile.is_zipfile(file):
+        return []  # of a release before 1.6, or no checkpoint
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(str(file))
+    return [(_Inert, name) for name in names]
 
 
 def _check_header(file: Path) -> None:

@@ -12,7 +12,14 @@ CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 """Configurations of a bundle of MONAI that say how it is used."""
 
 CONFIG = "config.json"
-"""Of a model that transformers or diffusers saved."""
+"""Of a model that a library saved by `save_pretrained`."""
+
+LIBRARIES = {
+    "_class_name": "diffusers",
+    "_model_class": "segmentation_models_pytorch",
+    "model_type": "transformers",
+}
+"""What stands in that file -> the library."""
 
 _CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
 
@@ -40,7 +47,7 @@ def check_folder(folder: Path, network: str | None = None, brought: bool = False
     if not is_pretrained(folder):
         raise ModelError(
             "it is neither a MONAI bundle (configs/inference.json or .yaml), nor a trained model of nnU-Net "
-            "(plans.json), nor one of transformers or diffusers (config.json)",
+            "(plans.json), nor one of transformers, diffusers or segmentation_models_pytorch (config.json)",
             path=folder,
             remedy="name one of these",
         )
@@ -57,9 +64,9 @@ def is_nnunet(folder: Path) -> bool:
 
 
 def is_pretrained(folder: Path) -> bool:
-    """Whether a folder holds the configuration of a model of transformers or diffusers."""
+    """Whether a folder holds the configuration of a model that one of `LIBRARIES` saved."""
     config = read_or_nothing(folder / CONFIG)
-    return "model_type" in config or "_class_name" in config
+    return any(key in config for key in LIBRARIES)
 
 
 def _models(folder: Path) -> list[Path]:

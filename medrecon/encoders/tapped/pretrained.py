@@ -1,4 +1,4 @@
-"""Models of transformers and diffusers that lie in a local folder, as encoders."""
+"""Models of transformers, diffusers and segmentation_models_pytorch in a local folder, as encoders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from medrecon.encoders.adapt import ChannelMeanStd, Rescale
-from medrecon.encoders.tapped.folders import CONFIG, read_or_nothing
+from medrecon.encoders.tapped.checkpoint import load_checkpoint
+from medrecon.encoders.tapped.folders import CONFIG, LIBRARIES, read_or_nothing
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError, in_short
 
@@ -42,7 +43,7 @@ def pretrained_encoder(
     """
     root = Path(folder)
     config = read_or_nothing(root / CONFIG)
-    library = "diffusers" if "_class_name" in config else "transformers"
+    library = next(name for key, name in LIBRARIES.items() if key in config)
     made = _built(root, config, library, network, weights is None)
     notes = []
     if intensity is None:
@@ -58,6 +59,12 @@ def _built(root: Path, config: dict[str, Any], library: str, name: str | None, f
         if library == "diffusers":
             kind = getattr(module, name or str(config["_class_name"]))
             made = kind.from_pretrained(root, local_files_only=True) if filled else kind.from_config(config)
+        elif library == "segmentation_models_pytorch":
+            kind = getattr(module, name or str(config["_model_class"]))
+            options = {key: value for key, value in config.items() if not key.startswith("_")}
+            made = kind(**{**options, "encoder_weights": None})  # those it began with would be downloaded
+            if filled:
+                load_checkpoint(made, root / "model.safetensors")
         else:
             kind = getattr(module, name or "AutoModel")
             if filled:

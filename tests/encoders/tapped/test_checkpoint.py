@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +111,78 @@ def test_names_of_an_older_release(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="do not fit Old"):
         load_checkpoint(partial, tmp_path / "a.pt")
     assert torch.equal(partial.conv.bias, before)
+
+
+class Settings:
+    """A class of a trainer's own."""
+
+    def __init__(self) -> None:
+        self.rate = 0.1
+
+
+class Runs:
+    """Would copy a file, if what it says were called."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return shutil.copyfile, (__file__, self.place)
+
+
+def trained(kind: str, raw: nn.Module, mean: nn.Module, place: Path) -> dict[str, Any]:
+    """Checkpoints as timm, Lightning and nnU-Net lay them out, with objects that are no tensors."""
+    arguments = argparse.Namespace(lr=0.1, data=Path("/data"), settings=Settings(), trap=Runs(place))
+    whole = {f"net.{name}": value for name, value in raw.state_dict().items()}
+    averaged = {f"net.{name}": value for name, value in mean.state_dict().items()}
+    return {
+        "timm": {
+            **{"epoch": 3, "arch": "resnet10t", "state_dict": raw.state_dict(), "args": arguments},
+            **{"optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}, "version": 2, "metric": 0.5},
+            "state_dict_ema": mean.state_dict(),
+        },
+        "lightning": {
+            **{"epoch": 1, "pytorch-lightning_version": "2.6.6", "hyper_parameters": {"cfg": arguments}},
+            **{
+                "callbacks": {"EMA": {"ema": averaged}},
+                "state_dict": {**whole, "loss.weight": torch.ones(2)},
+            },
+            "optimizer_states": [{"state": {}, "param_groups": []}],
+        },
+        "averaged": {  # Lightning's own averaging: the mean is under state_dict
+            **{"state_dict": averaged, "current_model_state": whole},
+            **{"averaging_state": {"n_averaged": torch.tensor(3)}, "hyper_parameters": arguments},
+        },
+        "nnunet": {
+            **{"network_weights": raw.state_dict(), "init_args": {"device": torch.device("cpu")}},
+            **{"logging": {"epoch": np.int64(3)}, "trainer_name": "x", "_best_ema": np.float64(0.4)},
+        },
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "wanted"),
+    [
+        ("timm", None, "raw"),
+        ("timm", "state_dict_ema", "mean"),
+        ("lightning", None, "raw"),
+        ("lightning", "ema", "mean"),
+        ("averaged", None, "mean"),
+        ("averaged", "current_model_state", "raw"),
+        ("nnunet", None, "raw"),
+    ],
+)
+def test_checkpoints_of_trainers_with_objects_of_theirs(
+    kind: str, key: str | None, wanted: str, tmp_path: Path
+) -> None:
+    networks, target = {"raw": network(0), "mean": network(1)}, network(2)
+    torch.save(trained(kind, networks["raw"], networks["mean"], tmp_path / "trap"), tmp_path / "a.ckpt")
+    load_checkpoint(target, tmp_path / "a.ckpt", key=key)
+    assert same(target, networks[wanted])
+    assert not (tmp_path / "trap").exists(), "nothing that a file names is called"
+
+
+def test_a_whole_network_that_was_pickled_is_refused(tmp_path: Path) -> None:
+    torch.save(network(0), tmp_path / "a.pt")
+    with pytest.raises(ModelError, match="state_dict"):
+        load_checkpoint(network(1), tmp_path / "a.pt")

@@ -240,3 +240,29 @@ def test_where_a_mask_decides_decoders_are_refused(tmp_path: Path) -> None:
         encoder_of({"what": str(folder)})
     said = encoder_of({"what": str(folder), "arguments": {"_intensity_": "minmax"}})
     assert said.scale is None
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_folders_as_totalsegmentator_names_them(tmp_path: Path, best: bool) -> None:
+    root = tmp_path / "Dataset297_TotalSegmentator_total_3mm_1559subj"
+    made = model(root, old=True, folds=("fold_0", "fold_1", "fold_all"))
+    named = root / "nnUNetTrainer_4000epochs_NoMirroring__nnUNetPlans__3d_fullres"
+    made.rename(named)
+    if best:
+        for fold in named.glob("fold_*"):
+            (fold / "checkpoint_final.pth").rename(fold / "checkpoint_best.pth")
+    image = torch.rand(1, 1, 8, 16, 16)
+
+    def seen(folder: Path, network: str | None = None) -> torch.Tensor:
+        return build_encoder(folder, network=network, layers="encoder.stages.0")(image)["encoder.stages.0"]
+
+    folds = {fold: seen(named / f"fold_{fold}") for fold in ("0", "1", "all")}
+    assert not torch.equal(folds["0"], folds["1"])
+    for place in (root, named):
+        assert torch.equal(seen(place), folds["all"]), "what was trained on all is the best choice"
+        assert torch.equal(seen(place, "fold_1"), folds["1"])
+        assert torch.equal(seen(place, "3d_fullres/fold_0"), folds["0"])
+        assert torch.equal(seen(place, "3d_fullres/0"), folds["0"])
+    for wrong, said in (("fold_7", "no fold_7"), ("3d_lowres", "3d_lowres")):
+        with pytest.raises(ModelError, match=said):
+            seen(root, wrong)

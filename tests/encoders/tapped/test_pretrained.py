@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,43 @@ def test_a_library_that_is_missing_is_named(
     with pytest.raises(ModelError, match=library) as caught:
         build_encoder(tmp_path)
     assert caught.value.exit_code == 4
+
+
+def test_a_segmentation_model_as_it_is_saved(tmp_path: Path) -> None:
+    library = pytest.importorskip("segmentation_models_pytorch")
+    model = library.Unet("resnet18", encoder_weights=None, classes=3).eval()
+    model.save_pretrained(tmp_path / "unet")
+    kept: list[torch.Tensor] = []
+    model.encoder.layer2.register_forward_hook(lambda module, given, result: kept.append(result))
+    image = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        model(image.repeat(1, 3, 1, 1))
+    found = build_encoder(tmp_path / "unet", layers="encoder.layer2")(image)["encoder.layer2"]
+    assert torch.allclose(found, kept[0], atol=1e-5)
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": {"arch": "unet"}}, tmp_path / "lit.ckpt")
+    arguments = {"encoder_name": "resnet18", "encoder_weights": None, "classes": 3}
+    named = build_encoder(
+        "segmentation_models_pytorch.Unet",
+        **{"weights": tmp_path / "lit.ckpt", "arguments": arguments, "layers": "encoder.layer2"},
+    )
+    assert torch.allclose(named(image)["encoder.layer2"], kept[0], atol=1e-5)
+
+
+def test_a_checkpoint_that_timm_wrote(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    utils = pytest.importorskip("timm.utils")
+    model = timm.create_model("resnet10t", pretrained=False, num_classes=4).eval()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    settings = argparse.Namespace(lr=0.1, model="resnet10t", data_dir=tmp_path)
+    saver = utils.CheckpointSaver(
+        model, optimizer, args=settings, model_ema=utils.ModelEmaV3(model), checkpoint_dir=str(tmp_path)
+    )
+    saver.save_checkpoint(0, metric=0.5)
+    built = build_encoder(
+        "timm.create_model",
+        weights=tmp_path / "last.pth.tar",
+        arguments={"model_name": "resnet10t", "pretrained": False, "num_classes": 4},
+        layers="layer1",
+    )
+    assert torch.equal(built.unwrapped.network.conv1[0].weight, model.conv1[0].weight)
