@@ -70,7 +70,7 @@ def sample_table(scores: ScanScores) -> dict[str, Any] | None:
     unit = f" ({scores.units})" if scores.units else ""
     columns = ["Interval"]
     for level in LEVELS:
-        columns += [f"Inside {level:.0%}: (%)", f"Half width{unit}"]
+        columns += [f"Inside the {level:.0%} one (%)", f"Half width{unit}"]
     return {"columns": columns, "groups": [_group(layer) for layer in layers]}
 
 

@@ -164,7 +164,7 @@ def test_what_a_configuration_would_run_is_refused(what: str) -> None:
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_generative_decoder_for_any_network(
-    dims: int, tmp_path: Path, scans: dict[str, Any], workflow: Callable[..., Any]
+    dims: int, tmp_path: Path, scans: Scans, workflow: Workflow
 ) -> None:
     """Trained beside the decoders of a run, which stay as they are; the second run has both, and draws."""
     root, first, second = find_bundle(ANY_NETWORK), tmp_path / "first", tmp_path / "second"

@@ -16,9 +16,11 @@ from monai.bundle import ConfigParser, verify_metadata
 from monai.networks.nets import SegResNet
 from safetensors.torch import save_file
 
+from medrecon.bundle.config import Bundle
 from medrecon.encoders import DeepbetEncoder, VGGEncoder, fingerprint
 from medrecon.errors import ModelError, known_cause
 from medrecon.evaluation import compare_geometry, fidelity
+from medrecon.inference.consistency import feature_distance
 from medrecon.inference.pipeline import Pipeline
 from medrecon.io import find_one, find_scans, read_scan
 
@@ -295,3 +297,61 @@ def test_another_network_by_the_overlay_that_the_docs_show(
     )
     made_of = find_one(pipeline.run(scan).outputs["down_layers.2"])
     assert compare_geometry(scan.affine, scan.shape, made_of.affine, made_of.shape, 1e-5) == []
+
+
+def test_its_generative_decoder_trained_small_draws_and_comes_nearer_to_the_features(
+    tmp_path: Path,
+    bundle: MakeBundle,
+    training: Overrides,
+    workflow: Workflow,
+    weights: dict[str, Path],
+    scans: Scans,
+) -> None:
+    name, run = "frozen_encoder_inversion", tmp_path / "run"
+    small = {"_meta_#generative_def#widths": [4, 4], "_meta_#generative_def#depths": [1, 1]}
+    more = {"measured_batches": 2, "widening_batches": 1, "average_steps": 0, **small}
+    workflow(bundle(name), "train.yaml", "generative.yaml", **training(name, run, **more)).run()
+    made = Bundle.open(run, {"samples": 2, "device": "cpu", "encoder_weights": weights[name]})
+    sampler = made.build("sampler")
+    assert sampler.by_gradient
+    image = torch.rand(1, 1, 48, 40, 2, generator=torch.Generator().manual_seed(0))
+    base, off = sampler.base(image, "relu4_3"), []
+    for corrections in (0, 6):
+        sampler.corrections = corrections
+        drawn = sampler.draw(base, "relu4_3", 0, image=image)
+        off.append(feature_distance(sampler.network, sampler.inferer, image, drawn, "relu4_3"))
+    assert off[1] < off[0]
+    with pytest.raises(ModelError, match="no generative decoder for 'relu5_3'"):
+        sampler.check(["relu5_3"])
+
+
+def test_the_generative_decoder_that_comes_along_fits(repo: Path, workflow: Workflow) -> None:
+    folder = repo / "bundles" / "frozen_encoder_inversion"
+    made = workflow(folder, "inference.yaml", kind="inference", device="cpu")
+    flow = made.parser.get_parsed_content("_meta_#generative_def")
+    file = folder / "models" / "generative.pt"
+    flow.load_state_dict(torch.load(file, weights_only=True))
+    assert file.stat().st_size <= 4 << 20
+    assert flow.results == ("relu4_3",)
+    assert flow.network_fingerprint
+    assert bool((flow.widening("relu4_3") != 1).all())
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_samples_of_a_scan_that_nobody_was_trained_on(repo: Path, shared_dir: Path) -> None:
+    """Encoded again they are nearer to the features than the decoder's answer, by true weights."""
+    weights = shared_dir / "weights" / FILES["frozen_encoder_inversion"]
+    asked = {"samples": 2, "device": "cpu", "encoder_weights": weights}
+    sampler = Bundle.open("frozen_encoder_inversion", asked).build("sampler")
+    scan = read_scan(find_one(repo / "sample_data" / "ct_torso"))
+    middle = torch.from_numpy(np.asarray(scan, np.float32))[16:80, 16:80, scan.shape[2] // 2]
+    image = ((middle + 1024) / 4095)[None, None, ..., None]
+    base = sampler.base(image, "relu4_3")
+    drawn = sampler.draw(base, "relu4_3", 0, image=image)
+    decoder, sample = (
+        feature_distance(sampler.network, sampler.inferer, image, each, "relu4_3") for each in (base, drawn)
+    )
+    assert sample is not None
+    assert decoder is not None
+    assert sample <= decoder
