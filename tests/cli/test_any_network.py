@@ -77,7 +77,14 @@ def test_atlas_says_that_it_is_a_bound_in_figures_and_page(run: Run, scan: Path,
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert LOWER_BOUND in scores["warnings"]
     assert scores["facts"]["model"] == "medrecon.encoders.PlainEncoder_linear_inverse"
-    assert "a lower bound of what each layer keeps" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "a lower bound of what each layer keeps" in page
+    shown = 'href="#features"', "three principal components of level2 as red, green and blue"
+    assert all(words in page for words in shown)
+    words = [*PLAIN, "--layers", "level2", "--no-viewer", "--no-features"]
+    assert run("atlas", scan, tmp_path / "plain", *words)[0] == 0
+    plain = (tmp_path / "plain" / "report.html").read_text()
+    assert not any(words in plain for words in shown)
 
 
 def test_single_channels_are_results_of_their_own(run: Run, scan: Path, tmp_path: Path) -> None:
