@@ -97,6 +97,7 @@ def test_a_segmentation_model_as_it_is_saved(tmp_path: Path) -> None:
         **{"weights": tmp_path / "lit.ckpt", "arguments": arguments, "layers": "encoder.layer2"},
     )
     assert torch.allclose(named(image)["encoder.layer2"], kept[0], atol=1e-5)
+    assert "does not say which mean and deviation" in named.notes[0]
 
 
 def test_a_checkpoint_that_timm_wrote(tmp_path: Path) -> None:
