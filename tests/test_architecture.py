@@ -193,7 +193,7 @@ def cycles(package: Path) -> list[str]:
 
 
 def slips(package: Path) -> list[str]:
-    """Files too long to be read in one sitting, and `print` and `assert` in the library."""
+    """Files too long for one sitting; `print`, `assert` and walks of the call stack in the library."""
     found = []
     for name, (path, tree) in sources(package).items():
         lines = len(path.read_text(encoding="utf-8").splitlines())
@@ -202,6 +202,8 @@ def slips(package: Path) -> list[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Assert):
                 found.append(f"{name}:{node.lineno} asserts; raise an error that says what to do")
+            elif isinstance(node, ast.Attribute) and node.attr in ("currentframe", "_getframe", "f_back"):
+                found.append(f"{name}:{node.lineno} looks at its callers; pass what is needed")
             elif is_in(name, SPEAKS):
                 continue
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
@@ -302,9 +304,11 @@ def test_planted_slips_are_found(tmp_path: Path) -> None:
         "io/a.py": "assert True\n",
         "io/b.py": "print(1)\nconsole.print(1)\n",
         "io/c.py": "x = 1\n" * 301,
+        "io/d.py": "import sys\ncaller = sys._getframe(1)\n",
     }
     found = slips(plant(tmp_path, files))
-    assert len(found) == 3
+    assert len(found) == 4
+    assert any("looks at its callers" in f for f in found)
     assert any("asserts" in f for f in found)
     assert any("prints" in f for f in found)
     assert any("301 lines" in f for f in found)
