@@ -153,6 +153,8 @@ def pretended_gpu() -> Iterator[list[str]]:
     with contextlib.ExitStack() as stack:
         for name, answer in _ANSWERS.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, lambda *_, _a=answer, **__: _a))
+        # a build of torch for GPUs would ask the driver that is not there; one for CPUs gives None by itself
+        stack.enter_context(mock.patch.object(torch.accelerator, "current_accelerator", return_value=None))
         stack.enter_context(_Computed(memory, faults))
         stack.enter_context(_Asked(memory))
         yield faults
