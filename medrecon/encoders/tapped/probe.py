@@ -126,14 +126,14 @@ def survey(
             found = _fixed(runner, fixed)
             if found is not None:
                 return found
+    said = in_short(failures[MODES[-1]])
     row = row_of(network)
-    if row is not None:
+    if row is not None and "cannot be multiplied" in said:  # the linear layer refused the image
         raise ModelError(
             f"{type(network).__name__} takes rows of {row} numbers, no image",
             remedy="name the network that sees the images",
         )
     wanted = "" if window is None else f" of {_times(window)}"
-    said = in_short(failures[MODES[-1]])
     raise ModelError(
         f"{type(network).__name__} does not run on a {dims}D image{wanted} alone ({said})",
         remedy='give the size that it needs as an argument, {"_window_": [96, 96, 96]}, the channels, '

@@ -472,6 +472,7 @@ class Bag(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.attention = nn.Linear(8, 1)  # made first, used last
         self.part = nn.Conv2d(1, 2, 3)
 
     def forward(self, bag: torch.Tensor) -> torch.Tensor:
