@@ -180,7 +180,7 @@ def atlas(
         raise UsageError("--compare names two bundles", remedy="leave --encoder and its channels out")
     marks = Marks(tuple(roi or ()), tuple(at or ()), labels, radius)
     asked = _Asked(layers, marks, viewer, other.weights, device, own_output, full_scene, features)
-    asked = replace(asked, samples=drawn.samples, seed=drawn.drawn_with)
+    asked = replace(asked, samples=drawn.beside(other.encoder), seed=drawn.drawn_with)
     found = find_asked(session, source, reading)
     found = replace(found, scans=as_told(session, found.scans, output, source))
     say_notes(session, found)

@@ -123,6 +123,7 @@ def reconstruct(
     NAME_samples beside the result: what differs between them, the layer left open.
     """
     other.check()
+    drawn.beside(other.encoder)
     remote = session.until_the_end(Remote(session, source, output, pacs, output_format))
     source, output = identity.without(session, remote.source), remote.output
     found = find_asked(session, source, reading)

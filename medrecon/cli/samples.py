@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medrecon.errors import UsageError
+from medrecon.errors import ModelError, UsageError
 
 _PANEL = "What does a layer leave open?"
 
@@ -49,3 +49,16 @@ class Samples:
         if self.seed is not None and self.samples is None:
             raise UsageError("--seed is of samples, and none are asked for", remedy="add --samples 8")
         return self.seed or 0
+
+    def beside(self, encoder: str | None) -> int | None:
+        """How many; none of a network that is named alone, which is said before its inverse is fitted.
+
+        Raises:
+            ModelError: a network is named, and samples are asked for.
+        """
+        if encoder is not None and self.samples is not None:
+            raise ModelError(
+                "there is no generative decoder beside a linear inverse, so no samples can be drawn",
+                remedy="train decoders for the layers, then again with --overlay generative: --bundle RUN",
+            )
+        return self.samples

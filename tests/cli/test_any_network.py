@@ -245,3 +245,14 @@ def test_what_the_files_alone_tell_is_refused_before_torch_is_imported(
     assert {"folder": "neither a MONAI bundle", "fold": "fold_3", "weights": "no such weight"}[
         fault
     ] in run.stderr
+
+
+@pytest.mark.parametrize("verb", ["reconstruct", "atlas"])
+def test_samples_of_a_network_alone_are_refused_before_anything_is_fitted(
+    verb: str, run: Run, scan: Path, tmp_path: Path
+) -> None:
+    code, _, err = run(verb, scan, tmp_path / "out", *PLAIN, "--layers", "level2", "--samples", "2")
+    assert code == 4
+    assert "beside a linear inverse" in err
+    assert err.count("\n") == 1, "nothing was fitted"
+    assert not (tmp_path / "out").exists()
