@@ -11,8 +11,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from monai.networks.nets import UNet
 
 from medrecon.cli.app import main
+from medrecon.cli.linear import DEFAULT, decoders_for
+from medrecon.cli.networks import OtherNetwork
 from medrecon.training import patches
 from medrecon.training.linear import LOWER_BOUND
 
@@ -256,3 +260,14 @@ def test_samples_of_a_network_alone_are_refused_before_anything_is_fitted(
     assert "beside a linear inverse" in err
     assert err.count("\n") == 1, "nothing was fitted"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_takes_the_network_with_its_weights(tmp_path: Path) -> None:
+    options = json.loads(UNET[3])
+    torch.save(UNet(**options).state_dict(), tmp_path / "a.pt")
+    other = OtherNetwork(encoder=UNET[1], arguments=UNET[3], weights=tmp_path / "a.pt")
+    settings = decoders_for(other, DEFAULT, "model.0", default=DEFAULT)
+    assert settings["encoder_weights"] == str(tmp_path / "a.pt")
+    assert settings["encoder"]["what"] == UNET[1]
+    assert json.loads(settings["encoder"]["arguments"]) == options
+    assert "training_results" not in settings
