@@ -143,8 +143,12 @@ def test_every_stream_depends_on_seed_and_epoch_alone() -> None:
 
 
 def test_prepare_batch_makes_the_image_its_own_target() -> None:
-    image, target = image_is_target({"image": torch.ones(1, 1, 2, 2)}, torch.device("cpu"))
-    assert image is target
+    for channels in (1, 2):
+        batch = {"image": torch.rand(1, channels, 2, 2)}
+        image, target = image_is_target(batch, torch.device("cpu"))
+        assert image is batch["image"]
+        assert target.shape == (1, 1, 2, 2)
+        assert target.data_ptr() == image.data_ptr(), "the first channel, not copied"
 
 
 def small(network: nn.Module, epochs: int, **options: Any) -> SupervisedTrainer:
