@@ -93,6 +93,7 @@ def choose(
             network = bundle_encoder(bundle, overrides)
             found, _ = with_channels(session, other, network, found, reading)
         return Chosen(found, bundle, overrides)
+    from medrecon.inference.prepared import check_any
     from medrecon.io import find_scans
     from medrecon.reconstructor import INPUT
     from medrecon.training.linear import linear_inverse
@@ -117,7 +118,14 @@ def choose(
         found, first = with_channels(session, other, other.build(), found, reading)
     scans = () if fit_on is None else find_scans(session.folder_of(fit_on)).scans
     with progress_bar(session, "fitting the linear inverse", "images") as tick:
-        folder = linear_inverse(other.recipe(first), asked, scans=scans, device=device, progress=tick)
+        folder = linear_inverse(
+            other.recipe(first),
+            asked,
+            scans=scans,
+            check=lambda network: check_any(network, found.scans),
+            device=device,
+            progress=tick,
+        )
     return Chosen(found, folder, {})
 
 

@@ -125,6 +125,22 @@ def check_units(encoder: Encoder, scan: Scan) -> None:
         )
 
 
+def check_any(encoder: Encoder, scans: Sequence[Scan]) -> None:
+    """Refuse scans of which an encoder takes none, before something long is made for them.
+
+    Raises:
+        ScanError: it takes HU, and none of them has any; of the first.
+    """
+    refused: list[ScanError] = []
+    for scan in scans:
+        try:
+            check_units(encoder, scan)
+        except ScanError as error:
+            refused.append(error)
+    if refused and len(refused) == len(scans):
+        raise refused[0]
+
+
 def check_scan(encoder: Encoder, scan: Scan) -> None:
     """Refuse a scan, or those beside it, that an encoder does not take.
 

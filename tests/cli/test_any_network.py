@@ -180,6 +180,8 @@ def test_a_network_for_hu_refuses_a_scan_without(
     monkeypatch.setattr("medrecon.encoders.PlainEncoder.units", "HU")
     code, _, err = run(verb, scan, tmp_path / "out", *PLAIN, "--layers", "level1")
     assert (code, "HU" in err) == (3, True), err
+    assert "fitting" not in err  # refused before the inverse is made
+    assert not list((tmp_path / "cache").rglob("model.pt"))
 
 
 def test_values_as_they_are_stored_are_not_given_back(

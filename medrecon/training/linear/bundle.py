@@ -49,6 +49,7 @@ def linear_inverse(
     *,
     weights: str | Path | None = None,
     scans: Sequence[Scan] = (),
+    check: Callable[[Encoder], None] | None = None,
     device: str = "auto",
     progress: Tick | None = None,
 ) -> Path:
@@ -67,6 +68,7 @@ def linear_inverse(
         layers: "relu2_2,relu3_3", or a list; a plus joins layers into one result.
         weights: the file of its weights.
         scans: to fit to beside the generated images; not those that are to be judged.
+        check: called with the network before anything is fitted; what it raises ends it.
         device: "auto", "cpu", "cuda" or "cuda:N".
         progress: called with (images done, images in all) in each pass over them.
 
@@ -84,7 +86,10 @@ def linear_inverse(
     recipe.pop("weights", None)
     recipe = written(recipe)
     recipe["layers"] = layers_in(layers.split(",") if isinstance(layers, str) else layers)
-    return fitted(encoder_of(recipe, file or ""), recipe, file, scans, pick_device(device), progress)
+    built = encoder_of(recipe, file or "")
+    if check is not None:
+        check(built)
+    return fitted(built, recipe, file, scans, pick_device(device), progress)
 
 
 def layers_in(results: Sequence[str]) -> list[str]:
