@@ -73,7 +73,9 @@ class OtherNetwork:
         """
         from medrecon.encoders.tapped.folders import check_folder
 
-        if self.encoder is not None and (folder := Path(self.encoder).expanduser()).is_dir():
+        if self.encoder is None:
+            return  # the bundle says whether it takes weights
+        if (folder := Path(self.encoder).expanduser()).is_dir():
             check_folder(folder, self.network, self.weights is not None)
         if self.weights is not None and str(self.weights) != "random" and not self.weights.is_file():
             raise ModelError(

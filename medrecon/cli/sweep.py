@@ -185,8 +185,7 @@ def sweep(
     goes on where it was stopped. With --encoder, or a bundle that `train --encoder` made, the decoders are
     for a layer of that network.
     """
-    if other.encoder is not None:  # else the bundle says whether it takes weights
-        other.check()
+    other.check()
     import torch
 
     from medrecon.bundle.config import ANY_NETWORK, find_bundle, layers_of, read_training

@@ -102,8 +102,7 @@ def train(
     Here or on a cluster; what dies goes on from its last checkpoint. With --encoder the network stays as it
     is, and RUN becomes a bundle with decoders for the layers named.
     """
-    if other.encoder is not None:  # else the bundle says whether it takes weights
-        other.check()
+    other.check()
     from medrecon.bundle.config import ANY_NETWORK, find_bundle, read_training
     from medrecon.bundle.results import encoder_setting
     from medrecon.training.data import training_items
