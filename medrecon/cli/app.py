@@ -31,6 +31,7 @@ from medrecon.cli import (
     train,
 )
 from medrecon.cli.command import GroupedCommand, Unbroken, unbroken
+from medrecon.cli.declare import option
 from medrecon.cli.faults import usage_fault
 from medrecon.cli.session import Session
 
@@ -90,16 +91,14 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def program(
     ctx: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also show what libraries warn of.")
-    ] = False,
+    debug: Annotated[bool, option("--debug", "Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, option("--quiet -q", "Say nothing but results and errors.")] = False,
+    verbose: Annotated[bool, option("--verbose -v", "Also show what libraries warn of.")] = False,
     log_json: Annotated[
-        bool, typer.Option("--log-json", help="Write each line on stderr as JSON: time, level, message.")
+        bool, option("--log-json", "Write each line on stderr as JSON: time, level, message.")
     ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, option("--version", "Show the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Keep the options that every verb shares."""

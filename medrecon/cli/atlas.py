@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from medrecon.cli.atlas_tables import show_pair, show_run
 from medrecon.cli.batch import as_told, exit_code, find_asked, one_by_one, say_note, say_notes, tell_sources
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.faults import Fault
 from medrecon.cli.linear import DEFAULT, Features, FitOn, OwnOutput, choose
 from medrecon.cli.networks import OtherNetwork
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from medrecon.evaluation.scores import ScanScores
     from medrecon.io.scan import Found, Scan
 
-_FINDINGS = "Is this finding still there?"
+_finding = partial(option, panel="Is this finding still there?")
 _PAIR = "name two bundles with INPUT and OUTPUT, or the outputs of two atlas runs with OUTPUT"
 
 
@@ -103,53 +105,40 @@ def atlas(
     ] = None,
     roi: Annotated[
         list[str] | None,
-        typer.Option(
-            "--roi",
-            metavar="[NAME=]MASK",
-            rich_help_panel=_FINDINGS,
-            help="Look at the labels of this mask for themselves: errors, contrast to the surroundings, edge "
+        _finding(
+            "--roi [NAME=]MASK",
+            "Look at the labels of this mask for themselves: errors, contrast to the surroundings, edge "
             "and size, by layer. On the scan's grid or a part of it; also a segmentation of 3D Slicer "
             "(.seg.nrrd). For several scans: a folder of masks named like the scans. May be repeated.",
         ),
     ] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option(
-            "--at",
-            metavar="[NAME=]R,A,S",
-            rich_help_panel=_FINDINGS,
-            help="The same around this point, in mm to the patient's right, front and head, as the viewer "
+        _finding(
+            "--at [NAME=]R,A,S",
+            "The same around this point, in mm to the patient's right, front and head, as the viewer "
             "shows it. May be repeated.",
         ),
     ] = None,
-    radius: Annotated[
-        float,
-        typer.Option("--radius", metavar="MM", min=0.1, rich_help_panel=_FINDINGS, help="Around a point."),
-    ] = 5.0,
+    radius: Annotated[float, _finding("--radius MM", "Around a point.", min=0.1)] = 5.0,
     labels: Annotated[
         Path | None,
-        typer.Option(
-            "--labels",
-            metavar="JSON",
-            rich_help_panel=_FINDINGS,
-            help='Names of labels: {"1": "liver"}, {"liver": 1}, or a dataset.json of nnU-Net.',
+        _finding(
+            "--labels JSON", 'Names of labels: {"1": "liver"}, {"liver": 1}, or a dataset.json of nnU-Net.'
         ),
     ] = None,
     compare: Annotated[
         tuple[str, str] | None,
-        typer.Option(
-            "--compare",
-            metavar="A B",
-            help="Two bundles on the scans of INPUT, or the outputs of two earlier runs: paired differences "
+        option(
+            "--compare A B",
+            "Two bundles on the scans of INPUT, or the outputs of two earlier runs: paired differences "
             "with bootstrap intervals.",
         ),
     ] = None,
     viewer: Annotated[
-        bool, typer.Option("--viewer/--no-viewer", help="Put the interactive viewer into report.html.")
+        bool, option("--viewer/--no-viewer", "Put the interactive viewer into report.html.")
     ] = True,
-    full_scene: Annotated[
-        bool, typer.Option("--full-scene", help="All layers and their errors in review.mrb.")
-    ] = False,
+    full_scene: Annotated[bool, option("--full-scene", "All layers and their errors in review.mrb.")] = False,
     bundle: Bundle = DEFAULT,
     fit_on: FitOn = None,
     own_output: OwnOutput = False,

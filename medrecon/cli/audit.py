@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from medrecon.cli.batch import as_told, find_asked, say_notes, tell_sources
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.linear import DEFAULT, FitOn, choose, refuse_channels
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import Bundle, Device, ManyScans, layers_option
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
     from medrecon.atlas.audit.asked import Asked
 
-_ATTACK = "The attack"
-_DEFENCE = "What else is measured"
+_attack = partial(option, panel="The attack")
+_defence = partial(option, panel="What else is measured")
 
 
 @dataclass(frozen=True)
@@ -32,80 +34,52 @@ class Attack:
     """How patients are looked for, and what else is measured."""
 
     ranks: Annotated[
-        str,
-        typer.Option(
-            "--ranks",
-            metavar="K,K",
-            rich_help_panel=_ATTACK,
-            help="Count how often the right patient is among the first K.",
-        ),
+        str, _attack("--ranks K,K", "Count how often the right patient is among the first K.")
     ] = "1,5"
     views: Annotated[
         str,
-        typer.Option(
-            "--views",
-            metavar="NAMES",
-            rich_help_panel=_ATTACK,
-            help="Make second views of each scan, to be found by: noise, crop, resample, shift, intensity. "
+        _attack(
+            "--views NAMES",
+            "Make second views of each scan, to be found by: noise, crop, resample, shift, intensity. "
             "Where nobody was scanned twice there is no audit without.",
         ),
     ] = ""
     compare: Annotated[
         str,
-        typer.Option(
-            "--match",
-            metavar="whitened|correlation",
-            rich_help_panel=_ATTACK,
-            help="How features are compared: by the cosine after whitening on the gallery, or without.",
+        _attack(
+            "--match whitened|correlation",
+            "How features are compared: by the cosine after whitening on the gallery, or without.",
         ),
     ] = "whitened"
     size: Annotated[
         int,
-        typer.Option(
-            "--size",
-            metavar="N",
-            min=16,
-            max=256,
-            rich_help_panel=_ATTACK,
-            help="Voxels along each side of the common grid that each scan is put on.",
+        _attack(
+            "--size N", "Voxels along each side of the common grid that each scan is put on.", min=16, max=256
         ),
     ] = 64
-    spacing: Annotated[
-        float,
-        typer.Option(
-            "--spacing", metavar="MM", min=0.1, max=20.0, rich_help_panel=_ATTACK, help="Between them."
-        ),
-    ] = 4.0
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", rich_help_panel=_ATTACK, help="Of all that is drawn.")
-    ] = 0
+    spacing: Annotated[float, _attack("--spacing MM", "Between them.", min=0.1, max=20.0)] = 4.0
+    seed: Annotated[int, _attack("--seed N", "Of all that is drawn.")] = 0
     defences: Annotated[
         str,
-        typer.Option(
-            "--defences",
-            metavar="LIST",
-            rich_help_panel=_DEFENCE,
-            help="Done to the features before they leave: noise:S (standard deviations), bits:N, drop:P "
+        _defence(
+            "--defences LIST",
+            "Done to the features before they leave: noise:S (standard deviations), bits:N, drop:P "
             "(share of channels), pool:N (positions along each axis); or none.",
         ),
     ] = "noise:1,bits:2,drop:0.9,pool:1"
     members: Annotated[
         str | None,
-        typer.Option(
-            "--members",
-            metavar="LIST",
-            rich_help_panel=_DEFENCE,
-            help="The scans that the network was trained on: a text file of names or keys, one a line; or "
+        _defence(
+            "--members LIST",
+            "The scans that the network was trained on: a text file of names or keys, one a line; or "
             "'provenance', for those that the bundle's own provenance names.",
         ),
     ] = None
     face: Annotated[
         str | None,
-        typer.Option(
-            "--face",
-            metavar="auto|MASK",
-            rich_help_panel=_DEFENCE,
-            help="For heads: how much of the face comes back, also of the defaced head. A mask (for several "
+        _defence(
+            "--face auto|MASK",
+            "For heads: how much of the face comes back, also of the defaced head. A mask (for several "
             "scans a folder of masks named like the scans), or a rough box at the front.",
         ),
     ] = None
@@ -170,10 +144,9 @@ def audit(
     ],
     patients: Annotated[
         str | None,
-        typer.Option(
-            "--patients",
-            metavar="CSV|PATTERN",
-            help="Whose each scan is, where DICOM's PatientID does not say it: a CSV file with the columns "
+        option(
+            "--patients CSV|PATTERN",
+            "Whose each scan is, where DICOM's PatientID does not say it: a CSV file with the columns "
             "scan (path, file name or key) and patient, or a pattern of folder or file names, such as "
             "'sub-*'. It is never guessed.",
         ),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.faults import PARTIAL, fault_of
-from medrecon.cli.machines import Machines
+from medrecon.cli.machines import Machines, machine_option
 from medrecon.cli.options import (
     Bundle,
     Device,
@@ -67,29 +68,25 @@ def cohort(
     machines: Machines,
     workers: Annotated[
         int | None,
-        typer.Option(
-            "--workers",
-            "-n",
-            min=1,
-            metavar="N",
-            rich_help_panel="Machines",
-            help="Processes that keep the model loaded, of all machines together. Default: one for each GPU, "
+        machine_option(
+            "--workers -n N",
+            "Processes that keep the model loaded, of all machines together. Default: one for each GPU, "
             "else as many as cores and memory allow (on a cluster one for each node).",
+            min=1,
         ),
     ] = None,
     retries: Annotated[
         int,
-        typer.Option(
-            "--retries",
+        option(
+            "--retries N",
+            "How often a study is tried again after its worker was lost or ran out of memory.",
             min=0,
-            metavar="N",
-            help="How often a study is tried again after its worker was lost or ran out of memory.",
         ),
     ] = 2,
     layers: Layers = None,
     output_format: Format = OutputFormat.same,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make again what was made with other settings.")
+        bool, option("--overwrite", "Make again what was made with other settings.")
     ] = False,
     dry_run: DryRun = False,
     bundle: Bundle = "volume_autoencoder",

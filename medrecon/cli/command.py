@@ -10,11 +10,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from medrecon.cli.declare import option
 from medrecon.cli.session import Outcome, Session
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
-]
+Json = Annotated[bool, option("--json", "Print the result as JSON on stdout, and nothing else there.")]
 
 
 @dataclass(frozen=True)

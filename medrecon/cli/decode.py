@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.options import OUTPUT_FORMATS, Device, OutputFormat, Overwrite, layers_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.samples import Samples
@@ -47,30 +48,25 @@ def decode(
     ] = None,
     bundle: Annotated[
         str | None,
-        typer.Option(
-            "--bundle",
-            "-b",
-            metavar="NAME|DIR",
-            help="The bundle whose decoder is used. Default: the one that encoded, if it comes with "
+        option(
+            "--bundle -b NAME|DIR",
+            "The bundle whose decoder is used. Default: the one that encoded, if it comes with "
             "medrecon. A bundle's configuration can run code: name only bundles that you trust.",
         ),
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option(
-            "--source",
-            metavar="SERIES",
-            help="The DICOM series that was encoded, or a folder that holds it: a derived DICOM series is "
+        option(
+            "--source SERIES",
+            "The DICOM series that was encoded, or a folder that holds it: a derived DICOM series is "
             "written. Without it NIfTI is written, and no scan is needed.",
         ),
     ] = None,
     output_format: Annotated[
         OutputFormat,
-        typer.Option(
-            "--format",
-            "-f",
-            metavar=OUTPUT_FORMATS,
-            help="same: what the name of OUTPUT says, else DICOM with --source and NIfTI without.",
+        option(
+            f"--format -f {OUTPUT_FORMATS}",
+            "same: what the name of OUTPUT says, else DICOM with --source and NIfTI without.",
         ),
     ] = OutputFormat.same,
     overwrite: Overwrite = False,

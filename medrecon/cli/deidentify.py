@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from medrecon.cli.batch import left_out_data
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.options import Overwrite
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
@@ -22,15 +24,13 @@ if TYPE_CHECKING:
     from medrecon.io.dicom.deidentify.files import Deidentified
     from medrecon.io.dicom.deidentify.header import Deidentifier
 
-_IDENTITY = "Identity"
+_identity = partial(option, panel="Identity")
 
 Keep = Annotated[
     list[str] | None,
-    typer.Option(
-        "--keep",
-        metavar="dates|device|patient",
-        rich_help_panel=_IDENTITY,
-        help="What stays of the header all the same: dates (each moved back by the same days for a patient), "
+    _identity(
+        "--keep dates|device|patient",
+        "What stays of the header all the same: dates (each moved back by the same days for a patient), "
         "which device, sex and age and size and weight of the patient. Repeat it for several.",
     ),
 ]
@@ -42,11 +42,9 @@ class Identity:
 
     key: Annotated[
         Path | None,
-        typer.Option(
-            "--deidentify",
-            metavar="KEYFILE",
-            rich_help_panel=_IDENTITY,
-            help="Take out who the patient is (PS3.15 basic profile). UIDs, IDs and dates become others, "
+        _identity(
+            "--deidentify KEYFILE",
+            "Take out who the patient is (PS3.15 basic profile). UIDs, IDs and dates become others, "
             "the same ones each time with the same key: a file of 16 bytes or more, for you alone.",
         ),
     ] = None

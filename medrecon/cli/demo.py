@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.options import Bundle, Device
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
@@ -54,9 +55,7 @@ def demo(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the results.")] = Path(
         "demo_output"
     ),
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the results of a run before.")
-    ] = False,
+    overwrite: Annotated[bool, option("--overwrite", "Replace the results of a run before.")] = False,
     bundle: Bundle = "volume_autoencoder",
     device: Device = "auto",
 ) -> Outcome:

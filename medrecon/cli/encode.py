@@ -20,6 +20,7 @@ from medrecon.cli.batch import (
     tell_sources,
 )
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.faults import one_line
 from medrecon.cli.options import Bundle, Device, EncoderWeights, Input, ManyScans, Overwrite, layers_option
 from medrecon.cli.progress import progress_bar
@@ -68,20 +69,18 @@ def encode(
     ] = None,
     dtype: Annotated[
         Dtype,
-        typer.Option(
-            "--dtype",
-            "-t",
-            metavar="float32|float16|int8",
-            help="float32 is exact; float16 halves the size, int8 (a scale for each channel) quarters it; "
+        option(
+            "--dtype -t float32|float16|int8",
+            "float32 is exact; float16 halves the size, int8 (a scale for each channel) quarters it; "
             "what they lose is measured, shown and written into the file.",
         ),
     ] = Dtype.float32,
     overwrite: Overwrite = False,
     measure: Annotated[
         bool,
-        typer.Option(
+        option(
             "--measure/--no-measure",
-            help="Decode what float16 and int8 leave, to say what they cost the image in dB: takes as long "
+            "Decode what float16 and int8 leave, to say what they cost the image in dB: takes as long "
             "as decoding twice.",
         ),
     ] = True,

@@ -13,6 +13,7 @@ import typer
 
 from medrecon.cli.batch import called, find_one_asked, names_of, say_note
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.faults import one_line
 from medrecon.cli.linear import with_channels
 from medrecon.cli.networks import OtherNetwork
@@ -60,20 +61,17 @@ def features(
     ] = None,
     keep: Annotated[
         str,
-        typer.Option(
-            "--keep",
-            "-k",
-            metavar="all|strongest:N|colours",
-            help="All channels; the N whose values vary most; or the three principal components of the "
+        option(
+            "--keep -k all|strongest:N|colours",
+            "All channels; the N whose values vary most; or the three principal components of the "
             "channels as red, green and blue.",
         ),
     ] = "all",
     components: Annotated[
         Path | None,
-        typer.Option(
-            "--components",
-            metavar="FILE",
-            help="Principal components to use; where the file is missing those of this scan are written to "
+        option(
+            "--components FILE",
+            "Principal components to use; where the file is missing those of this scan are written to "
             "it. With the same file the colours of scans compare.",
         ),
     ] = None,

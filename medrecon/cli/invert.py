@@ -12,6 +12,7 @@ import typer
 
 from medrecon.cli.batch import called, find_one_asked, names_of, say_note
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.faults import PARTIAL, one_line
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.optimisation import Optimisation, open_model
@@ -60,10 +61,9 @@ def invert(
     how: Optimisation,
     slices: Annotated[
         str | None,
-        typer.Option(
-            "--slices",
-            metavar="FROM:TO",
-            help="Invert these slices only (along the last axis, counted from 0, TO left out), and write a "
+        option(
+            "--slices FROM:TO",
+            "Invert these slices only (along the last axis, counted from 0, TO left out), and write a "
             "scan of just these.",
         ),
     ] = None,

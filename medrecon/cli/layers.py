@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.linear import refuse_channels
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import Bundle
@@ -34,22 +33,14 @@ _BYTES = 4  # float32
 def layers(
     other: OtherNetwork,
     chosen: Annotated[
-        str | None,
-        typer.Option(
-            "--layers", "-l", metavar="NAMES", help="Only these: names or patterns (encoder*), by comma."
-        ),
+        str | None, option("--layers -l NAMES", "Only these: names or patterns (encoder*), by comma.")
     ] = None,
     size: Annotated[
-        str | None,
-        typer.Option(
-            "--size", metavar="X,Y,Z", help="Size of the image that shapes and bytes are given for."
-        ),
+        str | None, option("--size X,Y,Z", "Size of the image that shapes and bytes are given for.")
     ] = None,
     receptive_fields: Annotated[
         bool,
-        typer.Option(
-            "--fields/--no-fields", help="Measure receptive fields of a tapped network, which takes seconds."
-        ),
+        option("--fields/--no-fields", "Measure receptive fields of a tapped network, which takes seconds."),
     ] = True,
     bundle: Bundle = "volume_autoencoder",
 ) -> Outcome:

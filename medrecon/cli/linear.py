@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from medrecon.cli.networks import OtherNetwork
-from medrecon.cli.options import OneScan
+from medrecon.cli.options import OneScan, network_option
 from medrecon.cli.progress import progress_bar
 from medrecon.errors import ModelError, UsageError
 
@@ -21,31 +19,27 @@ if TYPE_CHECKING:
 
 FitOn = Annotated[
     Path | None,
-    typer.Option(
-        "--fit-on",
-        metavar="SCANS",
-        rich_help_panel="Network",
-        help="With --encoder: a folder of scans to fit its linear inverse to, beside generated ones; not "
+    network_option(
+        "--fit-on SCANS",
+        "With --encoder: a folder of scans to fit its linear inverse to, beside generated ones; not "
         "those of INPUT. Without it only generated scans are used.",
     ),
 ]
 
 OwnOutput = Annotated[
     bool,
-    typer.Option(
+    network_option(
         "--own-output",
-        rich_help_panel="Network",
-        help="Run the network of --encoder to its end on the scan and each reconstruction, and compare "
+        "Run the network of --encoder to its end on the scan and each reconstruction, and compare "
         "what it finds: Dice by label, and the distance of its outputs.",
     ),
 ]
 
 Features = Annotated[
     bool | None,
-    typer.Option(
+    network_option(
         "--features/--no-features",
-        rich_help_panel="Network",
-        help="Show each layer's features, as colours and strongest channels, in report.html and review.mrb. "
+        "Show each layer's features, as colours and strongest channels, in report.html and review.mrb. "
         "Default: where the network is one of --encoder.",
     ),
 ]

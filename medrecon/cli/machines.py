@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
-import typer
+from medrecon.cli.declare import option
 
-_CLUSTER = "Machines"
+machine_option = partial(option, panel="Machines")
 
 
 @dataclass(frozen=True)
@@ -16,40 +17,22 @@ class Machines:
 
     cluster: Annotated[
         str,
-        typer.Option(
-            "--cluster",
-            metavar="local|slurm|pbs|kubernetes",
-            rich_help_panel=_CLUSTER,
-            help="Where it runs; kubernetes is for cohorts only.",
+        machine_option(
+            "--cluster local|slurm|pbs|kubernetes", "Where it runs; kubernetes is for cohorts only."
         ),
     ] = "local"
-    nodes: Annotated[
-        int,
-        typer.Option(
-            "--nodes",
-            min=1,
-            metavar="N",
-            rich_help_panel=_CLUSTER,
-            help="Machines of the cluster that take part.",
-        ),
-    ] = 1
+    nodes: Annotated[int, machine_option("--nodes N", "Machines of the cluster that take part.", min=1)] = 1
     gpus: Annotated[
         int | None,
-        typer.Option(
-            "--gpus",
-            min=0,
-            metavar="N",
-            rich_help_panel=_CLUSTER,
-            help="GPUs of each machine, one process for each. Default: those of this machine.",
+        machine_option(
+            "--gpus N", "GPUs of each machine, one process for each. Default: those of this machine.", min=0
         ),
     ] = None
     cluster_options: Annotated[
         list[str] | None,
-        typer.Option(
-            "--cluster-option",
-            metavar="NAME=VALUE",
-            rich_help_panel=_CLUSTER,
-            help="Of Parsl's provider, such as partition, account, walltime, worker_init, image; "
+        machine_option(
+            "--cluster-option NAME=VALUE",
+            "Of Parsl's provider, such as partition, account, walltime, worker_init, image; "
             "repeatable. For cohorts, 'address' is this machine's, as the workers reach it.",
         ),
     ] = None

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from medrecon.cli.batch import find_one_asked
-from medrecon.cli.options import Encoder, EncoderArguments, EncoderWeights, OneScan
+from medrecon.cli.options import Encoder, EncoderArguments, EncoderWeights, OneScan, network_option
 from medrecon.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -18,36 +16,29 @@ if TYPE_CHECKING:
     from medrecon.contract import Encoder as Network
     from medrecon.io import Scan
 
-_NETWORK = "Network"
 
 NetworkId = Annotated[
     str | None,
-    typer.Option(
-        "--network",
-        metavar="ID",
-        rich_help_panel=_NETWORK,
-        help="Which network of a bundle that has several, by its id in the configuration "
+    network_option(
+        "--network ID",
+        "Which network of a bundle that has several, by its id in the configuration "
         "(autoencoder_def); or the configuration and fold of an nnU-Net model (3d_fullres, "
         "3d_fullres/fold_1).",
     ),
 ]
 EncoderInputs = Annotated[
     str | None,
-    typer.Option(
-        "--encoder-inputs",
-        metavar="JSON",
-        rich_help_panel=_NETWORK,
-        help="What the network takes beside the image, by the names of its parameters, as JSON: a number for "
+    network_option(
+        "--encoder-inputs JSON",
+        "What the network takes beside the image, by the names of its parameters, as JSON: a number for "
         'each image, or nested lists; "image" stands for the image itself. Such as \'{"timesteps": 10}\'.',
     ),
 ]
 EncoderChannels = Annotated[
     list[str] | None,
-    typer.Option(
-        "--encoder-channels",
-        metavar="NAME=PATH",
-        rich_help_panel=_NETWORK,
-        help="A scan for each channel of the network, INPUT among them; repeat it for each. The names are "
+    network_option(
+        "--encoder-channels NAME=PATH",
+        "A scan for each channel of the network, INPUT among them; repeat it for each. The names are "
         "the network's: `medrecon layers` lists them. Without it the one scan is given to every channel. To "
         "train: NAME=PATTERN of the scans' names; what is named first is given back.",
     ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.options import Device
 from medrecon.cli.session import Outcome, Session
 from medrecon.errors import OutputError, UsageError
@@ -29,15 +30,12 @@ def open(
     source: Annotated[
         Path | None, typer.Argument(metavar="SCAN", help="A scan that the page offers first.")
     ] = None,
-    results: Annotated[
-        Path,
-        typer.Option("--results", metavar="FOLDER", help="Where reports are kept, and found again."),
-    ] = Path("medrecon_results"),
-    port: Annotated[
-        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0 takes a free one.")
-    ] = 0,
+    results: Annotated[Path, option("--results FOLDER", "Where reports are kept, and found again.")] = Path(
+        "medrecon_results"
+    ),
+    port: Annotated[int, option("--port PORT", "0 takes a free one.", min=0, max=65535)] = 0,
     browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page in the default browser.")
+        bool, option("--browser/--no-browser", "Open the page in the default browser.")
     ] = True,
     device: Device = "auto",
 ) -> Outcome:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from medrecon.cli.declare import option
 from medrecon.cli.networks import OtherNetwork
+from medrecon.cli.options import network_option
 from medrecon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,51 +39,39 @@ class Optimisation:
 
     steps: Annotated[
         int,
-        typer.Option(
-            "--steps",
-            min=1,
-            metavar="N",
-            help="At most so many evaluations of the encoder, a slice or a volume each.",
-        ),
+        option("--steps N", "At most so many evaluations of the encoder, a slice or a volume each.", min=1),
     ] = 300
     optimiser: Annotated[
         Optimiser | None,
-        typer.Option(
-            "--optimiser",
-            metavar="lbfgs|adam",
-            help="Default: adam for the parameterisation prior, lbfgs for all others.",
+        option(
+            "--optimiser lbfgs|adam", "Default: adam for the parameterisation prior, lbfgs for all others."
         ),
     ] = None
     parameterisation: Annotated[
         Parameterisation,
-        typer.Option(
-            "--parameterisation",
-            metavar="fourier|multiscale|pixels|prior",
-            help="The spectrum (low frequencies first), a Laplacian pyramid, the voxels, or "
+        option(
+            "--parameterisation fourier|multiscale|pixels|prior",
+            "The spectrum (low frequencies first), a Laplacian pyramid, the voxels, or "
             "a small network (deep image prior).",
         ),
     ] = Parameterisation.fourier
     tv: Annotated[
-        float | None,
-        typer.Option("--tv", min=0.0, metavar="X", help="Weight of the total variation; more is smoother."),
+        float | None, option("--tv X", "Weight of the total variation; more is smoother.", min=0.0)
     ] = None
     tolerance: Annotated[
         float | None,
-        typer.Option(
-            "--tolerance",
-            metavar="X",
+        option(
+            "--tolerance X",
+            "Stop when the loss fell by less than this share over 20 steps; 0 takes every step.",
             min=0.0,
-            help="Stop when the loss fell by less than this share over 20 steps; 0 takes every step.",
         ),
     ] = None
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the deep image prior.")] = 0
+    seed: Annotated[int, option("--seed N", "Of the deep image prior.")] = 0
     start: Annotated[
         str | None,
-        typer.Option(
-            "--start",
-            metavar="NAME|DIR",
-            rich_help_panel="Network",
-            help="Decode, then refine: begin at what this bundle's decoder makes, and use its encoder, which "
+        network_option(
+            "--start NAME|DIR",
+            "Decode, then refine: begin at what this bundle's decoder makes, and use its encoder, which "
             "--encoder-weights gives its weights. Without it each image begins as even grey.",
         ),
     ] = None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-_READING = "How scans are found and read"
-_NETWORK = "Network"
+from medrecon.cli.declare import option
+
+_reading = partial(option, panel="How scans are found and read")
+network_option = partial(option, panel="Network")
 
 
 class OutputFormat(str, Enum):
@@ -35,9 +38,8 @@ Input = Annotated[
 ]
 
 
-def layers_option(help: str) -> Any:
-    """`--layers`, which means something of its own to each verb."""
-    return typer.Option("--layers", "-l", metavar="NAMES", help=help)
+layers_option = partial(option, "--layers -l NAMES")
+"""`--layers`, which means something of its own to each verb."""
 
 
 Layers = Annotated[
@@ -49,39 +51,30 @@ Layers = Annotated[
 ]
 Format = Annotated[
     OutputFormat,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar=OUTPUT_FORMATS,
-        help="same: what the name of OUTPUT says, else DICOM from DICOM and NIfTI from all else.",
+    option(
+        f"--format -f {OUTPUT_FORMATS}",
+        "same: what the name of OUTPUT says, else DICOM from DICOM and NIfTI from all else.",
     ),
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Check everything and say what would be done; write nothing.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+DryRun = Annotated[bool, option("--dry-run", "Check everything and say what would be done; write nothing.")]
+Overwrite = Annotated[bool, option("--overwrite", "Replace outputs that exist.")]
 HeldOut = Annotated[
     list[str] | None,
-    typer.Option(
-        "--held-out",
-        metavar="PATTERN",
-        help="Name (* and ?) of a file or series folder to measure on, and not to train on; repeat it "
+    option(
+        "--held-out PATTERN",
+        "Name (* and ?) of a file or series folder to measure on, and not to train on; repeat it "
         "for several. Default: what the bundle's train.yaml names.",
     ),
 ]
 Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="ID=V", help="Set an id of train.yaml, such as max_epochs=20; repeatable."),
+    list[str] | None, option("--set ID=V", "Set an id of train.yaml, such as max_epochs=20; repeatable.")
 ]
 
 Bundle = Annotated[
     str,
-    typer.Option(
-        "--bundle",
-        "-b",
-        metavar="NAME|DIR",
-        rich_help_panel=_NETWORK,
-        help="A bundle that comes with medrecon (volume_autoencoder, slice_autoencoder, "
+    network_option(
+        "--bundle -b NAME|DIR",
+        "A bundle that comes with medrecon (volume_autoencoder, slice_autoencoder, "
         "volume_transform_code, slice_transform_code, frozen_encoder_inversion, "
         "brain_encoder_inversion), or a bundle's folder. "
         "A bundle's configuration can run code: name only bundles that you trust.",
@@ -89,12 +82,9 @@ Bundle = Annotated[
 ]
 Encoder = Annotated[
     str | None,
-    typer.Option(
-        "--encoder",
-        "-e",
-        metavar="NAME|PATH|DIR",
-        rich_help_panel=_NETWORK,
-        help="The network to look into: a short name (vgg16, vgg19, resnet18, resnet34, resnet50, "
+    network_option(
+        "--encoder -e NAME|PATH|DIR",
+        "The network to look into: a short name (vgg16, vgg19, resnet18, resnet34, resnet50, "
         "medicalnet10, medicalnet18, medicalnet34, medicalnet50, deepbet), the dotted path of a class or "
         "function (monai.networks.nets.SegResNet, torchvision.models.resnet18, timm.create_model) or the "
         "folder of a MONAI bundle. Dotted paths and bundles run code: name only those that you trust.",
@@ -102,87 +92,51 @@ Encoder = Annotated[
 ]
 EncoderWeights = Annotated[
     Path | None,
-    typer.Option(
-        "--encoder-weights",
-        "--weights",
-        "-w",
-        metavar="FILE",
-        rich_help_panel=_NETWORK,
-        help="The encoder's weights: safetensors, or a torch checkpoint that is read without running code. "
+    network_option(
+        "--encoder-weights --weights -w FILE",
+        "The encoder's weights: safetensors, or a torch checkpoint that is read without running code. "
         "Without them they are random (a bundle brings its own; 'random' goes without).",
     ),
 ]
 EncoderArguments = Annotated[
     str | None,
-    typer.Option(
-        "--encoder-arguments",
-        metavar="JSON",
-        rich_help_panel=_NETWORK,
-        help="Arguments of the encoder's class, as JSON, such as "
+    network_option(
+        "--encoder-arguments JSON",
+        "Arguments of the encoder's class, as JSON, such as "
         '\'{"spatial_dims": 3, "in_channels": 1, "out_channels": 2}\'.',
     ),
 ]
-Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        "-d",
-        metavar="auto|cpu|cuda[:N]",
-        rich_help_panel=_NETWORK,
-        help="Where the network runs.",
-    ),
-]
+Device = Annotated[str, network_option("--device -d auto|cpu|cuda[:N]", "Where the network runs.")]
 
 Volume = Annotated[
-    int | None,
-    typer.Option(
-        "--volume",
-        metavar="N",
-        rich_help_panel=_READING,
-        help="Take this volume of a 4D or multi-echo scan, counted from 0.",
-    ),
+    int | None, _reading("--volume N", "Take this volume of a 4D or multi-echo scan, counted from 0.")
 ]
 Hu = Annotated[
-    bool,
-    typer.Option(
-        "--hu",
-        rich_help_panel=_READING,
-        help="The values are HU: NIfTI, NRRD and MHA cannot say that they hold a CT.",
-    ),
+    bool, _reading("--hu", "The values are HU: NIfTI, NRRD and MHA cannot say that they hold a CT.")
 ]
 Resample = Annotated[
     bool,
-    typer.Option(
+    _reading(
         "--resample",
-        rich_help_panel=_READING,
-        help="Read sheared stacks (gantry tilt) and uneven slice distances too, resampled onto a straight, "
+        "Read sheared stacks (gantry tilt) and uneven slice distances too, resampled onto a straight, "
         "even grid.",
     ),
 ]
 Accept = Annotated[
     list[str] | None,
-    typer.Option(
-        "--accept",
-        metavar="NAME",
-        rich_help_panel=_READING,
-        help="Read what is refused all the same; the refusal says the name. Repeat it for several.",
+    _reading(
+        "--accept NAME",
+        "Read what is refused all the same; the refusal says the name. Repeat it for several.",
     ),
 ]
 NiftiForm = Annotated[
-    str,
-    typer.Option(
-        "--nifti-form",
-        metavar="sform|qform",
-        rich_help_panel=_READING,
-        help="Which one to believe where a NIfTI file contradicts itself.",
-    ),
+    str, _reading("--nifti-form sform|qform", "Which one to believe where a NIfTI file contradicts itself.")
 ]
 NamesFromSource = Annotated[
     bool,
-    typer.Option(
+    _reading(
         "--names-from-source",
-        rich_help_panel=_READING,
-        help="Name outputs after the source's description and file, and tell both in tables and JSON: they "
+        "Name outputs after the source's description and file, and tell both in tables and JSON: they "
         "may hold a patient's name. Without it scans are called CT-chest_1f2e3d4c.",
     ),
 ]
@@ -194,11 +148,9 @@ class OneScan:
 
     series: Annotated[
         str | None,
-        typer.Option(
-            "--series",
-            metavar="WHICH",
-            rich_help_panel=_READING,
-            help="Take only this series: its number, SeriesInstanceUID, description, or the key that "
+        _reading(
+            "--series WHICH",
+            "Take only this series: its number, SeriesInstanceUID, description, or the key that "
             "`medrecon scans` shows.",
         ),
     ] = None
@@ -208,13 +160,7 @@ class OneScan:
     accept: Accept = None
     nifti_form: NiftiForm = ""
     replace_nonfinite: Annotated[
-        float | None,
-        typer.Option(
-            "--replace-nonfinite",
-            metavar="VALUE",
-            rich_help_panel=_READING,
-            help="Read NaN and infinities as this value.",
-        ),
+        float | None, _reading("--replace-nonfinite VALUE", "Read NaN and infinities as this value.")
     ] = None
     names_from_source: NamesFromSource = False
 
@@ -236,10 +182,5 @@ class ManyScans(OneScan):
     """How all scans of a folder are found and read."""
 
     all_series: Annotated[
-        bool,
-        typer.Option(
-            "--all-series",
-            rich_help_panel=_READING,
-            help="Take every series of a folder in which several lie side by side.",
-        ),
+        bool, _reading("--all-series", "Take every series of a folder in which several lie side by side.")
     ] = False

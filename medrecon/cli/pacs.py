@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from medrecon.cli.declare import option
 from medrecon.cli.faults import Fault, fault_of
 from medrecon.cli.progress import phase_bar
 from medrecon.cli.session import Session
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medrecon.pacs.pushing import Pushed
     from medrecon.pacs.series import SeriesInfo
 
-_PACS = "PACS"
+_pacs = partial(option, panel="PACS")
 
 
 class Via(str, Enum):
@@ -39,20 +39,15 @@ class Pacs:
 
     pacs: Annotated[
         Path | None,
-        typer.Option(
-            "--pacs",
-            metavar="FILE",
-            rich_help_panel=_PACS,
-            help="The TOML file that says where each PACS is. Default: ~/.config/medrecon/pacs.toml.",
+        _pacs(
+            "--pacs FILE",
+            "The TOML file that says where each PACS is. Default: ~/.config/medrecon/pacs.toml.",
         ),
     ] = None
     via: Annotated[
         Via | None,
-        typer.Option(
-            "--via",
-            metavar="dicomweb|dimse",
-            rich_help_panel=_PACS,
-            help="How to speak to a PACS of which the file gives both. Default: DICOMweb.",
+        _pacs(
+            "--via dicomweb|dimse", "How to speak to a PACS of which the file gives both. Default: DICOMweb."
         ),
     ] = None
 

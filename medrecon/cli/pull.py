@@ -10,6 +10,7 @@ import typer
 
 from medrecon.cli.batch import exit_code, left_out_data
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.deidentify import Identity
 from medrecon.cli.faults import Fault, fault_of
 from medrecon.cli.options import NamesFromSource, Overwrite
@@ -55,13 +56,13 @@ def pull(
         ),
     ] = None,
     list_only: Annotated[
-        bool, typer.Option("--list", help="Say which series match; fetch nothing. UIDs are shown.")
+        bool, option("--list", "Say which series match; fetch nothing. UIDs are shown.")
     ] = False,
     any_count: Annotated[
         bool,
-        typer.Option(
+        option(
             "--any-count",
-            help="Take the instances that the PACS lists, also where it counts another number of them.",
+            "Take the instances that the PACS lists, also where it counts another number of them.",
         ),
     ] = False,
     overwrite: Overwrite = False,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from medrecon.cli.declare import option
 from medrecon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,35 +14,28 @@ if TYPE_CHECKING:
     from medrecon.pacs.query import Query
 
 
-def _choice(name: str, metavar: str, help: str, **more: Any) -> Any:
-    return typer.Option(name, metavar=metavar, rich_help_panel="Which studies", help=help, **more)
+_choice = partial(option, panel="Which studies")
 
 
 @dataclass(frozen=True)
 class Which:
     """Which studies and series of a PACS."""
 
-    patient: Annotated[str, _choice("--patient", "ID", "Patient ID (* and ?).")] = ""
+    patient: Annotated[str, _choice("--patient ID", "Patient ID (* and ?).")] = ""
     date: Annotated[
         str,
-        _choice(
-            "--date",
-            "DAY[-DAY]",
-            "Day of the study, such as 20260131, 20260101-20260131 or 20260101-.",
-        ),
+        _choice("--date DAY[-DAY]", "Day of the study, such as 20260131, 20260101-20260131 or 20260101-."),
     ] = ""
-    modality: Annotated[str, _choice("--modality", "NAME", "Such as CT or MR.")] = ""
+    modality: Annotated[str, _choice("--modality NAME", "Such as CT or MR.")] = ""
     description: Annotated[
         str,
         _choice(
-            "--description",
-            "TEXT",
-            "Description of the series or study (* and ?; letter case does not count).",
+            "--description TEXT", "Description of the series or study (* and ?; letter case does not count)."
         ),
     ] = ""
-    study: Annotated[str, _choice("--study", "UID", "Study Instance UID.")] = ""
-    series: Annotated[str, _choice("--series", "UID", "Series Instance UID.")] = ""
-    limit: Annotated[int, _choice("--limit", "N", "Refuse a query that more studies match.", min=1)] = 100
+    study: Annotated[str, _choice("--study UID", "Study Instance UID.")] = ""
+    series: Annotated[str, _choice("--series UID", "Series Instance UID.")] = ""
+    limit: Annotated[int, _choice("--limit N", "Refuse a query that more studies match.", min=1)] = 100
 
     def query(self, at: Address) -> Query:
         """The same as a query, with the UIDs of an address.

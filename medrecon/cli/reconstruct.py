@@ -22,6 +22,7 @@ from medrecon.cli.batch import (
     tell_sources,
 )
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.deidentify import Identity
 from medrecon.cli.faults import Fault, one_line
 from medrecon.cli.linear import DEFAULT, FitOn, choose
@@ -86,24 +87,21 @@ def reconstruct(
     output_format: Format = OutputFormat.same,
     overwrite: Overwrite = False,
     manifest: Annotated[
-        bool,
-        typer.Option(
-            "--manifest/--no-manifest", help="Write what was read, run and written, without identity."
-        ),
+        bool, option("--manifest/--no-manifest", "Write what was read, run and written, without identity.")
     ] = True,
     error_map: Annotated[
         bool,
-        typer.Option(
+        option(
             "--error-map",
-            help="Write each result minus its source beside it, in the source's units: a Parametric Map "
+            "Write each result minus its source beside it, in the source's units: a Parametric Map "
             "from DICOM (NAME_error.dcm), else a volume of the same format.",
         ),
     ] = False,
     check_tiling: Annotated[
         bool,
-        typer.Option(
+        option(
             "--check-tiling",
-            help="Compare each scan in tiles with the same in one piece first, and say how far they differ.",
+            "Compare each scan in tiles with the same in one piece first, and say how far they differ.",
         ),
     ] = False,
     dry_run: DryRun = False,

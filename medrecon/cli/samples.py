@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
-import typer
-
+from medrecon.cli.declare import option
 from medrecon.errors import ModelError, UsageError
 
-_PANEL = "What does a layer leave open?"
+_drawn = partial(option, panel="What does a layer leave open?")
 
 
 @dataclass(frozen=True)
@@ -18,25 +18,17 @@ class Samples:
 
     samples: Annotated[
         int | None,
-        typer.Option(
-            "--samples",
-            metavar="N",
-            min=2,
-            rich_help_panel=_PANEL,
-            help="Also draw N plausible scans that have the same features, with their mean and standard "
+        _drawn(
+            "--samples N",
+            "Also draw N plausible scans that have the same features, with their mean and standard "
             "deviation. What all of them share, the layer kept; what differs is made up. For bundles with "
             "a generative decoder; a sample takes some ten times as long as a reconstruction.",
+            min=2,
         ),
     ] = None
     seed: Annotated[
         int | None,
-        typer.Option(
-            "--seed",
-            metavar="S",
-            min=0,
-            rich_help_panel=_PANEL,
-            help="Of the samples: the same seed draws the same ones. Default: 0.",
-        ),
+        _drawn("--seed S", "Of the samples: the same seed draws the same ones. Default: 0.", min=0),
     ] = None
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.faults import fault_of
 from medrecon.cli.options import Device
 from medrecon.cli.pacs import Pacs
@@ -42,12 +43,10 @@ def serve(
     ],
     pacs: Pacs,
     until_idle: Annotated[
-        bool,
-        typer.Option("--until-idle", help="Stop when nothing is left to do, instead of waiting for more."),
+        bool, option("--until-idle", "Stop when nothing is left to do, instead of waiting for more.")
     ] = False,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Check the file, the bundles and the destinations, and stop."),
+        bool, option("--dry-run", "Check the file, the bundles and the destinations, and stop.")
     ] = False,
     device: Device = "auto",
 ) -> Outcome:

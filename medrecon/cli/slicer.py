@@ -14,6 +14,7 @@ from xml.sax.saxutils import escape
 import typer
 
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.faults import one_line
 from medrecon.cli.options import Bundle, Device, EncoderWeights, Hu
 from medrecon.cli.session import Outcome, Session
@@ -52,18 +53,15 @@ def slicer(
         typer.Argument(metavar="OUTPUT", help="A .nii.gz file; it is replaced."),
     ] = None,
     layers: Annotated[
-        str, typer.Option("--layers", "-l", metavar="NAMES", help="One layer, or several joined by plus.")
+        str, option("--layers -l NAMES", "One layer, or several joined by plus.")
     ] = DEFAULT_LAYER,
-    other: Annotated[
-        str, typer.Option("--other", metavar="NAMES", help="In place of --layers: what Slicer has as text.")
-    ] = "",
-    xml: Annotated[bool, typer.Option("--xml", help="Print the module's description for Slicer.")] = False,
+    other: Annotated[str, option("--other NAMES", "In place of --layers: what Slicer has as text.")] = "",
+    xml: Annotated[bool, option("--xml", "Print the module's description for Slicer.")] = False,
     install: Annotated[
         Path | None,
-        typer.Option(
-            "--install",
-            metavar="FOLDER",
-            help="Put the module in this folder; name the folder to Slicer as an additional module path. It "
+        option(
+            "--install FOLDER",
+            "Put the module in this folder; name the folder to Slicer as an additional module path. It "
             "offers the layers of --bundle.",
         ),
     ] = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.faults import PARTIAL, Fault, fault_of
 from medrecon.cli.linear import decoders_for
 from medrecon.cli.networks import OtherNetwork
@@ -30,49 +31,36 @@ if TYPE_CHECKING:
 class Variants:
     """What is trained, in how many ways, and for how long each."""
 
-    layer: Annotated[
-        str,
-        typer.Option(
-            "--layer", "-l", metavar="NAME", help="What each decoder is trained for, e.g. relu3_3 or a+b."
-        ),
-    ]
+    layer: Annotated[str, option("--layer -l NAME", "What each decoder is trained for, e.g. relu3_3 or a+b.")]
     widths: Annotated[
         str,
-        typer.Option(
-            "--widths",
-            metavar="N,N,...",
-            help="Channels of the decoder: its first entry of widths, the others keep their proportion.",
+        option(
+            "--widths N,N,...",
+            "Channels of the decoder: its first entry of widths, the others keep their proportion.",
         ),
     ] = ""
-    depths: Annotated[str, typer.Option("--depths", metavar="N,N,...", help="The decoder's depths.")] = ""
+    depths: Annotated[str, option("--depths N,N,...", "The decoder's depths.")] = ""
     recipes: Annotated[
         str,
-        typer.Option(
-            "--recipes",
-            metavar="NAME,NAME,...",
-            help="Losses: 'pixel' is train.yaml alone, any other name an overlay beside it (perceptual, "
+        option(
+            "--recipes NAME,NAME,...",
+            "Losses: 'pixel' is train.yaml alone, any other name an overlay beside it (perceptual, "
             "adversarial), a plus joins overlays.",
         ),
     ] = ""
     vary: Annotated[
         list[str] | None,
-        typer.Option(
-            "--vary", metavar="ID=V,V,...", help="Vary any id of train.yaml, as YAML values; repeatable."
-        ),
+        option("--vary ID=V,V,...", "Vary any id of train.yaml, as YAML values; repeatable."),
     ] = None
     fixed: Set = None
     minutes: Annotated[
         float | None,
-        typer.Option(
-            "--minutes",
-            metavar="N",
-            help="Equal time: as many steps as fit, by the speed of the first ones. Default: 2 minutes.",
+        option(
+            "--minutes N",
+            "Equal time: as many steps as fit, by the speed of the first ones. Default: 2 minutes.",
         ),
     ] = None
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", min=1, metavar="N", help="Equal steps instead."),
-    ] = None
+    steps: Annotated[int | None, option("--steps N", "Equal steps instead.", min=1)] = None
 
     def result(self) -> str:
         """What each decoder is trained for.
@@ -169,11 +157,10 @@ def sweep(
     held_out: HeldOut = None,
     slices: Annotated[
         int,
-        typer.Option(
-            "--slices",
+        option(
+            "--slices N",
+            "Slices of each scan to measure on, evenly spaced; a 3D network gets a block instead.",
             min=1,
-            metavar="N",
-            help="Slices of each scan to measure on, evenly spaced; a 3D network gets a block instead.",
         ),
     ] = 4,
     bundle: Bundle = _DEFAULT,

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medrecon.cli.command import verb
+from medrecon.cli.declare import option
 from medrecon.cli.linear import DEFAULT, refuse_channels
-from medrecon.cli.machines import Machines
+from medrecon.cli.machines import Machines, machine_option
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import Bundle, Device, DryRun, HeldOut, Scans, Set, layers_option
 from medrecon.cli.progress import long_work
@@ -65,32 +66,27 @@ def train(
     ] = None,
     overlay: Annotated[
         list[str] | None,
-        typer.Option(
-            "--overlay",
-            metavar="NAME",
-            help="A configuration of the bundle to merge after train.yaml, such as adversarial; repeatable.",
+        option(
+            "--overlay NAME",
+            "A configuration of the bundle to merge after train.yaml, such as adversarial; repeatable.",
         ),
     ] = None,
     fixed: Set = None,
     processes: Annotated[
         int | None,
-        typer.Option(
-            "--processes",
-            "-n",
+        machine_option(
+            "--processes -n N",
+            "On each machine, joined by torchrun: N times the batch. Default: one for each GPU, else 1.",
             min=1,
-            metavar="N",
-            rich_help_panel="Machines",
-            help="On each machine, joined by torchrun: N times the batch. Default: one for each GPU, else 1.",
         ),
     ] = None,
     restarts: Annotated[
         int,
-        typer.Option(
-            "--restarts",
-            min=0,
-            metavar="N",
-            help="How often in a row it may die without a new checkpoint: a killed process, a lost machine "
+        option(
+            "--restarts N",
+            "How often in a row it may die without a new checkpoint: a killed process, a lost machine "
             "or a time limit starts it again from the last one.",
+            min=0,
         ),
     ] = 3,
     dry_run: DryRun = False,
