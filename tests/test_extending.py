@@ -17,9 +17,9 @@ from medrecon.io.volume_writer import VolumeWriter
 ROOT = Path(__file__).resolve().parents[1]
 
 NAMED = {
-    "ResNetEncoder": ["encoders/__init__.py", "encoders/located.py", "encoders/resnet.py"],
-    "MedicalNetEncoder": ["encoders/__init__.py", "encoders/located.py", "encoders/medicalnet.py"],
-    "PlainEncoder": ["encoders/__init__.py", "encoders/plain.py"],
+    "ResNetEncoder": ["encoders/__init__.pyi", "encoders/located.py", "encoders/resnet.py"],
+    "MedicalNetEncoder": ["encoders/__init__.pyi", "encoders/located.py", "encoders/medicalnet.py"],
+    "PlainEncoder": ["encoders/__init__.pyi", "encoders/plain.py"],
     "FusionDecoder": ["inversion/__init__.py", "inversion/fusion.py"],
     "TransposedDecoder": ["inversion/__init__.py", "inversion/transposed.py"],
     "CharbonnierLoss": ["losses/__init__.py", "losses/pixel.py"],
@@ -35,7 +35,11 @@ NAMED = {
 @pytest.mark.parametrize("name", NAMED)
 def test_it_is_named_where_the_guide_says(name: str) -> None:
     word = re.compile(rf"\b{name}\b")
-    files = (path for path in (ROOT / "medrecon").rglob("*.py") if word.search(path.read_text("utf-8")))
+    files = (
+        path
+        for path in (ROOT / "medrecon").rglob("*.py*")
+        if path.suffix in (".py", ".pyi") and word.search(path.read_text("utf-8"))
+    )
     found = sorted(str(path.relative_to(ROOT / "medrecon")) for path in files)
     assert found == NAMED[name]
 

@@ -16,9 +16,8 @@ from medrecon.cli.batch import as_told, exit_code, find_asked, one_by_one, say_n
 from medrecon.cli.command import verb
 from medrecon.cli.declare import option
 from medrecon.cli.faults import Fault
-from medrecon.cli.linear import DEFAULT, Features, FitOn, OwnOutput, choose
-from medrecon.cli.networks import OtherNetwork
-from medrecon.cli.options import Bundle, Device, ManyScans, layers_option
+from medrecon.cli.linear import AnyNetwork
+from medrecon.cli.options import ManyScans, layers_option, network_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.samples import Samples
 from medrecon.cli.session import Outcome, Session
@@ -34,19 +33,70 @@ _PAIR = "name two bundles with INPUT and OUTPUT, or the outputs of two atlas run
 
 
 @dataclass(frozen=True)
+class Findings:
+    """What is looked at for itself."""
+
+    roi: Annotated[
+        list[str] | None,
+        _finding(
+            "--roi [NAME=]MASK",
+            "Look at the labels of this mask for themselves: errors, contrast to the surroundings, edge "
+            "and size, by layer. On the scan's grid or a part of it; also a segmentation of 3D Slicer "
+            "(.seg.nrrd). For several scans: a folder of masks named like the scans. May be repeated.",
+        ),
+    ] = None
+    at: Annotated[
+        list[str] | None,
+        _finding(
+            "--at [NAME=]R,A,S",
+            "The same around this point, in mm to the patient's right, front and head, as the viewer "
+            "shows it. May be repeated.",
+        ),
+    ] = None
+    radius: Annotated[float, _finding("--radius MM", "Around a point.", min=0.1)] = 5.0
+    labels: Annotated[
+        Path | None,
+        _finding(
+            "--labels JSON", 'Names of labels: {"1": "liver"}, {"liver": 1}, or a dataset.json of nnU-Net.'
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the pages and scenes show."""
+
+    viewer: Annotated[
+        bool, option("--viewer/--no-viewer", "Put the interactive viewer into report.html.")
+    ] = True
+    full_scene: Annotated[bool, option("--full-scene", "All layers and their errors in review.mrb.")] = False
+    own_output: Annotated[
+        bool,
+        network_option(
+            "--own-output",
+            "Run the network of --encoder to its end on the scan and each reconstruction, and compare "
+            "what it finds: Dice by label, and the distance of its outputs.",
+        ),
+    ] = False
+    features: Annotated[
+        bool | None,
+        network_option(
+            "--features/--no-features",
+            "Show each layer's features, as colours and strongest channels, in report.html and review.mrb. "
+            "Default: where the network is one of --encoder.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class _Asked:
     """What is asked of each scan."""
 
     layers: str | None
     marks: Marks
-    viewer: bool
-    encoder_weights: Path | None
+    shown: Shown
+    drawn: Samples
     device: str
-    own_output: bool = False
-    full_scene: bool = False
-    features: bool | None = None
-    samples: int | None = None
-    seed: int = 0
 
 
 @dataclass
@@ -79,8 +129,9 @@ class _Run:
 )
 def atlas(
     session: Session,
+    *,
     reading: ManyScans,
-    other: OtherNetwork,
+    network: AnyNetwork,
     drawn: Samples,
     source: Annotated[
         Path | None,
@@ -103,30 +154,7 @@ def atlas(
             "each layer.",
         ),
     ] = None,
-    roi: Annotated[
-        list[str] | None,
-        _finding(
-            "--roi [NAME=]MASK",
-            "Look at the labels of this mask for themselves: errors, contrast to the surroundings, edge "
-            "and size, by layer. On the scan's grid or a part of it; also a segmentation of 3D Slicer "
-            "(.seg.nrrd). For several scans: a folder of masks named like the scans. May be repeated.",
-        ),
-    ] = None,
-    at: Annotated[
-        list[str] | None,
-        _finding(
-            "--at [NAME=]R,A,S",
-            "The same around this point, in mm to the patient's right, front and head, as the viewer "
-            "shows it. May be repeated.",
-        ),
-    ] = None,
-    radius: Annotated[float, _finding("--radius MM", "Around a point.", min=0.1)] = 5.0,
-    labels: Annotated[
-        Path | None,
-        _finding(
-            "--labels JSON", 'Names of labels: {"1": "liver"}, {"liver": 1}, or a dataset.json of nnU-Net.'
-        ),
-    ] = None,
+    findings: Findings,
     compare: Annotated[
         tuple[str, str] | None,
         option(
@@ -135,15 +163,7 @@ def atlas(
             "with bootstrap intervals.",
         ),
     ] = None,
-    viewer: Annotated[
-        bool, option("--viewer/--no-viewer", "Put the interactive viewer into report.html.")
-    ] = True,
-    full_scene: Annotated[bool, option("--full-scene", "All layers and their errors in review.mrb.")] = False,
-    bundle: Bundle = DEFAULT,
-    fit_on: FitOn = None,
-    own_output: OwnOutput = False,
-    features: Features = None,
-    device: Device = "auto",
+    shown: Shown,
 ) -> Outcome:
     """Measure what each layer kept of a scan, with pictures.
 
@@ -163,27 +183,27 @@ def atlas(
     if source is None or output is None:
         remedy = "medrecon atlas INPUT OUTPUT; see --help" if compare is None else _PAIR
         raise UsageError("INPUT or OUTPUT is missing", remedy=remedy)
-    other.check()
+    network.check()
     start = time.perf_counter()
-    if compare is not None and (other.encoder is not None or other.channels):
+    if compare is not None and (network.encoder is not None or network.channels):
         raise UsageError("--compare names two bundles", remedy="leave --encoder and its channels out")
-    marks = Marks(tuple(roi or ()), tuple(at or ()), labels, radius)
-    asked = _Asked(layers, marks, viewer, other.weights, device, own_output, full_scene, features)
-    asked = replace(asked, samples=drawn.beside(other.encoder), seed=drawn.drawn_with)
+    marks = Marks(tuple(findings.roi or ()), tuple(findings.at or ()), findings.labels, findings.radius)
+    drawn.beside(network.encoder)
+    asked = _Asked(layers, marks, shown, drawn, network.device)
     found = find_asked(session, source, reading)
     found = replace(found, scans=as_told(session, found.scans, output, source))
     say_notes(session, found)
     if compare is not None:
-        return _compare_bundles(session, found, output, compare, asked)
-    chosen = choose(session, other, found, reading, bundle, layers, fit_on, device)
-    asked = replace(asked, encoder_weights=chosen.overrides.get("encoder_weights"))
-    run = _run(session, chosen.found, output, str(chosen.bundle), asked)
+        return _compare_bundles(session, found, output, compare, network.weights, asked)
+    chosen = network.choose(session, found, reading, layers)
+    weights = chosen.overrides.get("encoder_weights")
+    run = _run(session, chosen.found, output, str(chosen.bundle), weights, asked)
     data = {**_run_data(run, output), "seconds": round(time.perf_counter() - start, 1)}
     return Outcome(data, lambda console: show_run(console, data, run.scores), _code([run]))
 
 
 def _compare_bundles(
-    session: Session, found: Found, output: Path, pair: tuple[str, str], asked: _Asked
+    session: Session, found: Found, output: Path, pair: tuple[str, str], weights: Path | None, asked: _Asked
 ) -> Outcome:
     """Set two bundles side by side on the same scans; `output` gets their atlases in `a/` and `b/`.
 
@@ -194,15 +214,16 @@ def _compare_bundles(
     from medrecon.atlas.compare import compare_atlases, write_comparison
     from medrecon.atlas.output import is_atlas, refuse_taken
     from medrecon.atlas.summary import patient_numbers
+    from medrecon.bundle.config import Bundle as OpenBundle
     from medrecon.io import publish
 
     if any(is_atlas(name) for name in pair):
         raise UsageError(f"cannot compare {pair[0]} with {pair[1]}", remedy=_PAIR)
     refuse_taken(output)
-    runs = [
-        _run(session, found, output / letter, name, asked, optional_weights=True)
-        for letter, name in zip("ab", pair, strict=True)
-    ]
+    runs = []
+    for letter, name in zip("ab", pair, strict=True):
+        taken = weights if "encoder_weights" in OpenBundle.open(name).parser else None
+        runs.append(_run(session, found, output / letter, name, taken, asked))
     names = (runs[0].bundle, runs[1].bundle)
     if names[0] == names[1]:
         names = pair
@@ -218,28 +239,19 @@ def _compare_bundles(
 
 
 def _run(
-    session: Session,
-    found: Found,
-    output: Path,
-    bundle: str,
-    asked: _Asked,
-    optional_weights: bool = False,
+    session: Session, found: Found, output: Path, bundle: str, weights: Path | None, asked: _Asked
 ) -> _Run:
     from medrecon.atlas.network import AtlasNetwork
     from medrecon.atlas.output import refuse_taken
     from medrecon.atlas.run import measure_scan, write_overview
-    from medrecon.bundle.config import Bundle as OpenBundle
     from medrecon.io.files.names import scan_label
 
-    scans = found.scans
+    scans, shown = found.scans, asked.shown
     if not scans:
         raise found.refused[0] if found.refused else UsageError("no scan to work on", remedy="name a scan")
     single = len(scans) == 1 and not found.refused
     places = {scan.key: output if single else output / scan_label(scan) for scan in scans}
     refuse_taken(output)
-    weights = asked.encoder_weights
-    if optional_weights and "encoder_weights" not in OpenBundle.open(bundle).parser:
-        weights = None
     engine = AtlasNetwork(
         bundle,
         scans,
@@ -247,16 +259,23 @@ def _run(
         layers=asked.layers,
         device=asked.device,
         encoder_weights=weights,
-        own_output=asked.own_output,
-        features=asked.features,
-        samples=asked.samples,
-        seed=asked.seed,
+        own_output=shown.own_output,
+        features=shown.features,
+        samples=asked.drawn.samples,
+        seed=asked.drawn.drawn_with,
     )
 
     def one(scan: Scan, label: str) -> ScanScores:
-        shown = {"viewer": asked.viewer, "full_scene": asked.full_scene}
         with progress_bar(session, label) as tick:
-            scores = measure_scan(engine, scan, places[scan.key], marks=asked.marks, progress=tick, **shown)
+            scores = measure_scan(
+                engine,
+                scan,
+                places[scan.key],
+                marks=asked.marks,
+                viewer=shown.viewer,
+                full_scene=shown.full_scene,
+                progress=tick,
+            )
         for note in scores.warnings:
             if note not in scan.notes:  # those were said at once
                 say_note(session, scan, note)

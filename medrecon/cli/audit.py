@@ -12,9 +12,8 @@ import typer
 from medrecon.cli.batch import as_told, find_asked, say_notes, tell_sources
 from medrecon.cli.command import verb
 from medrecon.cli.declare import option
-from medrecon.cli.linear import DEFAULT, FitOn, choose, refuse_channels
-from medrecon.cli.networks import OtherNetwork
-from medrecon.cli.options import Bundle, Device, ManyScans, layers_option
+from medrecon.cli.linear import AnyNetwork, refuse_channels
+from medrecon.cli.options import ManyScans, layers_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
@@ -131,7 +130,7 @@ def _ranks(text: str) -> tuple[int, ...]:
 def audit(
     session: Session,
     reading: ManyScans,
-    other: OtherNetwork,
+    network: AnyNetwork,
     attack: Attack,
     source: Annotated[
         Path, typer.Argument(metavar="SCANS", help="The cohort: a folder, searched to the bottom.")
@@ -158,9 +157,6 @@ def audit(
             "each layer.",
         ),
     ] = None,
-    bundle: Bundle = DEFAULT,
-    fit_on: FitOn = None,
-    device: Device = "auto",
 ) -> Outcome:
     """Measure how well each layer's features identify a patient.
 
@@ -183,17 +179,22 @@ def audit(
     asked = attack.asked()
     scans = as_told(session, found.scans, output, source)
     say_notes(session, found)
-    refuse_channels(other, "an audit compares single scans")
+    refuse_channels(network, "an audit compares single scans")
     whose = patients_of(scans, folder, patients)
     refuse_too_few(whose, asked, source)
-    chosen = choose(session, other, found, reading, bundle, layers, fit_on, device)
-    run, told = chosen.bundle, chosen.overrides
-    network = AuditNetwork(run, scans, output=output, layers=layers, device=device, overrides=told)
+    chosen = network.choose(session, found, reading, layers)
+    engine = AuditNetwork(
+        chosen.bundle,
+        scans,
+        output=output,
+        layers=layers,
+        device=network.device,
+        overrides=chosen.overrides,
+    )
     with progress_bar(session, "features", "volumes") as tick:
-        content = run_audit(network, scans, whose, output, asked, source, progress=tick)
+        content = run_audit(engine, scans, whose, output, asked, source, progress=tick)
     tell_sources(found, output)
-    for note in content["notes"]:
-        session.say(f"note: {note}")
+    session.note(*content["notes"])
     return Outcome({"output": str(output), **content}, lambda console: _show(console, content, output))
 
 

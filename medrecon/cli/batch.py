@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
-from medrecon.cli.faults import PARTIAL, Fault, fault_of
+from medrecon.cli.faults import PARTIAL, Fault, fault_of, one_line
 from medrecon.cli.options import ManyScans, OneScan
 from medrecon.cli.session import Session
+from medrecon.cli.tables import print_table
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from medrecon.io.scan import Found, LeftOut, Scan
 
 Done = TypeVar("Done")
@@ -74,7 +77,7 @@ def say_notes(session: Session, found: Found) -> None:
 
 def say_note(session: Session, scan: Scan, note: str) -> None:
     """Say what was noticed about one scan."""
-    session.say(f"note: {called(scan, sys.stderr)}: {note}")
+    session.note(f"{called(scan, sys.stderr)}: {note}")
 
 
 def called(scan: Scan, stream: IO[str] | None) -> str:
@@ -104,6 +107,49 @@ def tell_sources(found: Found, output: Path) -> Path | None:
     if len(found.scans) + len(found.refused) < 2 or any(scan.named_from_source for scan in found.scans):
         return None
     return write_sources(output, found.scans, left_out=found.left_out, refused=found.refused)
+
+
+@dataclass(frozen=True)
+class Ended(Generic[Done]):
+    """What became of the scans of a command.
+
+    Attributes:
+        found: all of them, and what was none.
+        records: of those that went well.
+        failures: the faults of the others.
+        sources: the file that says which scan is which; None where there is none.
+        named: names were asked for.
+    """
+
+    found: Found
+    records: list[Done]
+    failures: list[Fault]
+    sources: Path | None
+    named: bool
+
+    @property
+    def exit_code(self) -> int:
+        """As `exit_code`."""
+        return exit_code(bool(self.records), self.failures)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What `--json` has of any command."""
+        return {
+            "sources": None if self.sources is None else str(self.sources),
+            "failed": [fault.data() for fault in self.failures],
+            "left_out": left_out_data(self.found.left_out, self.named),
+        }
+
+    def show_failures(self, console: Console) -> None:
+        """A table of what failed, and why."""
+        if self.failures:
+            print_table(console, ("failed", "why"), [(each.path, each.message) for each in self.failures])
+
+    def show_sources(self, console: Console, session: Session) -> None:
+        """Where it says which scan is which."""
+        if self.sources is not None and not session.quiet:
+            console.print(f"which scan is which, for you alone: {one_line(str(self.sources))}")
 
 
 def one_by_one(

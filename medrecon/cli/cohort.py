@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +40,33 @@ _LINE_EVERY = 30.0
 _SHOWN = 50
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is made of every study."""
+
+    layers: Layers = None
+    output_format: Format = OutputFormat.same
+    bundle: Bundle = "volume_autoencoder"
+    encoder_weights: EncoderWeights = None
+    device: Device = "auto"
+
+    def settings(self, reading: ManyScans) -> Settings:
+        """The same, and how scans are read, as it goes to every worker."""
+        from medrecon.cohort.settings import Settings
+
+        return Settings(
+            bundle=self.bundle,
+            layers=self.layers,
+            encoder_weights=self.encoder_weights,
+            device=self.device,
+            output_format=self.output_format.value,
+            hu=reading.hu,
+            all_series=reading.all_series,
+            names_from_source=reading.names_from_source,
+            options=reading.options,
+        )
+
+
 @verb(
     "medrecon cohort STUDIES/ OUT/ --layers level3",
     "medrecon cohort list.csv OUT/ --workers 4",
@@ -64,6 +92,7 @@ def cohort(
             "only what is not done.",
         ),
     ],
+    *,
     reading: ManyScans,
     machines: Machines,
     workers: Annotated[
@@ -83,15 +112,11 @@ def cohort(
             min=0,
         ),
     ] = 2,
-    layers: Layers = None,
-    output_format: Format = OutputFormat.same,
+    wanted: Wanted,
     overwrite: Annotated[
         bool, option("--overwrite", "Make again what was made with other settings.")
     ] = False,
     dry_run: DryRun = False,
-    bundle: Bundle = "volume_autoencoder",
-    encoder_weights: EncoderWeights = None,
-    device: Device = "auto",
 ) -> Outcome:
     """Reconstruct thousands of studies, here or on a cluster.
 
@@ -100,25 +125,13 @@ def cohort(
     """
     from medrecon.cohort.places import plan_workers
     from medrecon.cohort.run import check_cohort, run_cohort
-    from medrecon.cohort.settings import Settings
     from medrecon.cohort.studies import plan_studies
     from medrecon.compute.clusters import LOCAL
 
-    place, cores = plan_workers(device, workers=workers, **machines.given)
-    settings = Settings(
-        bundle=bundle,
-        layers=layers,
-        encoder_weights=encoder_weights,
-        device=device,
-        output_format=output_format.value,
-        hu=reading.hu,
-        all_series=reading.all_series,
-        names_from_source=reading.names_from_source,
-        options=reading.options,
-    )
+    place, cores = plan_workers(wanted.device, workers=workers, **machines.given)
+    settings = wanted.settings(reading)
     plan = plan_studies(source, output)
-    for note in plan.notes:
-        session.say(f"note: {note}")
+    session.note(*plan.notes)
     session.say(
         f"{len(plan.studies)} studies, {place.workers * place.nodes} worker(s)"
         + ("" if place.cluster == LOCAL else f" on {place.nodes} node(s) of {place.cluster}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,35 @@ from medrecon.cli.tables import print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Into:
+    """By which decoder, and into what."""
+
+    bundle: Annotated[
+        str | None,
+        option(
+            "--bundle -b NAME|DIR",
+            "The bundle whose decoder is used. Default: the one that encoded, if it comes with "
+            "medrecon. A bundle's configuration can run code: name only bundles that you trust.",
+        ),
+    ] = None
+    source: Annotated[
+        Path | None,
+        option(
+            "--source SERIES",
+            "The DICOM series that was encoded, or a folder that holds it: a derived DICOM series is "
+            "written. Without it NIfTI is written, and no scan is needed.",
+        ),
+    ] = None
+    output_format: Annotated[
+        OutputFormat,
+        option(
+            f"--format -f {OUTPUT_FORMATS}",
+            "same: what the name of OUTPUT says, else DICOM with --source and NIfTI without.",
+        ),
+    ] = OutputFormat.same
 
 
 @verb(
@@ -38,6 +68,7 @@ def decode(
             "with one entry each.",
         ),
     ],
+    *,
     drawn: Samples,
     layers: Annotated[
         str | None,
@@ -46,29 +77,7 @@ def decode(
             "level3,level3+level4. Default: each layer is one result.",
         ),
     ] = None,
-    bundle: Annotated[
-        str | None,
-        option(
-            "--bundle -b NAME|DIR",
-            "The bundle whose decoder is used. Default: the one that encoded, if it comes with "
-            "medrecon. A bundle's configuration can run code: name only bundles that you trust.",
-        ),
-    ] = None,
-    source: Annotated[
-        Path | None,
-        option(
-            "--source SERIES",
-            "The DICOM series that was encoded, or a folder that holds it: a derived DICOM series is "
-            "written. Without it NIfTI is written, and no scan is needed.",
-        ),
-    ] = None,
-    output_format: Annotated[
-        OutputFormat,
-        option(
-            f"--format -f {OUTPUT_FORMATS}",
-            "same: what the name of OUTPUT says, else DICOM with --source and NIfTI without.",
-        ),
-    ] = OutputFormat.same,
+    to: Into,
     overwrite: Overwrite = False,
     device: Device = "auto",
 ) -> Outcome:
@@ -84,17 +93,16 @@ def decode(
             features,
             output,
             layers=layers,
-            bundle=bundle,
-            source=source,
-            output_format=output_format.value,
+            bundle=to.bundle,
+            source=to.source,
+            output_format=to.output_format.value,
             device=device,
             overwrite=overwrite,
             samples=drawn.samples,
             seed=drawn.drawn_with,
             progress=tick,
         )
-    for note in done.notes:
-        session.say(f"note: {note}")
+    session.note(*done.notes)
     data = {
         "features": str(features),
         "outputs": {result: str(path) for result, path in done.outputs.items()},
@@ -103,7 +111,6 @@ def decode(
     }
 
     def show(console: Console) -> None:
-        rows = [(result, path) for result, path in done.outputs.items()]
-        print_table(console, ("result", "written to"), rows)
+        print_table(console, ("result", "written to"), list(done.outputs.items()))
 
     return Outcome(data, show)

@@ -134,6 +134,5 @@ def _deidentified(
 
     with progress_bar(session, "taking out identity", "files") as tick:
         made = run(session.folder_of(source), output, deidentifier, overwrite=overwrite, progress=tick)
-    for note in made.notes:
-        session.say(f"note: {note}")
+    session.note(*made.notes)
     return made

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medrecon.cli.batch import (
+    Ended,
     called,
-    exit_code,
     find_asked,
-    left_out_data,
     names_of,
     one_by_one,
     say_notes,
@@ -21,7 +20,6 @@ from medrecon.cli.batch import (
 )
 from medrecon.cli.command import verb
 from medrecon.cli.declare import option
-from medrecon.cli.faults import one_line
 from medrecon.cli.options import Bundle, Device, EncoderWeights, Input, ManyScans, Overwrite, layers_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
@@ -108,41 +106,36 @@ def encode(
         about = "" if size is None else f": about {readable(size)}"
         session.say(f"{called(scan, sys.stderr)}: {names} as {dtype.value}{about}")
         with progress_bar(session, label, "pieces") as tick:
-            done = encoder.run(scan, targets[scan.key], overwrite=overwrite, progress=tick)
-        for note in done.notes:
-            session.say(f"note: {note}")
-        return done
+            encoded = encoder.run(scan, targets[scan.key], overwrite=overwrite, progress=tick)
+        session.note(*encoded.notes)
+        return encoded
 
-    records, failures = one_by_one(session, found, one)
-    sources = tell_sources(found, features)
+    done, failures = one_by_one(session, found, one)
+    ended = Ended(found, done, failures, tell_sources(found, features), reading.names_from_source)
     data = {
-        "sources": None if sources is None else str(sources),
         "bundle": encoder.model.name,
         "version": encoder.model.bundle.version,
         "encoder_fingerprint": encoder.model.fingerprint,
         "device": str(encoder.model.device),
-        "results": [_record_data(record) for record in records],
-        "failed": [fault.data() for fault in failures],
-        "left_out": left_out_data(found.left_out, reading.names_from_source),
+        "results": [_record_data(record) for record in done],
+        **ended.data,
     }
 
     def show(console: Console) -> None:
         rows = [
             _row(called(record.scan, console.file), record, layer)
-            for record in records
+            for record in done
             for layer in record.facts.layers
         ]
         if rows:
             head = ("scan", "layer", "values per voxel", "relative error", "costs dB")
             print_table(console, head, rows, right=head[2:])
-            files = [(r.path, readable(r.size), f"{r.seconds:.1f}") for r in records]
+            files = [(r.path, readable(r.size), f"{r.seconds:.1f}") for r in done]
             print_table(console, ("written to", "size", "seconds"), files, right=("size", "seconds"))
-        if failures:
-            print_table(console, ("failed", "why"), [(fault.path, fault.message) for fault in failures])
-        if sources is not None and not session.quiet:
-            console.print(f"which scan is which, for you alone: {one_line(str(sources))}")
+        ended.show_failures(console)
+        ended.show_sources(console, session)
 
-    return Outcome(data, show, exit_code(bool(records), failures))
+    return Outcome(data, show, ended.exit_code)
 
 
 def _row(name: str, record: Encoded, layer: LayerFacts) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,14 +14,12 @@ import typer
 from medrecon.cli.batch import called, find_one_asked, names_of, say_note
 from medrecon.cli.command import verb
 from medrecon.cli.declare import option
-from medrecon.cli.faults import one_line
 from medrecon.cli.linear import with_channels
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import Bundle, Device, Input, OneScan, Overwrite, layers_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
-from medrecon.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +28,28 @@ if TYPE_CHECKING:
 
     from medrecon.contract import Encoder
     from medrecon.io.scan import Scan
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which channels of a layer are written."""
+
+    keep: Annotated[
+        str,
+        option(
+            "--keep -k all|strongest:N|colours",
+            "All channels; the N whose values vary most; or the three principal components of the "
+            "channels as red, green and blue.",
+        ),
+    ] = "all"
+    components: Annotated[
+        Path | None,
+        option(
+            "--components FILE",
+            "Principal components to use; where the file is missing those of this scan are written to "
+            "it. With the same file the colours of scans compare.",
+        ),
+    ] = None
 
 
 @verb(
@@ -51,6 +71,7 @@ def features(
             "NIfTI file a layer, and features.json: strides, offsets and channels.",
         ),
     ],
+    *,
     reading: OneScan,
     other: OtherNetwork,
     layers: Annotated[
@@ -59,22 +80,7 @@ def features(
             "The layers to write, by comma (`medrecon layers` lists them). Default: what the bundle names.",
         ),
     ] = None,
-    keep: Annotated[
-        str,
-        option(
-            "--keep -k all|strongest:N|colours",
-            "All channels; the N whose values vary most; or the three principal components of the "
-            "channels as red, green and blue.",
-        ),
-    ] = "all",
-    components: Annotated[
-        Path | None,
-        option(
-            "--components FILE",
-            "Principal components to use; where the file is missing those of this scan are written to "
-            "it. With the same file the colours of scans compare.",
-        ),
-    ] = None,
+    kept: Kept,
     overwrite: Overwrite = False,
     bundle: Bundle = "volume_autoencoder",
     device: Device = "auto",
@@ -99,7 +105,7 @@ def features(
     opened = _open(session, other, bundle, layers, reading, place)
     encoder = opened.encoder
     wanted = opened.default if layers is None or other.encoder is not None else layers
-    engine = FeatureMaps(encoder, wanted, place, keep, components)
+    engine = FeatureMaps(encoder, wanted, place, kept.keep, kept.components)
     notes = [*scan.notes, *network_notes(encoder, max(1, len(other.channels or ()))), *doubts(engine.places)]
     for note in notes:
         say_note(session, scan, note)
@@ -109,23 +115,11 @@ def features(
         "scan": scan_label(scan),
         "network": opened.name,
         "encoder_fingerprint": engine.fingerprint,
-        "keep": keep,
+        "keep": kept.keep,
     }
     files = write_features(made, output, facts, overwrite=overwrite)
-    rows: list[dict[str, Any]] = [
-        {
-            "layer": each.layer.name,
-            "stride": list(each.layer.stride),
-            "offset": list(each.offset),
-            "offset_doubt": each.doubt or None,
-            "shape": list(each.values.shape),
-            "channels": list(each.channels) or None,
-            "variance_shares": list(each.shares) or None,
-            "output": str(file),
-        }
-        for each, file in zip(made, files, strict=True)
-    ]
-    data: dict[str, Any] = {
+    rows = [each.record | {"output": str(file)} for each, file in zip(made, files, strict=True)]
+    data = {
         "scan": scan.key,
         **names_of(scan),
         **facts,
@@ -134,26 +128,18 @@ def features(
         "notes": notes,
         "seconds": round(time.perf_counter() - start, 3),
     }
+    return Outcome(data, lambda console: _show(console, rows))
 
-    def show(console: Console) -> None:
-        cells = [
-            (
-                r["layer"],
-                _times(r["stride"]),
-                _times(r["offset"]),
-                _times(r["shape"]),
-                one_line(str(r["output"])),
-            )
-            for r in rows
-        ]
-        head = ("layer", "stride", "offset", "shape", "written to")
-        print_table(console, head, cells, right=head[1:4])
-        for row in rows:
-            if row["variance_shares"]:
-                share = sum(row["variance_shares"])
-                console.print(f"{row['layer']}: three components hold {share:.0%} of the variance")
 
-    return Outcome(data, show)
+def _show(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    head = ("layer", "stride", "offset", "shape", "written to")
+    sides = [[_times(row[name]) for name in head[1:4]] for row in rows]
+    cells = [(row["layer"], *each, row["output"]) for row, each in zip(rows, sides, strict=True)]
+    print_table(console, head, cells, right=head[1:4])
+    for row in rows:
+        if row["variance_shares"]:
+            share = sum(row["variance_shares"])
+            console.print(f"{row['layer']}: three components hold {share:.0%} of the variance")
 
 
 @dataclass(frozen=True)
@@ -200,12 +186,7 @@ def _open(
         return _Opened(network, model.name, default, image)
     from medrecon.inference.prepared import prepare
 
-    if layers is None:
-        raise ModelError(
-            f"{other.encoder} has many layers: which of them?",
-            remedy=f"name some with --layers; medrecon layers --encoder {other.encoder} lists them",
-        )
-    encoder = other.build([name.strip() for name in layers.split(",")]).to(place).eval()
+    encoder = other.build(other.layers(layers)).to(place).eval()
     return _Opened(
         encoder,
         other.encoder,

@@ -114,8 +114,7 @@ def invert(
     wanted = [(row, each) for row in rows for each in scans]
     written = _write(images, wanted, targets, derivations, overwrite)
     notes = [note for item in written for note in item.warnings]
-    for note in notes:
-        session.say(f"note: {note}")
+    session.note(*notes)
     record = write_manifest(
         unused(manifest_path(output, targets.values())),
         scans=scans,

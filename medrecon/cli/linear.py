@@ -8,41 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from medrecon.cli.networks import OtherNetwork
-from medrecon.cli.options import OneScan, network_option
+from medrecon.cli.options import Bundle, Device, OneScan, network_option
 from medrecon.cli.progress import progress_bar
-from medrecon.errors import ModelError, UsageError
+from medrecon.errors import UsageError
 
 if TYPE_CHECKING:
     from medrecon.cli.session import Session
     from medrecon.contract import Encoder as Network
     from medrecon.io.scan import Found
-
-FitOn = Annotated[
-    Path | None,
-    network_option(
-        "--fit-on SCANS",
-        "With --encoder: a folder of scans to fit its linear inverse to, beside generated ones; not "
-        "those of INPUT. Without it only generated scans are used.",
-    ),
-]
-
-OwnOutput = Annotated[
-    bool,
-    network_option(
-        "--own-output",
-        "Run the network of --encoder to its end on the scan and each reconstruction, and compare "
-        "what it finds: Dice by label, and the distance of its outputs.",
-    ),
-]
-
-Features = Annotated[
-    bool | None,
-    network_option(
-        "--features/--no-features",
-        "Show each layer's features, as colours and strongest channels, in report.html and review.mrb. "
-        "Default: where the network is one of --encoder.",
-    ),
-]
 
 DEFAULT = "volume_autoencoder"
 
@@ -62,76 +35,65 @@ class Chosen:
     overrides: dict[str, Any]
 
 
-def choose(
-    session: Session,
-    other: OtherNetwork,
-    found: Found,
-    reading: OneScan,
-    bundle: str,
-    layers: str | None,
-    fit_on: Path | None,
-    device: str,
-) -> Chosen:
-    """The scans and the bundle to run: the one named, or the linear inverse of --encoder.
+@dataclass(frozen=True)
+class AnyNetwork(OtherNetwork):
+    """A bundle, or any other network with its linear inverse, and where it runs."""
 
-    Raises:
-        UsageError: the options do not make sense together.
-        ModelError: the network cannot be built, or a layer cannot be tapped.
-        ScanError: a channel cannot be read, or lies on another grid.
-    """
-    if other.encoder is None:
-        if fit_on is not None:
-            raise UsageError("--fit-on is for a network named with --encoder", remedy="name one")
-        overrides = {} if other.weights is None else {"encoder_weights": other.weights}
-        if other.channels:
-            network = bundle_encoder(bundle, overrides)
-            found, _ = with_channels(session, other, network, found, reading)
-        return Chosen(found, bundle, overrides)
-    from medrecon.inference.prepared import check_any
-    from medrecon.io import find_scans
-    from medrecon.reconstructor import INPUT
-    from medrecon.training.linear import linear_inverse
+    bundle: Bundle = DEFAULT
+    fit_on: Annotated[
+        Path | None,
+        network_option(
+            "--fit-on SCANS",
+            "With --encoder: a folder of scans to fit its linear inverse to, beside generated ones; not "
+            "those of INPUT. Without it only generated scans are used.",
+        ),
+    ] = None
+    device: Device = "auto"
 
-    if bundle != DEFAULT:
-        raise UsageError(
-            "--encoder and --bundle name a network each", remedy="give --encoder, or a bundle trained for it"
-        )
-    asked = [] if layers is None else [name for name in layers.split(",") if name.strip() != INPUT]
-    if not asked:
-        raise ModelError(
-            f"{other.encoder} has many layers: which of them?",
-            remedy=f"name some with --layers; medrecon layers --encoder {other.encoder} lists them",
-        )
-    first = None
-    if other.channels:
-        if fit_on is not None:
-            raise UsageError(
-                "--fit-on does not say which of its scans are which channel",
-                remedy="leave it out, or train with --encoder-channels NAME=PATTERN",
+    def choose(self, session: Session, found: Found, reading: OneScan, layers: str | None) -> Chosen:
+        """The scans and the bundle to run: the one named, or the linear inverse of --encoder.
+
+        Raises:
+            UsageError: the options do not make sense together.
+            ModelError: the network cannot be built, or a layer cannot be tapped.
+            ScanError: a channel cannot be read, or lies on another grid.
+        """
+        if self.encoder is None:
+            if self.fit_on is not None:
+                raise UsageError("--fit-on is for a network named with --encoder", remedy="name one")
+            overrides = {} if self.weights is None else {"encoder_weights": self.weights}
+            if self.channels:
+                from medrecon.bundle.config import Bundle as OpenBundle
+
+                encoder = OpenBundle.open(self.bundle, overrides).architecture().encoder
+                found, _ = with_channels(session, self, encoder, found, reading)
+            return Chosen(found, self.bundle, overrides)
+        from medrecon.inference.prepared import check_any
+        from medrecon.io import find_scans
+        from medrecon.reconstructor import INPUT
+        from medrecon.training.linear import linear_inverse
+
+        self.instead_of(self.bundle, DEFAULT)
+        asked = self.layers(layers, but=INPUT)
+        first = None
+        if self.channels:
+            if self.fit_on is not None:
+                raise UsageError(
+                    "--fit-on does not say which of its scans are which channel",
+                    remedy="leave it out, or train with --encoder-channels NAME=PATTERN",
+                )
+            found, first = with_channels(session, self, self.build(), found, reading)
+        scans = () if self.fit_on is None else find_scans(session.folder_of(self.fit_on)).scans
+        with progress_bar(session, "fitting the linear inverse", "images") as tick:
+            folder = linear_inverse(
+                self.recipe(first),
+                asked,
+                scans=scans,
+                check=lambda network: check_any(network, found.scans),
+                device=self.device,
+                progress=tick,
             )
-        found, first = with_channels(session, other, other.build(), found, reading)
-    scans = () if fit_on is None else find_scans(session.folder_of(fit_on)).scans
-    with progress_bar(session, "fitting the linear inverse", "images") as tick:
-        folder = linear_inverse(
-            other.recipe(first),
-            asked,
-            scans=scans,
-            check=lambda network: check_any(network, found.scans),
-            device=device,
-            progress=tick,
-        )
-    return Chosen(found, folder, {})
-
-
-def bundle_encoder(bundle: str, overrides: Mapping[str, Any]) -> Network:
-    """The encoder of a bundle, to be asked for its channels.
-
-    Raises:
-        ModelError: it cannot be built.
-    """
-    from medrecon.bundle.config import Bundle as OpenBundle
-
-    return OpenBundle.open(bundle, overrides).architecture().encoder
+        return Chosen(found, folder, {})
 
 
 def with_channels(
@@ -192,8 +154,7 @@ def decoders_for(other: OtherNetwork, bundle: str, layer: str, *, default: str) 
 
     refuse_channels(other, "a sweep measures its decoders on single scans")
     if other.encoder is not None:
-        if bundle != default:
-            raise UsageError("--encoder and --bundle name a network each", remedy="give one of the two")
+        other.instead_of(bundle, default)
         recipe = other.recipe()
         weights = recipe.pop("weights")
     else:

@@ -149,6 +149,32 @@ class OtherNetwork:
             raise UsageError(f"{twice[0].path} is given for two channels", remedy="name each scan once")
         return in_order(network, given)
 
+    def layers(self, text: str | None, *, but: str = "") -> list[str]:
+        """The names in --layers, all `but` one: a network of so many layers needs some.
+
+        Raises:
+            ModelError: there are none.
+        """
+        names = [name.strip() for name in (text or "").split(",") if name.strip() not in ("", but)]
+        if not names:
+            raise ModelError(
+                f"{self.encoder} has many layers: which of them?",
+                remedy=f"name some with --layers; medrecon layers --encoder {self.encoder} lists them",
+            )
+        return names
+
+    def instead_of(self, bundle: str, default: str) -> None:
+        """Refuse a bundle that is named beside the network.
+
+        Raises:
+            UsageError: it is.
+        """
+        if self.encoder is not None and bundle != default:
+            raise UsageError(
+                "--encoder and --bundle name a network each",
+                remedy="give --encoder, or a bundle trained for it",
+            )
+
     def named_channels(self) -> dict[str, str]:
         """What --encoder-channels says: name -> the path, or the pattern, behind it.
 

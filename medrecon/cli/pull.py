@@ -103,8 +103,7 @@ def pull(
             deidentifier=deidentifier,
         )
         notes = [] if deidentifier is None else _notes(done)
-        for note in notes:
-            session.say(f"note: {note}")
+        session.note(*notes)
         done = [each for each in done if each.instances]
         if not done and not faults:
             raise archive.error("no series that matches holds a CT, MR or PET image", "pull it as it is")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medrecon.cli.batch import (
+    Ended,
     called,
-    exit_code,
     find_asked,
     label_of,
-    left_out_data,
     names_of,
     say_notes,
     tell_each,
@@ -24,20 +23,9 @@ from medrecon.cli.batch import (
 from medrecon.cli.command import verb
 from medrecon.cli.declare import option
 from medrecon.cli.deidentify import Identity
-from medrecon.cli.faults import Fault, one_line
-from medrecon.cli.linear import DEFAULT, FitOn, choose
-from medrecon.cli.networks import OtherNetwork
-from medrecon.cli.options import (
-    Bundle,
-    Device,
-    DryRun,
-    Format,
-    Input,
-    Layers,
-    ManyScans,
-    OutputFormat,
-    Overwrite,
-)
+from medrecon.cli.faults import one_line
+from medrecon.cli.linear import AnyNetwork
+from medrecon.cli.options import DryRun, Format, Input, Layers, ManyScans, OutputFormat, Overwrite
 from medrecon.cli.pacs import Pacs
 from medrecon.cli.planned import planned_outcome
 from medrecon.cli.progress import Tick, phase_bar
@@ -52,7 +40,33 @@ if TYPE_CHECKING:
 
     from medrecon.inference.pipeline import Pipeline, Record
     from medrecon.inference.tiling_check import TilingCheck
-    from medrecon.io.scan import Scan
+    from medrecon.io.scan import Found, Scan
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is written or checked beside the results."""
+
+    overwrite: Overwrite = False
+    manifest: Annotated[
+        bool,
+        option("--manifest/--no-manifest", "Write what was read, run and written, without identity."),
+    ] = True
+    error_map: Annotated[
+        bool,
+        option(
+            "--error-map",
+            "Write each result minus its source beside it, in the source's units: a Parametric Map "
+            "from DICOM (NAME_error.dcm), else a volume of the same format.",
+        ),
+    ] = False
+    check_tiling: Annotated[
+        bool,
+        option(
+            "--check-tiling",
+            "Compare each scan in tiles with the same in one piece first, and say how far they differ.",
+        ),
+    ] = False
 
 
 @verb(
@@ -78,36 +92,16 @@ def reconstruct(
             "several: a folder with one entry each. Or pacs:NAME: sent there.",
         ),
     ],
+    *,
     reading: ManyScans,
     pacs: Pacs,
     identity: Identity,
-    other: OtherNetwork,
+    network: AnyNetwork,
     drawn: Samples,
     layers: Layers = None,
     output_format: Format = OutputFormat.same,
-    overwrite: Overwrite = False,
-    manifest: Annotated[
-        bool, option("--manifest/--no-manifest", "Write what was read, run and written, without identity.")
-    ] = True,
-    error_map: Annotated[
-        bool,
-        option(
-            "--error-map",
-            "Write each result minus its source beside it, in the source's units: a Parametric Map "
-            "from DICOM (NAME_error.dcm), else a volume of the same format.",
-        ),
-    ] = False,
-    check_tiling: Annotated[
-        bool,
-        option(
-            "--check-tiling",
-            "Compare each scan in tiles with the same in one piece first, and say how far they differ.",
-        ),
-    ] = False,
+    beside: Beside,
     dry_run: DryRun = False,
-    bundle: Bundle = DEFAULT,
-    fit_on: FitOn = None,
-    device: Device = "auto",
 ) -> Outcome:
     """Write what the chosen layers keep of a scan, as a scan.
 
@@ -120,113 +114,118 @@ def reconstruct(
     A decoder answers with the mean of all scans that fit the features. --samples draws some of them, into
     NAME_samples beside the result: what differs between them, the layer left open.
     """
-    other.check()
-    drawn.beside(other.encoder)
+    network.check()
+    drawn.beside(network.encoder)
     remote = session.until_the_end(Remote(session, source, output, pacs, output_format))
     source, output = identity.without(session, remote.source), remote.output
     found = find_asked(session, source, reading)
     from medrecon.inference.error_map import check_error_maps
-    from medrecon.inference.pipeline import Pipeline, Record
+    from medrecon.inference.pipeline import Pipeline
 
-    chosen = choose(session, other, found, reading, bundle, layers, fit_on, device)
+    chosen = network.choose(session, found, reading, layers)
     found = chosen.found
     pipeline = Pipeline.from_bundle(
         chosen.bundle,
         scans=found.scans,
         output=output,
         layers=layers,
-        device=device,
+        device=network.device,
         output_format=output_format.value,
-        overwrite=overwrite,
+        overwrite=beside.overwrite,
         overrides=chosen.overrides,
         samples=drawn.samples,
         seed=drawn.drawn_with,
     )
     say_notes(session, found)
-    if error_map:
-        check_error_maps(pipeline.targets.values(), overwrite=overwrite)
+    if beside.error_map:
+        check_error_maps(pipeline.targets.values(), overwrite=beside.overwrite)
     if dry_run:
-        return planned_outcome(pipeline, found, error_map, drawn.samples)
+        return planned_outcome(pipeline, found, beside.error_map, drawn.samples)
     if drawn.samples is not None:
         session.say(
             f"samples: {drawn.samples} of each result, seed {drawn.drawn_with}: generated, not measured"
         )
+    run = _Run(session, pipeline, found, beside)
+    records, failures = tell_each(session, found, run.outcomes())
+    records = remote.deliver(records, whole=not failures)
+    manifest = None
+    if beside.manifest and not remote.in_pacs:
+        manifest = pipeline.write_manifest(output, left_out=found.left_out, refused=found.refused)
+    sources = None if remote.in_pacs else tell_sources(found, output)
+    return run.told(Ended(found, records, failures, sources, reading.names_from_source), manifest)
 
-    checks: dict[str, TilingCheck] = {}
-    labels = {scan.key: label_of(number, found) for number, scan in enumerate(found.scans, start=1)}
 
-    @contextlib.contextmanager
-    def watching(scan: Scan, begin: Callable[[str], Tick | None]) -> Iterator[Tick | None]:
-        if check_tiling:
-            begin(f"{labels[scan.key]}: comparing tiles with one piece")
-            checks[scan.key] = _checked(pipeline, scan)
-        yield begin(labels[scan.key])
-        begin(f"{labels[scan.key]}: writing")
+@dataclass(frozen=True)
+class _Run:
+    """One run over the scans that were found."""
 
-    def outcomes() -> Iterator[tuple[Scan, Record | Exception]]:
-        with phase_bar(session, "reading") as begin:
-            for scan, outcome in pipeline.run_each(
-                found.scans,
-                lambda scan: watching(scan, begin),
-                lambda scan, words: begin(f"{labels[scan.key]}: {words}"),
+    session: Session
+    pipeline: Pipeline
+    found: Found
+    beside: Beside
+    checks: dict[str, TilingCheck] = field(default_factory=dict)
+
+    def outcomes(self) -> Iterator[tuple[Scan, Record | Exception]]:
+        """Each scan with its record, error maps among its outputs, or with the error that it ended with."""
+        labels = {scan.key: label_of(n, self.found) for n, scan in enumerate(self.found.scans, start=1)}
+        with phase_bar(self.session, "reading") as begin:
+
+            @contextlib.contextmanager
+            def watching(scan: Scan) -> Iterator[Tick | None]:
+                if self.beside.check_tiling:
+                    begin(f"{labels[scan.key]}: comparing tiles with one piece")
+                    self.checks[scan.key] = _checked(self.pipeline, scan)
+                yield begin(labels[scan.key])
+                begin(f"{labels[scan.key]}: writing")
+
+            for scan, outcome in self.pipeline.run_each(
+                self.found.scans, watching, lambda scan, words: begin(f"{labels[scan.key]}: {words}")
             ):
-                if isinstance(outcome, Record):
-                    for note in outcome.notes:
-                        session.say(f"note: {note}")
-                    if error_map:
-                        outcome = _with_error_maps(pipeline, outcome, overwrite)
+                if not isinstance(outcome, Exception):
+                    self.session.note(*outcome.notes)
+                    if self.beside.error_map:
+                        yield scan, _with_error_maps(self.pipeline, outcome, self.beside.overwrite)
+                        continue
                 yield scan, outcome
 
-    records, failures = tell_each(session, found, outcomes())
-    records = remote.deliver(records, whole=not failures)
-    written = None
-    if manifest and not remote.in_pacs:
-        written = pipeline.write_manifest(output, left_out=found.left_out, refused=found.refused)
-    sources = None if remote.in_pacs else tell_sources(found, output)
-    data = {
-        "manifest": None if written is None else str(written),
-        "sources": None if sources is None else str(sources),
-        "bundle": pipeline.bundle.name,
-        "version": pipeline.bundle.version,
-        "caveats": pipeline.bundle.caveats,
-        "device": str(pipeline.device),
-        "results": [_record_data(record, checks) for record in records],
-        "failed": [fault.data() for fault in failures],
-        "left_out": left_out_data(found.left_out, reading.names_from_source),
-    }
+    def told(self, ended: Ended[Record], manifest: Path | None) -> Outcome:
+        """What came of it."""
+        pipeline, session = self.pipeline, self.session
+        data = {
+            "manifest": None if manifest is None else str(manifest),
+            "bundle": pipeline.bundle.name,
+            "version": pipeline.bundle.version,
+            "caveats": pipeline.bundle.caveats,
+            "device": str(pipeline.device),
+            "results": [_record_data(record, self.checks) for record in ended.records],
+            **ended.data,
+        }
 
-    def show(console: Console) -> None:
-        _show(console, records, failures, checks)
-        for caveat in pipeline.bundle.caveats:
-            console.print(f"note: {caveat}")
-        if written is not None and not session.quiet:
-            console.print(f"manifest: {one_line(str(written))}")
-        if sources is not None and not session.quiet:
-            console.print(f"which scan is which, for you alone: {one_line(str(sources))}")
-        if found.left_out and not session.quiet:
-            count = len(found.left_out)
-            console.print(f"left out: {count} files that are no part of a scan (medrecon scans)")
+        def show(console: Console) -> None:
+            _show(console, ended, self.checks)
+            for caveat in pipeline.bundle.caveats:
+                console.print(f"note: {caveat}")
+            if manifest is not None and not session.quiet:
+                console.print(f"manifest: {one_line(str(manifest))}")
+            ended.show_sources(console, session)
+            if ended.found.left_out and not session.quiet:
+                count = len(ended.found.left_out)
+                console.print(f"left out: {count} files that are no part of a scan (medrecon scans)")
 
-    return Outcome(data, show, exit_code(bool(records), failures))
+        return Outcome(data, show, ended.exit_code)
 
 
-def _show(
-    console: Console,
-    records: Sequence[Record],
-    failures: Sequence[Fault],
-    checks: Mapping[str, TilingCheck],
-) -> None:
+def _show(console: Console, ended: Ended[Record], checks: Mapping[str, TilingCheck]) -> None:
     """What became of each scan."""
     rows = [
         (called(record.scan, console.file), result, path, "" if number else f"{record.seconds:.1f}")
-        for record in records
+        for record in ended.records
         for number, (result, path) in enumerate(record.outputs.items())
     ]
     if rows:
         print_table(console, ("scan", "result", "written to", "seconds"), rows, right=("seconds",))
-    if failures:
-        print_table(console, ("failed", "why"), [(fault.path, fault.message) for fault in failures])
-    for record in records:
+    ended.show_failures(console)
+    for record in ended.records:
         name = one_line(called(record.scan, console.file))
         if record.feature_distances:
             print_table(

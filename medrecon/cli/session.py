@@ -70,6 +70,11 @@ class Session:
         if not self.quiet and not self.json:
             self._tell(one_line(text))
 
+    def note(self, *notes: str) -> None:
+        """The same for what was noticed, a line each."""
+        for note in notes:
+            self.say(f"note: {note}")
+
     def _tell(self, line: str, level: int = logging.INFO) -> None:
         """Print a line on stderr; where that is closed or full, there is nobody to tell."""
         for folder, zip_file in self._unpacked.items():

@@ -190,15 +190,10 @@ def _network_settings(other: OtherNetwork, layers: str | None, bundle: str) -> d
                 remedy="--set training_results=... for a bundle",
             )
         return {}
-    if bundle != DEFAULT:
-        raise UsageError("--encoder and --bundle name a network each", remedy="give one of the two")
-    if layers is None:
-        raise ModelError(
-            f"{other.encoder} has many layers: which of them?",
-            remedy=f"name some with --layers; medrecon layers --encoder {other.encoder} lists them",
-        )
+    other.instead_of(bundle, DEFAULT)
+    other.layers(layers)
     recipe = other.recipe()
-    return network_settings(recipe, layers, recipe.pop("weights"), other.named_channels())
+    return network_settings(recipe, layers or "", recipe.pop("weights"), other.named_channels())
 
 
 def _planned(training: Training, used: Sequence[Mapping[str, Any]], kept_out: Sequence[str]) -> Outcome:

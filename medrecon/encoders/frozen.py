@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from medrecon.blocks.weights import fingerprint, fit_weights, read_weights  # noqa: F401 - offered with encoders
 from medrecon.contract import Allocation, Encoder, Features, LayerInfo
 
 Self = TypeVar("Self", bound="Frozen")

@@ -54,6 +54,20 @@ class FeatureMap:
     shares: tuple[float, ...] = ()
     doubt: str = ""
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """All but the values, as JSON types."""
+        return {
+            "layer": self.layer.name,
+            "stride": list(self.layer.stride),
+            "offset": list(self.offset),
+            "offset_doubt": self.doubt or None,
+            "shape": list(self.values.shape),
+            "affine": self.affine.tolist(),
+            "channels": list(self.channels) or None,
+            "variance_shares": [round(share, 4) for share in self.shares] or None,
+        }
+
 
 class FeatureMaps:
     """Layers of a network, as volumes of any number of scans.
@@ -209,23 +223,10 @@ def write_features(
         names = [name if names.count(name) == 1 else f"{k}_{name}" for k, name in enumerate(names)]
         for each, name in zip(made, names, strict=True):
             write_map(folder / name, each.values, each.affine, _words(each, facts))
-        layers = [_record(each) | {"file": name} for each, name in zip(made, names, strict=True)]
+        layers = [each.record | {"file": name} for each, name in zip(made, names, strict=True)]
         text = json.dumps({**facts, "layers": layers}, indent=1) + "\n"
         (folder / RECORD).write_text(text, encoding="utf-8")
     return [output / name for name in names]
-
-
-def _record(each: FeatureMap) -> dict[str, Any]:
-    return {
-        "layer": each.layer.name,
-        "stride": list(each.layer.stride),
-        "offset": list(each.offset),
-        "offset_doubt": each.doubt or None,
-        "shape": list(each.values.shape),
-        "affine": each.affine.tolist(),
-        "channels": list(each.channels) or None,
-        "variance_shares": [round(share, 4) for share in each.shares] or None,
-    }
 
 
 def _words(each: FeatureMap, facts: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydicom.tag import Tag
+
 from medrecon.io.scan import ScanError
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -20,57 +22,17 @@ NATIVE = frozenset((IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN))
 UNDEFINED = 0xFFFFFFFF
 REPAIR = "export the series again from the PACS or the scanner"
 
-WANTED = {
-    "SpecificCharacterSet": 0x00080005,
-    "ImageType": 0x00080008,
-    "SOPClassUID": 0x00080016,
-    "SOPInstanceUID": 0x00080018,
-    "AcquisitionDate": 0x00080022,
-    "AcquisitionDateTime": 0x0008002A,
-    "AcquisitionTime": 0x00080032,
-    "ContentTime": 0x00080033,
-    "Modality": 0x00080060,
-    "StudyDescription": 0x00081030,
-    "SeriesDescription": 0x0008103E,
-    "ComplexImageComponent": 0x00089208,
-    "PatientName": 0x00100010,
-    "PatientID": 0x00100020,
-    "BodyPartExamined": 0x00180015,
-    "SliceThickness": 0x00180050,
-    "EchoTime": 0x00180081,
-    "InversionTime": 0x00180082,
-    "EchoNumbers": 0x00180086,
-    "SpacingBetweenSlices": 0x00180088,
-    "TriggerTime": 0x00181060,
-    "ImagerPixelSpacing": 0x00181164,
-    "DiffusionBValue": 0x00189087,
-    "DiffusionGradientOrientation": 0x00189089,
-    "StudyInstanceUID": 0x0020000D,
-    "SeriesInstanceUID": 0x0020000E,
-    "SeriesNumber": 0x00200011,
-    "AcquisitionNumber": 0x00200012,
-    "InstanceNumber": 0x00200013,
-    "ImagePositionPatient": 0x00200032,
-    "ImageOrientationPatient": 0x00200037,
-    "FrameOfReferenceUID": 0x00200052,
-    "TemporalPositionIdentifier": 0x00200100,
-    "ImagesInAcquisition": 0x00201002,
-    "SamplesPerPixel": 0x00280002,
-    "PhotometricInterpretation": 0x00280004,
-    "PlanarConfiguration": 0x00280006,
-    "NumberOfFrames": 0x00280008,
-    "Rows": 0x00280010,
-    "Columns": 0x00280011,
-    "PixelSpacing": 0x00280030,
-    "BitsAllocated": 0x00280100,
-    "BitsStored": 0x00280101,
-    "HighBit": 0x00280102,
-    "PixelRepresentation": 0x00280103,
-    "RescaleIntercept": 0x00281052,
-    "RescaleSlope": 0x00281053,
-    "RescaleType": 0x00281054,
-    "Units": 0x00541001,
-}
+_KEYWORDS = (
+    "SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID AcquisitionDate AcquisitionDateTime "
+    "AcquisitionTime ContentTime Modality StudyDescription SeriesDescription ComplexImageComponent "
+    "PatientName PatientID BodyPartExamined SliceThickness EchoTime InversionTime EchoNumbers "
+    "SpacingBetweenSlices TriggerTime ImagerPixelSpacing DiffusionBValue DiffusionGradientOrientation "
+    "StudyInstanceUID SeriesInstanceUID SeriesNumber AcquisitionNumber InstanceNumber ImagePositionPatient "
+    "ImageOrientationPatient FrameOfReferenceUID TemporalPositionIdentifier ImagesInAcquisition "
+    "SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns PixelSpacing "
+    "BitsAllocated BitsStored HighBit PixelRepresentation RescaleIntercept RescaleSlope RescaleType Units"
+)
+WANTED = {name: int(Tag(name)) for name in _KEYWORDS.split()}
 PER_FRAME = 0x52009230
 MODALITY_LUT = 0x00283000
 

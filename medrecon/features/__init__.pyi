@@ -1,0 +1,9 @@
+from .decoding import Decoded as Decoded
+from .decoding import FeatureDecoder as FeatureDecoder
+from .decoding import decode as decode
+from .encoding import Encoded as Encoded
+from .encoding import FeatureEncoder as FeatureEncoder
+from .encoding import encode as encode
+from .file import FeatureFile as FeatureFile
+from .metadata import FeatureFacts as FeatureFacts
+from .metadata import LayerFacts as LayerFacts

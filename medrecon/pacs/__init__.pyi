@@ -1,0 +1,9 @@
+from .address import Address as Address
+from .archive import Archive as Archive
+from .archive import ArchiveError as ArchiveError
+from .connect import connect as connect
+from .nodes import Node as Node
+from .nodes import read_nodes as read_nodes
+from .pulling import pull as pull
+from .pushing import push as push
+from .query import Query as Query
