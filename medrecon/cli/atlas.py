@@ -17,7 +17,7 @@ from medrecon.cli.command import verb
 from medrecon.cli.declare import option
 from medrecon.cli.faults import Fault
 from medrecon.cli.linear import AnyNetwork
-from medrecon.cli.options import ManyScans, layers_option, network_option
+from medrecon.cli.options import EachLayer, ManyScans, network_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.samples import Samples
 from medrecon.cli.session import Outcome, Session
@@ -147,13 +147,7 @@ def atlas(
             "scans one such folder each, and summary/index.html.",
         ),
     ] = None,
-    layers: Annotated[
-        str | None,
-        layers_option(
-            "Comma: several results; plus: layers joined into one, e.g. level2,level3+level4. Default: "
-            "each layer.",
-        ),
-    ] = None,
+    layers: EachLayer = None,
     findings: Findings,
     compare: Annotated[
         tuple[str, str] | None,

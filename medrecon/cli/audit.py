@@ -13,7 +13,7 @@ from medrecon.cli.batch import as_told, find_asked, say_notes, tell_sources
 from medrecon.cli.command import verb
 from medrecon.cli.declare import option
 from medrecon.cli.linear import AnyNetwork, refuse_channels
-from medrecon.cli.options import ManyScans, layers_option
+from medrecon.cli.options import EachLayer, ManyScans
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.session import Outcome, Session
 from medrecon.cli.tables import print_table
@@ -150,13 +150,7 @@ def audit(
             "'sub-*'. It is never guessed.",
         ),
     ] = None,
-    layers: Annotated[
-        str | None,
-        layers_option(
-            "Comma: several results; plus: layers joined into one, e.g. level2,level3+level4. Default: "
-            "each layer.",
-        ),
-    ] = None,
+    layers: EachLayer = None,
 ) -> Outcome:
     """Measure how well each layer's features identify a patient.
 

@@ -49,6 +49,13 @@ Layers = Annotated[
         "'input' uses no network: the control. Default: what the bundle names.",
     ),
 ]
+EachLayer = Annotated[
+    str | None,
+    layers_option(
+        "Comma: several results; plus: layers joined into one, e.g. level2,level3+level4. Default: "
+        "each layer.",
+    ),
+]
 Format = Annotated[
     OutputFormat,
     option(
