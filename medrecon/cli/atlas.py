@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -193,7 +192,9 @@ def atlas(
     weights = chosen.overrides.get("encoder_weights")
     run = _run(session, chosen.found, output, str(chosen.bundle), weights, asked)
     data = {**_run_data(run, output), "seconds": round(time.perf_counter() - start, 1)}
-    return Outcome(data, lambda console: show_run(console, data, run.scores), _code([run]))
+    return Outcome(
+        data, lambda console: show_run(console, data, run.scores), exit_code(bool(run.scores), run.failures)
+    )
 
 
 def _compare_bundles(
@@ -227,9 +228,11 @@ def _compare_bundles(
     with publish(output / "comparison") as folder:
         folder.mkdir()
         write_comparison(folder, content)
-    failed = [fault for run in runs for fault in run.failed]
-    data = {"output": str(output / "comparison"), "failed": failed, **content}
-    return Outcome(data, lambda console: show_pair(console, content), _code(runs))
+    faults = [fault for run in runs for fault in run.failures]
+    data = {"output": str(output / "comparison"), "failed": [fault.data() for fault in faults], **content}
+    return Outcome(
+        data, lambda console: show_pair(console, content), exit_code(any(run.scores for run in runs), faults)
+    )
 
 
 def _run(
@@ -282,11 +285,6 @@ def _run(
         run.summary = write_overview(output / "summary", scans, run.scores, outputs, run.failed)
     tell_sources(found, output)
     return run
-
-
-def _code(runs: Sequence[_Run]) -> int:
-    failures = [fault for run in runs for fault in run.failures]
-    return exit_code(any(run.scores for run in runs), failures)
 
 
 def _run_data(run: _Run, output: Path) -> dict[str, Any]:
