@@ -24,7 +24,7 @@ from plots import draw
 
 def plan(scans: Path, scan: Path, output: Path, minutes: float) -> dict[str, list[str]]:
     """Name -> the words after `python`, in the order in which they run."""
-    peer = str(output / "autoencoderkl")
+    peers = {dims: str(output / f"autoencoderkl_{dims}") for dims in ("volume", "slice")}
     made = {
         "machine": ["machine.py"],
         "throughput": ["throughput.py"],
@@ -37,14 +37,18 @@ def plan(scans: Path, scan: Path, output: Path, minutes: float) -> dict[str, lis
         "baselines": ["baselines.py", str(scans)],
         "subset_vs_single": ["subset_vs_single.py", str(scans)],
         "training_data": ["training_data.py", str(scans)],
-        "train_autoencoderkl": ["train_autoencoderkl.py", str(scans), peer, "--minutes", str(minutes)],
-        "quality": ["quality.py", str(scans), "--autoencoderkl", peer, "--output", str(output / "quality")],
     }
-    apart = ("reading", "writing", "train_autoencoderkl", "quality")
+    train = ["train_autoencoderkl.py", str(scans), "--minutes", str(minutes)]
+    apart = {
+        f"train_autoencoderkl_{dims}": [*train, peer, "--bundle", f"{dims}_autoencoder"]
+        for dims, peer in peers.items()
+    }
+    apart["quality"] = ["quality.py", str(scans), "--autoencoderkl", *peers.values()]
+    apart["quality"] += ["--output", str(output / "quality")]
     for name, words in made.items():
-        if name not in apart:
+        if name not in ("reading", "writing"):
             words += ["--json", str(output / f"{name}.json")]
-    return made
+    return made | apart
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -58,12 +58,15 @@ class Peer:
         return f"{self.packages[0]} {version(self.packages[0])}"
 
 
-def autoencoderkl(channels: Sequence[int]) -> Any:
-    """MONAI's AutoencoderKL as MAISI has it, but for the widths: four latent channels, no attention."""
+def autoencoderkl(channels: Sequence[int], spatial_dims: int = 3) -> Any:
+    """MONAI's AutoencoderKL as MAISI has it, but for the widths: four latent channels, no attention.
+
+    A level more halves each side once more: three levels are 1/16 value per voxel in 3D, four are 1/16 in 2D.
+    """
     from monai.networks.nets import AutoencoderKL
 
     return AutoencoderKL(
-        spatial_dims=3,
+        spatial_dims=spatial_dims,
         in_channels=1,
         out_channels=1,
         channels=channels,

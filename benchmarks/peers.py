@@ -143,40 +143,46 @@ def linear_part(network: Any) -> tuple[Reconstructor, PlainInverse] | None:
 
 
 class MaisiLike(nn.Module):
-    """MONAI's AutoencoderKL with MAISI's plan (4 latent channels at stride 4), trained for its image alone.
+    """MONAI's AutoencoderKL with MAISI's plan (four latent channels), trained for its image alone.
 
     It decodes the mean of the latent distribution, in training too, and no divergence is asked for: without
     the noise of a variational code its PSNR can only be higher.
 
     Args:
-        channels: of the three levels; MAISI has 64, 128, 256.
+        channels: of its levels; MAISI has 64, 128, 256, and so stride 4.
+        dims: 3, or 2 for slices.
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], dims: int = 3) -> None:
         super().__init__()
-        self.network = autoencoderkl(channels)
+        self.network = autoencoderkl(channels, dims)
+        self.dims, self.stride = dims, 2 ** (len(channels) - 1)
 
     def forward(self, image: torch.Tensor, layers: object = None) -> torch.Tensor:
-        """(B, 1, X, Y, Z) -> the same, in bfloat16 where it is native, as the own networks."""
+        """(B, 1, X, Y[, Z]) -> the same, in bfloat16 where it is native; a volume slice by slice in 2D."""
         device = image.device
+        if image.ndim - 2 > self.dims:
+            slices = image.movedim(-1, 1).flatten(0, 1)
+            return self(slices).unflatten(0, (len(image), -1)).movedim(1, -1)
         with torch.autocast(device.type, torch.bfloat16, enabled=has_native_bfloat16(device)):
             made: torch.Tensor = self.network.reconstruct(image.float())
         return made.float()
 
     @classmethod
-    def trained(cls, channels: Sequence[int], weights: Path, device: str = "cpu") -> MaisiLike:
+    def trained(cls, channels: Sequence[int], dims: int, weights: Path, device: str = "cpu") -> MaisiLike:
         """One with the weights of a file."""
-        network = cls(channels)
+        network = cls(channels, dims)
         fit_weights(network, read_weights(weights), weights)
         return network.to(device).eval()
 
     def code(self, volume: Volume, side: int = 64, overlap: float = 0.25) -> np.ndarray:
         """A scan, in blended windows."""
-        roi = [min(side, -(-n // 4) * 4) for n in volume.values.shape]
+        roi = [min(side, -(-n // self.stride) * self.stride) for n in volume.values.shape[: self.dims]]
+        roi += [1] * (3 - self.dims)
         windows: Any = SlidingWindowInferer(
             roi,
-            sw_batch_size=1,
-            overlap=overlap,
+            sw_batch_size=1 if self.dims == 3 else 8,
+            overlap=[overlap if n > 1 else 0 for n in roi],
             mode="gaussian",
             padding_mode="replicate",
             sw_device=next(self.parameters()).device,

@@ -84,7 +84,7 @@ class Contest:
         twins: bundle -> the same network, trained without the perceptual term.
         codes: spatial dimensions -> (network, inferer) of the transform code.
         klts: spatial dimensions -> the KLT.
-        peer: AutoencoderKL.
+        peers: spatial dimensions -> AutoencoderKL.
         judge: the perceptual distance.
     """
 
@@ -92,7 +92,7 @@ class Contest:
     twins: dict[str, Any]
     codes: dict[int, tuple[Any, Any]]
     klts: dict[int, KLT]
-    peer: MaisiLike | None
+    peers: dict[int, MaisiLike]
     judge: Judge | None
 
 
@@ -139,9 +139,9 @@ def measure(volume: Volume, contest: Contest, subsets: Sequence[str]) -> Iterato
             for result, recon in reconstruct(volume, other, inferer, [layer.name for layer in lossy]):
                 yield row_of(volume, dims, code, result, rate_of(layers, result), recon, judge), recon
         yield from _codes(volume, dims, lossy, contest)
-    if contest.peer is not None:
-        recon = contest.peer.code(volume)
-        yield row_of(volume, 3, PEER, "level4", 1 / 16, recon, judge), recon
+    for dims, peer in contest.peers.items():
+        recon = peer.code(volume)
+        yield row_of(volume, dims, PEER, "level4", 1 / 16, recon, judge), recon
 
 
 def _codes(
@@ -211,7 +211,7 @@ def noise_of(volume: Volume, rates: dict[str, float]) -> Row:
 def open_peer(run: Path, device: str) -> tuple[MaisiLike, Row]:
     """What train_autoencoderkl.py left in a folder."""
     facts: Row = json.loads((run / "autoencoderkl.json").read_text("utf-8"))
-    return MaisiLike.trained(facts["channels"], run / "model.pt", device), facts
+    return MaisiLike.trained(facts["channels"], facts["dims"], run / "model.pt", device), facts
 
 
 def parser() -> argparse.ArgumentParser:
@@ -238,7 +238,9 @@ def parser() -> argparse.ArgumentParser:
         "--judge", type=Path, metavar="FILE", help="deepbet's weights, for the perceptual distance"
     )
     made.add_argument("--subsets", nargs="*", default=[], help="joined levels to measure too: level3+level4")
-    made.add_argument("--autoencoderkl", type=Path, metavar="RUN", help="folder of train_autoencoderkl.py")
+    made.add_argument(
+        "--autoencoderkl", type=Path, nargs="+", default=[], metavar="RUN", help="of train_autoencoderkl.py"
+    )
     made.add_argument("--no-klt", action="store_true", help="fit no KLT: the training scans are not read")
     made.add_argument("--bits", nargs="*", default=["level4", "level5"], help="levels set beside codecs")
     made.add_argument("--codec-slices", type=int, default=1000, help="that codecs are run on, evenly spread")
@@ -270,7 +272,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if Path(name).name in named
     }
     levels = {x.name: x.values_per_voxel for network, _ in networks.values() for x in network.layers()}
-    peer, facts = open_peer(args.autoencoderkl, args.device) if args.autoencoderkl else (None, None)
+    trained = [open_peer(run, args.device) for run in args.autoencoderkl]
+    peers = {peer.dims: peer for peer, _ in trained}
     fitted_on: list[str] = []
     klts: dict[int, KLT] = {}
     if not args.no_klt:
@@ -280,14 +283,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         del images
     by_dims = {len(network.layers()[0].stride): (network, inferer) for network, inferer in codes}
     judge = Judge(args.judge, args.device) if args.judge else None
-    contest = Contest(networks, twins, by_dims, klts, peer, judge)
+    contest = Contest(networks, twins, by_dims, klts, peers, judge)
     content: dict[str, Any] = {
         "machine": describe(),
         "held_out": args.held_out,
         "crop": args.crop,
         "weights": args.weights,
         "klt_fitted_on": fitted_on,
-        "autoencoderkl": facts,
+        "autoencoderkl": [facts for _, facts in trained],
         "rates": levels,
         "rows": [],
         "bits": [],

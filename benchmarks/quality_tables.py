@@ -92,13 +92,15 @@ def scan_by_scan(rows: Sequence[Row], noise: Sequence[Row], level: str) -> str:
     return markdown(head, [*lines, [*last, ""]])
 
 
-def gains(
-    rows: Sequence[Row], level: str, dims: int, other: str, other_dims: int | None = None
-) -> list[float]:
-    """PSNR of a level less that of another code, on each scan where neither is exact."""
+def gains(rows: Sequence[Row], level: str, dims: int, other: str) -> list[float]:
+    """PSNR of a level less that of another code, on each scan where neither is exact.
+
+    Of the code in 3D, where there is none of these dimensions.
+    """
     found = []
     for row in find(rows, code=OURS, result=level, dims=dims):
-        there = find(rows, code=other, result=level, dims=other_dims or dims, scan=row["scan"])
+        there = find(rows, code=other, result=level, scan=row["scan"])
+        there = find(there, dims=dims) or find(there, dims=3)
         if there and not is_exact(row["psnr"]) and not is_exact(there[0]["psnr"]):
             found.append(row["psnr"] - there[0]["psnr"])
     return found
@@ -178,7 +180,7 @@ def aims(content: dict[str, Any]) -> str:
                 line(f"{name} {other}", aim, gains(rows, level, dims, other), gain)
             near = ratios(rows, level, dims)
             line(f"{dims}D {level}, perceptual distance, of {TWIN}", "0.75", near, "{:.2f}".format)
-        line(f"{dims}D level4 over {PEER}", "+3 dB mean", gains(rows, "level4", dims, PEER, 3), gain)
+        line(f"{dims}D level4 over {PEER}", "+3 dB mean", gains(rows, "level4", dims, PEER), gain)
         exact = find(rows, code=OURS, result="level1", dims=dims)
         if exact:
             lines.append([f"{dims}D level1", "55 dB", mean_psnr(exact), ""])
@@ -213,12 +215,11 @@ def document(content: dict[str, Any]) -> str:
         parts.append(f"Only the middle {content['crop']} voxels of each scan.")
     if content["klt_fitted_on"]:
         parts.append(f"The KLT is fitted on {', '.join(content['klt_fitted_on'])}.")
-    facts = content["autoencoderkl"]
-    if facts:
+    for facts in content["autoencoderkl"]:
         channels = ", ".join(map(str, facts["channels"]))
         how = f"channels {channels}, trained for {facts['minutes']:.0f} minutes, {facts['steps']} steps"
         threads = f"{facts['machine']['threads']} threads of {facts['machine']['cpu']}"
-        parts.append(f"{PEER}: {how}, on {facts['machine']['gpu'] or threads}.")
+        parts.append(f"{PEER} in {facts['dims']}D: {how}, on {facts['machine']['gpu'] or threads}.")
     parts += ["## Aims", aims(content), "## Means over the scans", means(rows)]
     for level in [name for name, rate in content["rates"].items() if rate < 1]:
         parts += [f"## {level}, scan by scan: PSNR in dB", scan_by_scan(rows, noise, level)]

@@ -32,6 +32,7 @@ class Budget:
     Attributes:
         steps: or None.
         seconds: or None; the first two steps, which warm up, do not count.
+        clock: of what; `time.process_time` where other work shares the machine.
         spent: steps that were made.
         took: seconds that they took.
     """
@@ -39,6 +40,7 @@ class Budget:
     optimizer: torch.optim.Optimizer
     steps: int | None = None
     seconds: float | None = None
+    clock: Callable[[], float] = time.perf_counter
     warm_up: float = 0.06
     spent: int = 0
     took: float = 0.0
@@ -65,7 +67,7 @@ class Budget:
 
     def _begin(self, engine: Engine) -> None:
         if self._start is None:
-            self._start = time.perf_counter() - self.took
+            self._start = self.clock() - self.took
         share = min(1.0, self._share())
         if share < self.warm_up:
             rate = 0.2 + 0.8 * share / self.warm_up
@@ -76,7 +78,7 @@ class Budget:
 
     def _end(self, engine: Engine) -> None:
         self.spent += 1
-        now = time.perf_counter()
+        now = self.clock()
         if self._start is None or self.spent == 2:
             self._start = now
         self.took = now - self._start if self.spent >= 2 else 0.0
@@ -109,6 +111,7 @@ def train(
     *,
     steps: int | None = None,
     seconds: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
     weights: Path | None = None,
     folder: Path | None = None,
     report: Callable[[Engine, Budget], None] | None = None,
@@ -122,6 +125,7 @@ def train(
         overrides: id -> value, such as {"training_results": {"level3": 1}}.
         steps: the budget, or
         seconds: the budget.
+        clock: that counts them.
         weights: where to start; from the beginning when None.
         folder: for checkpoints, from which the next call goes on, and `model.pt`; nothing is kept when None.
         report: called at the end of each epoch.
@@ -150,7 +154,7 @@ def train(
             from medrecon.encoders import fit_weights, read_weights
 
             fit_weights(network, read_weights(weights), weights)
-        budget = Budget(workflow.parser.get_parsed_content("optimizer"), steps, seconds)
+        budget = Budget(workflow.parser.get_parsed_content("optimizer"), steps, seconds, clock)
         trainer = workflow.parser.get_parsed_content("train#trainer")
         budget.attach(trainer)
         if folder is not None:

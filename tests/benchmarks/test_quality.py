@@ -38,15 +38,16 @@ def test_one_command_makes_every_table(
 ) -> None:
     bundles = [str(toy_bundle(name)) for name in ("volume_autoencoder", "slice_autoencoder")]
     codes = [str(toy_bundle(name)) for name in ("volume_transform_code", "slice_transform_code")]
-    peer, out = tmp_path / "peer", tmp_path / "out"
-    training = ["--minutes", "0.002", "--epoch", "2", "--channels", "4", "4", "4", "--bundle", bundles[0]]
-    training += ["--patch", "16", "16", "16", "--batch", "1", "--held-out", "mr_*"]
-    benchmark("train_autoencoderkl").main([str(readable), str(peer), *training])
+    peers, out = [str(tmp_path / "peer_3d"), str(tmp_path / "peer_2d")], tmp_path / "out"
+    training = ["--minutes", "0.002", "--epoch", "2", "--batch", "1", "--held-out", "mr_*"]
+    for peer, bundle, dims in zip(peers, bundles, (3, 2), strict=True):
+        plan = ["--channels", *["4"] * (6 - dims), "--patch", *["16"] * dims, "--bundle", bundle]
+        benchmark("train_autoencoderkl").main([str(readable), peer, *training, *plan])
     judge = tmp_path / "judge.pt"
     torch.save(DeepbetEncoder().state_dict(), judge)
     twin = f"volume_autoencoder={bundles[0]}/models/model.pt"
     arguments = [str(readable), "--bundles", *bundles, "--held-out", "mr_*", "ct_said*", "--codes", *codes]
-    arguments += ["--autoencoderkl", str(peer), "--no-throughput", "--twin", twin, "--judge", str(judge)]
+    arguments += ["--autoencoderkl", *peers, "--no-throughput", "--twin", twin, "--judge", str(judge)]
     content = run(benchmark("quality"), out, arguments)
     assert content["klt_fitted_on"] == ["ct_chest"]
     assert {row["scan"]: row["modality"] for row in content["rows"]} == {
@@ -54,8 +55,8 @@ def test_one_command_makes_every_table(
         "mr_head": "MR",
     }
     rows = {(row["scan"], row["dims"], row["code"], row["result"]): row for row in content["rows"]}
-    # the input and five levels of each; start, DCT, KLT, code and its linear part of four; one twin; the peer
-    assert len(rows) == len(content["rows"]) == 2 * (2 * (6 + 5 * 4) + 4 + 1)
+    # the input and five levels of each; start, DCT, KLT, code and its linear part of four; a twin; the peers
+    assert len(rows) == len(content["rows"]) == 2 * (2 * (6 + 5 * 4) + 4 + 2)
     for (scan, dims, code, result), row in rows.items():
         if code == "medrecon" and result in ("input", "level1"):
             assert row["max_error"] == 0
