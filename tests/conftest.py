@@ -6,6 +6,7 @@ import gc
 import ipaddress
 import json
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,3 +175,55 @@ def write_tiny_bundle(folder: Path) -> Path:
     (configs / "metadata.json").write_text(json.dumps({"version": "0.0.1", "monai_version": "1.6.1"}))
     (configs / "inference.yaml").write_text((ROOT / "tests" / "tiny_inference.yaml").read_text())
     return folder
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page without the figures beside it, which take most of its time; tests/report draws them."""
+    monkeypatch.setattr("medrecon.report.page._write_figures", lambda *_: None)
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page and the scene have tests of their own, and take most of the time of an atlas."""
+
+    def write(path: Path, scores: object, volumes: object, **_: object) -> Path:
+        path.write_text("stands in")
+        return path
+
+    monkeypatch.setattr("medrecon.report.page.write_page", write)
+    monkeypatch.setattr("medrecon.report.scene.write_scene", write)
+
+
+@pytest.fixture
+def small_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Linear inverses are fitted to few small images and kept in a cache of the test's own, this one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("medrecon.training.patches.SIDE", {2: 32, 3: 16})
+    monkeypatch.setattr("medrecon.training.linear.images.MOST", 6)
+    monkeypatch.setattr("medrecon.training.linear.images.FEWEST", 6)
+    return tmp_path / "cache"
+
+
+def write_waves(path: Path, slices: int = 17) -> Path:
+    """Write an int16 NIfTI of wide waves, which a linear inverse brings back about."""
+    import nibabel as nib
+
+    x, y, z = np.meshgrid(*(np.linspace(0, 3, n) for n in (35, 33, slices)), indexing="ij")
+    values = (400 + 300 * np.sin(x + z) * np.cos(y)).round().astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.diag([0.9, 0.8, 2.0, 1.0])), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def marked_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scans with markers in each text, which takes a while; nobody writes here."""
+    from .markers import write_sources
+
+    return write_sources(tmp_path_factory.mktemp("marked") / "in")
+
+
+@pytest.fixture
+def sources(marked_once: Path, tmp_path: Path) -> Path:
+    """A folder with scans of `markers.write_sources`, of the test's own."""
+    return shutil.copytree(marked_once, tmp_path / "in")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,23 +11,14 @@ from medrecon.blocks.weights import read_weights
 from medrecon.bundle.config import Bundle, layers_of
 from medrecon.errors import ModelError
 
+from ..hostile import write_hostile
+
 pytestmark = pytest.mark.real_data
 
 
-@pytest.fixture(scope="module")
-def corpus(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tool = shared_dir / "tools" / "badinputs.py"
-    if not tool.is_file():
-        pytest.skip("no generator of hostile inputs here")
-    out = tmp_path_factory.mktemp("hostile")
-    subprocess.run([sys.executable, str(tool), str(out)], check=True, capture_output=True, timeout=120)
-    return out
-
-
-def test_checkpoints_and_configurations_are_refused(corpus: Path, tmp_path: Path) -> None:
-    cases = [
-        c for c in json.loads((corpus / "cases.json").read_text()) if c["kind"] in ("checkpoint", "config")
-    ]
+def test_checkpoints_and_configurations_are_refused(shared_dir: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "hostile"
+    _, cases = write_hostile(shared_dir, corpus, images=False)
     assert {c["verdict"] for c in cases} == {"refuse"}
     assert len(cases) == 12
     for case in cases:

@@ -12,16 +12,11 @@ import pytest
 
 from medrecon.cli.app import main
 
-from ..markers import MARKS, NAME, OTHER, found_below, found_in, uids, write_sources
+from ..markers import MARKS, NAME, OTHER, found_below, found_in, uids
 from .names import MakeBundle, Workflow
 
 NAMES = ["slice_autoencoder", pytest.param("volume_transform_code", marks=pytest.mark.slow)]
 SHORT = {"batch_size": 1, "patch_size": [16, 16], "iterations_per_epoch": 2}
-
-
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    return write_sources(tmp_path / "in")
 
 
 @pytest.fixture

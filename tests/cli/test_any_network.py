@@ -5,56 +5,37 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 import torch
 from monai.networks.nets import UNet
 
-from medrecon.cli.app import main
 from medrecon.cli.linear import DEFAULT, decoders_for
 from medrecon.cli.networks import OtherNetwork
-from medrecon.training import patches
 from medrecon.training.linear import LOWER_BOUND
+
+from ..conftest import write_waves
+from .conftest import Run
 
 PLAIN = [
     *("--encoder", "medrecon.encoders.PlainEncoder"),
     *("--encoder-arguments", '{"spatial_dims": 2, "channels": [6, 8]}'),
 ]
-Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(autouse=True)
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of the test's own, and few small images."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(patches, "SIDE", {2: 32, 3: 16})
-    monkeypatch.setattr("medrecon.training.linear.images.MOST", 6)
-    monkeypatch.setattr("medrecon.training.linear.images.FEWEST", 6)
+pytestmark = pytest.mark.usefixtures("small_fits")
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(medrecon: Run) -> Run:
     """Runs `medrecon ...`: exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, arguments), "--device", "cpu"])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return lambda *words: medrecon(*words, "--device", "cpu")
 
 
 @pytest.fixture
 def scan(tmp_path: Path) -> Path:
-    x, y, z = np.meshgrid(*(np.linspace(0, 3, n) for n in (35, 33, 17)), indexing="ij")
-    values = (400 + 300 * np.sin(x + z) * np.cos(y)).round().astype(np.int16)
-    nib.save(nib.Nifti1Image(values, np.diag([0.9, 0.8, 2.0, 1.0])), tmp_path / "t1.nii.gz")
-    return tmp_path / "t1.nii.gz"
+    return write_waves(tmp_path / "t1.nii.gz")
 
 
 def test_reconstruct_and_what_it_says(run: Run, scan: Path, tmp_path: Path) -> None:
@@ -74,6 +55,7 @@ def test_reconstruct_and_what_it_says(run: Run, scan: Path, tmp_path: Path) -> N
     assert json.loads(said)["caveats"] == [LOWER_BOUND]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_atlas_says_that_it_is_a_bound_in_figures_and_page(run: Run, scan: Path, tmp_path: Path) -> None:
     code, _, err = run("atlas", scan, tmp_path / "out", *PLAIN, "--layers", "level2", "--no-viewer")
     assert code == 0
@@ -91,6 +73,7 @@ def test_atlas_says_that_it_is_a_bound_in_figures_and_page(run: Run, scan: Path,
     assert not any(words in plain for words in shown)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_single_channels_are_results_of_their_own(run: Run, scan: Path, tmp_path: Path) -> None:
     words = [*PLAIN, "--layers", "level1,level1[2],level1[2]+level1[0]"]
     code, _, err = run("atlas", scan, tmp_path / "out", *words, "--no-viewer")
@@ -158,6 +141,7 @@ UNET = [
 ]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_what_the_network_itself_makes_of_it(run: Run, scan: Path, tmp_path: Path) -> None:
     words = ["--layers", "model.0", "--own-output", "--no-viewer"]
     code, _, err = run("atlas", scan, tmp_path / "out", *UNET, *words)

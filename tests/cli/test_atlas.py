@@ -15,48 +15,22 @@ import numpy as np
 import pytest
 
 from medrecon.atlas.output import read_scores
-from medrecon.cli.app import main
 from medrecon.evaluation import fidelity
 from medrecon.evaluation.codecs import codecs
 from medrecon.io import find_one, read_scan
+
+from .conftest import Run
 
 Make = Callable[..., np.ndarray]
 SHAPE = (40, 36, 18)
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tiny_bundle: Path) -> Callable[..., tuple[int, str, str]]:
+def run(medrecon: Run, tiny_bundle: Path) -> Run:
     """Runs `medrecon atlas ... --bundle tiny`: exit code, stdout, stderr."""
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(
-                [
-                    "atlas",
-                    *map(str, arguments),
-                    "--bundle",
-                    str(tiny_bundle),
-                    "--device",
-                    "cpu",
-                    "--no-viewer",
-                ]
-            )
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
-
-
-@pytest.fixture
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page and the scene have tests of their own, and take most of the time."""
-
-    def write(path: Path, scores: object, volumes: object, **_: object) -> Path:
-        path.write_text("stands in")
-        return path
-
-    monkeypatch.setattr("medrecon.report.page.write_page", write)
-    monkeypatch.setattr("medrecon.report.scene.write_scene", write)
+    last = ("--bundle", tiny_bundle, "--device", "cpu", "--no-viewer")
+    return lambda *words: medrecon("atlas", *words, *last)
 
 
 @pytest.fixture
@@ -240,16 +214,15 @@ def test_two_outputs_and_two_bundles_are_compared(run, scan, tmp_path, tiny_bund
 @pytest.mark.real_data
 @pytest.mark.usefixtures("without_pictures")
 def test_the_interval_holds_and_controls_behave_on_a_scan_that_training_did_not_see(
-    shared_dir, tmp_path, capsys
+    shared_dir, tmp_path, medrecon
 ):
     whole = find_one(shared_dir / "data" / "real" / "mr_pd_fse_brain_oblique_ge_signa_256x256x19_dicom")
     source = tmp_path / "middle.nii.gz"  # a quarter of it: the head fills it
     nib.save(nib.Nifti1Image(read_scan(whole)[64:192, 64:192], whole.affine), source)
     bundle = ("--bundle", "volume_transform_code")
-    with pytest.raises(SystemExit) as ended:
-        main(["atlas", str(source), str(tmp_path / "out"), *bundle, "--device", "cpu", "--json"])
-    assert not ended.value.code
-    (scan,) = json.loads(capsys.readouterr().out)["scans"]
+    code, out, err = medrecon("atlas", source, tmp_path / "out", *bundle, "--device", "cpu", "--json")
+    assert code == 0, err
+    (scan,) = json.loads(out)["scans"]
     assert [layer["layer"] for layer in scan["layers"]] == [f"level{k}" for k in range(1, 6)]
     for layer in scan["layers"][1:]:
         controls = {control["name"]: control["psnr"] for control in layer["controls"]}

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrecon.cli.app import main
 from medrecon.cli.demo import _control
 from medrecon.evaluation import dct_code
+
+from .conftest import Run
 
 Make = Callable[..., np.ndarray]
 
@@ -27,18 +28,16 @@ def samples(tmp_path: Path, make_ct: Make, make_nifti: Make, monkeypatch: pytest
     return folder
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["demo", *map(str, arguments), "--device", "cpu"])
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
+@pytest.fixture
+def run(medrecon: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `medrecon demo ... --bundle tiny`, whose pictures are coarse: exit code, stdout, stderr."""
+    monkeypatch.setattr("medrecon.report.style.DPI", 40)
+    return lambda *words: medrecon("demo", *words, "--bundle", tiny_bundle, "--device", "cpu")
 
 
-def test_the_demo(
-    capsys: pytest.CaptureFixture[str], samples: Path, tmp_path: Path, tiny_bundle: Path
-) -> None:
+def test_the_demo(run: Run, samples: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    code, out, err = run(capsys, output, "--bundle", tiny_bundle, "--json")
+    code, out, err = run(output, "--json")
     assert (code, err) == (0, "")
     data = json.loads(out)
     names = ["input", "coarse2", "coarse4", "linear DCT"]
@@ -55,20 +54,20 @@ def test_the_demo(
     assert len(list((output / "ct_small" / "coarse2").glob("*.dcm"))) == 10
     assert (output / "mr_small" / "coarse4.nii.gz").is_file()
 
-    assert run(capsys, output, "--bundle", tiny_bundle)[0] == 5
-    code, out, _ = run(capsys, output, "--bundle", tiny_bundle, "--overwrite")
+    assert run(output)[0] == 5
+    code, out, _ = run(output, "--overwrite")
     assert code == 0
     assert "linear DCT" in out
     assert str(output / "ct_small.png") in out
 
 
 def test_a_bundle_that_names_a_code_is_shown_beside_it(
-    capsys: pytest.CaptureFixture[str], samples: Path, tmp_path: Path, tiny_bundle: Path
+    run: Run, samples: Path, tmp_path: Path, tiny_bundle: Path
 ) -> None:
     code = shutil.copytree(tiny_bundle, tmp_path / "code")
     with (tiny_bundle / "configs" / "inference.yaml").open("a", encoding="utf-8") as stream:
         stream.write(f"code: {code}\n")
-    ended, out, _ = run(capsys, tmp_path / "out", "--bundle", tiny_bundle, "--json")
+    ended, out, _ = run(tmp_path / "out", "--json")
     assert ended == 0
     rows = {row["result"]: row for row in json.loads(out)["results"] if row["scan"] == "ct_small"}
     assert list(rows) == ["input", "coarse2", "coarse4", "transform code", "linear DCT"]

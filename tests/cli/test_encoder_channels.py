@@ -10,13 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medrecon.cli.app import main
 from medrecon.phantoms import random_contrasts
-from medrecon.training import patches
+
+from .conftest import Run
 
 NAMES = ("t1c", "t1", "t2", "flair")
 SHAPE = (22, 20, 18)
-Run = Callable[..., tuple[int, str, str]]
 
 NET = """
 import torch
@@ -38,25 +37,16 @@ class Net(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of the test's own, and few small images."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(patches, "SIDE", {2: 32, 3: 16})
+def ten(small_fits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer images do not tell four channels apart."""
     monkeypatch.setattr("medrecon.training.linear.images.MOST", 10)
     monkeypatch.setattr("medrecon.training.linear.images.FEWEST", 10)
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(medrecon: Run) -> Run:
     """Runs `medrecon ...`: exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, arguments), "--device", "cpu"])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return lambda *words: medrecon(*words, "--device", "cpu")
 
 
 @pytest.fixture
@@ -111,6 +101,7 @@ def test_each_channel_comes_back_as_itself_and_the_others_are_heard(
     assert changed > 0.01, "where channels are lost the others count"
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_without_them_it_is_said_that_one_scan_is_given_to_each(
     run: Run, folder: Path, net: list[str], tmp_path: Path
 ) -> None:
@@ -121,6 +112,7 @@ def test_without_them_it_is_said_that_one_scan_is_given_to_each(
         assert "given to each channel of the network (1, 2, 3, 4)" in err
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_the_atlas_judges_input_alone_and_asks_the_network_with_all(
     run: Run, folder: Path, net: list[str], tmp_path: Path
 ) -> None:
@@ -218,7 +210,7 @@ def test_sets_that_are_not_whole_are_refused_before_a_training(
 
 
 def test_where_nothing_can_be_made_of_them(
-    run: Run, folder: Path, net: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, medrecon: Run, folder: Path, net: list[str], tmp_path: Path
 ) -> None:
     for words, said in (
         (["sweep", folder, tmp_path / "out", *net, "--layer", "mix"], "single scans"),
@@ -227,6 +219,5 @@ def test_where_nothing_can_be_made_of_them(
     ):
         code, _, err = run(*words, *channels(folder))
         assert (code, said in err) == (2, True), err
-    with pytest.raises(SystemExit) as ended:
-        main(["layers", *net, *channels(folder)])
-    assert (ended.value.code, "reads no scan" in capsys.readouterr().err) == (2, True)
+    code, _, err = medrecon("layers", *net, *channels(folder))
+    assert (code, "reads no scan" in err) == (2, True)

@@ -16,12 +16,16 @@ import pytest
 from medrecon.cli.faults import fault_of
 from medrecon.errors import in_short, ran_out_of
 
+from .conftest import Run
+
 ROOT = Path(__file__).resolve().parents[2]
 STREAMS = {
     "stdout closed": (">&-", 5), "stdout full": (">/dev/full", 5), "stderr closed": ("2>&-", 0),
     "stderr full": ("2>/dev/full", 0), "both closed": (">&- 2>&-", 5), "stdin closed": ("<&-", 0),
     "reader gone": ("| true", None),
 }  # fmt: skip
+LESS = ("stderr full", "stdin closed")
+"""What the quick tests leave out: a process for each takes long."""
 
 
 def shell(line: str, **changes: str) -> subprocess.CompletedProcess[str]:
@@ -37,8 +41,14 @@ def shell(line: str, **changes: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("how", ["", pytest.param("--json", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *((name, "") for name in STREAMS if name not in LESS),
+        *(pytest.param(name, "", marks=pytest.mark.slow) for name in LESS),
+        *(pytest.param(name, "--json", marks=pytest.mark.slow) for name in STREAMS),
+    ],
+)
 def test_streams(name: str, how: str, tmp_path: Path, make_nifti) -> None:
     make_nifti(tmp_path / "a.nii.gz")
     redirection, code = STREAMS[name]
@@ -49,12 +59,22 @@ def test_streams(name: str, how: str, tmp_path: Path, make_nifti) -> None:
     )
 
 
-@pytest.mark.parametrize("how", [pytest.param("", marks=pytest.mark.slow), "--json"])
-def test_errors_where_streams_are_closed(how: str, tmp_path: Path) -> None:
-    for redirection in (">&-", "2>&-", ">&- 2>&-", ">/dev/full", "2>/dev/full"):
-        done = shell(f"scans {tmp_path}/nowhere {how} {redirection}")
-        assert done.returncode == 3, (redirection, done.stderr)
-        assert len(done.stderr.splitlines()) <= 1, done.stderr
+@pytest.mark.parametrize(
+    ("redirection", "how"),
+    [
+        (">/dev/full", "--json"),
+        (">&- 2>&-", "--json"),
+        *(pytest.param(each, "--json", marks=pytest.mark.slow) for each in (">&-", "2>&-", "2>/dev/full")),
+        *(
+            pytest.param(each, "", marks=pytest.mark.slow)
+            for each in (">&-", "2>&-", ">&- 2>&-", ">/dev/full", "2>/dev/full")
+        ),
+    ],
+)
+def test_errors_where_streams_are_closed(redirection: str, how: str, tmp_path: Path) -> None:
+    done = shell(f"scans {tmp_path}/nowhere {how} {redirection}")
+    assert done.returncode == 3, done.stderr
+    assert len(done.stderr.splitlines()) <= 1, done.stderr
 
 
 @pytest.mark.parametrize("how", ["", "--json", "--names-from-source", "--json --names-from-source"])
@@ -140,8 +160,8 @@ def test_json_nested_deeply(tmp_path: Path) -> None:
     assert "internal" not in done.stderr
 
 
-def test_a_field_of_200_kb(tmp_path: Path) -> None:
+def test_a_field_of_200_kb(medrecon: Run, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path\n" + "x" * 200_000 + "\n")
-    done = shell(f"cohort {tmp_path}/list.csv {tmp_path}/out")
-    assert done.returncode == 3, done.stderr
-    assert "is no table" in done.stderr
+    code, _, err = medrecon("cohort", tmp_path / "list.csv", tmp_path / "out")
+    assert code == 3, err
+    assert "is no table" in err

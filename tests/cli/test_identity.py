@@ -20,15 +20,10 @@ from medrecon.cli.app import main
 from medrecon.io.files.sources import sources_path
 
 from ..conftest import write_nifti
-from ..markers import MARKS, NAME, found_below, found_in, mark, uids, write_sources
+from ..markers import MARKS, NAME, found_below, found_in, mark, uids
 
 Make = Callable[..., np.ndarray]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    return write_sources(tmp_path / "in")
 
 
 @pytest.fixture
@@ -180,6 +175,7 @@ def test_what_takes_no_scan_looks_at_none(
     run: Run, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path
 ) -> None:
     monkeypatch.chdir(sources)
+    monkeypatch.setattr("medrecon.report.style.DPI", 40)  # drawing takes most of the time
     sample = tmp_path / "samples"
     write_nifti(sample / "mr_small.nii.gz", (30, 28, 26))
     monkeypatch.setattr("medrecon.cli.demo._PLACES", (sample,))

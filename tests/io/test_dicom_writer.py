@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -20,6 +18,8 @@ from medrecon.errors import OutputError
 from medrecon.io import Derivation, DicomSeriesWriter, find_one, find_scans, read_scan
 from medrecon.io.scan import ScanError
 
+from ..programs import entity_faults, errors, needed
+
 LEVEL3 = Derivation("volume_autoencoder", "0.1.0", "ab" * 32, "level3", lossy=True, values_per_voxel=1 / 16)
 ENCODINGS = {
     "12 bit": {"bits": 12},
@@ -30,11 +30,6 @@ ENCODINGS = {
     "RLE": {"syntax": RLELossless},
     "slopes": {"bits": 15, "slopes": [0.5, 0.71, 0.93, 1.1, 3.7], "intercept": 0},
 }
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-    return found or pytest.skip(f"{name} is not installed")
 
 
 def write(scan, path: Path, volume: np.ndarray | None = None, **options):
@@ -51,21 +46,6 @@ def corners(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return (affine @ index.T)[:3].T
 
 
-def faults(files: list[Path]) -> set[str]:
-    lines = set()
-    for file in files:
-        done = subprocess.run([tool("dciodvfy"), str(file)], capture_output=True, text=True, errors="replace")
-        lines |= {line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")}
-    return lines
-
-
-def entity_faults(files: list[Path]) -> set[str]:
-    done = subprocess.run(
-        [tool("dcentvfy"), *map(str, files)], capture_output=True, text=True, errors="replace"
-    )
-    return {line.split(" for file ")[0] for line in (done.stdout + done.stderr).splitlines()}
-
-
 def itk_volume(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
@@ -79,7 +59,9 @@ def itk_volume(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 def dcm2niix(folder: Path, to: Path) -> nib.Nifti1Image:
     to.mkdir()
     subprocess.run(
-        [tool("dcm2niix"), "-z", "n", "-f", "x", "-o", str(to), str(folder)], check=True, capture_output=True
+        [needed("dcm2niix"), "-z", "n", "-f", "x", "-o", str(to), str(folder)],
+        check=True,
+        capture_output=True,
     )
     (file,) = to.glob("*.nii")
     return nib.load(file)
@@ -129,11 +111,11 @@ def test_the_validators_find_no_error(tmp_path, make_series, modality, derivatio
     encoding = {"bits": 12, "intercept": -1024} if modality == "CT" else {"bits": 16, "intercept": 0}
     make_series(tmp_path / "in", modality, orientation="oblique", shape=(14, 12, 3), **encoding)
     source = find_one(tmp_path / "in")
-    assert faults(list(source.files)) == set()
+    assert errors(list(source.files)) == set()
     volume = None if derivation is None else read_scan(source) * np.float32(0.9) - 20
     write(source, tmp_path / "out", volume, derivation=derivation)
     made = sorted((tmp_path / "out").iterdir())
-    assert faults(made) == set()
+    assert errors(made) == set()
     assert entity_faults([*source.files, *made]) == set()
 
 
@@ -147,7 +129,7 @@ def test_pet_slopes_are_rewritten_when_values_leave_their_range(tmp_path, make_s
     step = float(image.RescaleSlope)
     assert float(image.RescaleIntercept) == 0
     assert np.abs(read_scan(find_one(tmp_path / "out")) - values).max() <= step / 2 * 1.001
-    assert faults(sorted((tmp_path / "out").iterdir())) == set()
+    assert errors(sorted((tmp_path / "out").iterdir())) == set()
 
 
 def test_clipped_voxels_are_counted_and_said(tmp_path, make_series, caplog):
@@ -188,7 +170,7 @@ def test_a_tilted_stack_is_written_on_its_straight_grid(tmp_path, make_series):
     assert image.SourceImageSequence[0].SpatialLocationsPreserved == "NO"
     assert "113085" in [item.CodeValue for item in image.DerivationCodeSequence]
     assert any("resampled grid" in line for line in written.warnings)
-    assert faults(sorted((tmp_path / "out").iterdir())) == set()
+    assert errors(sorted((tmp_path / "out").iterdir())) == set()
 
 
 @pytest.mark.real_data
@@ -212,7 +194,7 @@ def test_derived_series_of_real_scans(shared_dir, tmp_path):
             assert np.array_equal(read_scan(back), values), folder
             assert np.abs(back.affine - scan.affine).max() < 1e-6, folder
             source = sorted(set(scan.files))
-            assert faults(sorted(final.iterdir())[:3]) <= faults(source[:3]), folder
+            assert errors(sorted(final.iterdir())[:3]) <= errors(source[:3]), folder
             assert entity_faults([*source, *final.iterdir()]) <= entity_faults(source), folder
             done += 1
     assert done >= 7

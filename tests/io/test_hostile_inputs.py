@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -19,6 +15,8 @@ from monai.transforms import LoadImage
 from medrecon.io import ScanError, ScanReader, find_one
 from medrecon.io.read import load
 
+from ..hostile import write_hostile
+
 pytestmark = pytest.mark.real_data
 
 NOT_AS_SAID = {"nii_nan"}
@@ -28,19 +26,9 @@ NOT_AS_SAID = {"nii_nan"}
 @pytest.fixture(scope="module")
 def corpus(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModuleType, Path, list[dict]]:
     """The generator, the folder that it wrote, and the cases that are images."""
-    tool = shared_dir / "tools" / "badinputs.py"
-    if not tool.is_file():
-        pytest.skip("no generator of hostile inputs here")
     out = tmp_path_factory.mktemp("hostile")
-    subprocess.run([sys.executable, str(tool), str(out)], check=True, capture_output=True, timeout=120)
-    spec = importlib.util.spec_from_file_location("badinputs", tool)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["badinputs"] = module
-    spec.loader.exec_module(module)
-    cases = json.loads((out / "cases.json").read_text())
-    return module, out, [c for c in cases if c["kind"] not in ("checkpoint", "config")]
+    module, cases = write_hostile(shared_dir, out, images=True)
+    return module, out, cases
 
 
 def by_find(entry: Path) -> tuple[np.ndarray, np.ndarray, str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +11,8 @@ import numpy as np
 import pytest
 
 from medrecon.io import Scan, ScanError, find_one, find_scans, read_scan
+
+from ..programs import needed
 
 pytestmark = pytest.mark.real_data
 
@@ -129,12 +129,22 @@ def test_partly(name: str, shared_dir: Path) -> None:
 def references(folder: Path, out: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """(voxels, affine) of each volume that dcm2niix makes of a folder, in canonical orientation."""
     scaling = "n" if folder.name in PHILIPS else "y"
-    tool = shutil.which("dcm2niix", path=str(Path(sys.executable).parent)) or shutil.which("dcm2niix")
-    if tool is None:
-        pytest.skip("dcm2niix is not installed")
     out.mkdir()
     subprocess.run(
-        [tool, "-z", "n", "-b", "n", "-p", scaling, "-f", "%s_%e_%j", "-o", str(out), str(folder)],
+        [
+            needed("dcm2niix"),
+            "-z",
+            "n",
+            "-b",
+            "n",
+            "-p",
+            scaling,
+            "-f",
+            "%s_%e_%j",
+            "-o",
+            str(out),
+            str(folder),
+        ],
         capture_output=True,
         timeout=120,
         check=False,

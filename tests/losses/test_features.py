@@ -102,6 +102,10 @@ def drawn(encoder_class: type) -> nn.Module:
     return encoder_class()
 
 
+SIDES = {MedicalNetEncoder: 16, VGGEncoder: 16}
+"""In voxels, of the networks whose deep features take long: as fine as its first ones, or 512 channels."""
+
+
 @both
 @pytest.mark.parametrize("encoder_class", [VGGEncoder, ResNetEncoder, DeepbetEncoder, MedicalNetEncoder])
 @pytest.mark.parametrize("value", [0.0, 0.7])
@@ -112,9 +116,7 @@ def test_real_networks_have_finite_gradients_on_constant_patches(
     encoder = drawn(encoder_class)
     names = [info.name for info in encoder.layers()]
     loss = loss_class(encoder, [names[0], names[-1]], slices_per_axis=1)
-    side = (
-        16 if encoder_class is MedicalNetEncoder else 32
-    )  # whose deep features are as fine as its first ones
+    side = SIDES.get(encoder_class, 32)
     pred = torch.full((1, 1, side, side, side), value, requires_grad=True)
     for target in (torch.zeros_like(pred), torch.rand(pred.shape)):
         pred.grad = None

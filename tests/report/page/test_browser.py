@@ -27,7 +27,7 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 ScrollOrigin = pytest.importorskip("selenium.webdriver.common.actions.wheel_input").ScrollOrigin
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("without_figures")]
 
 FLAGS = (
     "--headless",
@@ -70,12 +70,6 @@ def browse() -> Iterator[Callable[..., Any]]:
     for chromium in opened:
         if chromium.service.is_connectable():  # else the test has ended it
             chromium.quit()
-
-
-@pytest.fixture(autouse=True)
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The figures beside the page take most of the time, and are not looked at here."""
-    monkeypatch.setattr("medrecon.report.page._write_figures", lambda *_: None)
 
 
 def until(chromium: Any, script: str, wanted: Callable[[Any], bool]) -> Any:

@@ -10,6 +10,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -59,6 +60,14 @@ def parse(page: Path) -> Seen:
     seen = Seen()
     seen.feed(page.read_text(encoding="utf-8"))
     return seen
+
+
+@pytest.fixture(autouse=True, scope="module")
+def coarse() -> Iterator[None]:
+    """Nobody looks at the pixels of the figures here, most of whose time goes into PNG."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medrecon.report.style.DPI", 40)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -233,8 +242,8 @@ def test_volumes_are_the_scan(page: Path) -> None:
     assert np.all(np.abs(np.array(facts["start"]) / source.shape - 0.5) < 0.1)
 
 
-def test_it_opens_at_the_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medrecon.report.page._write_figures", lambda *_: None)
+@pytest.mark.usefixtures("without_figures")
+def test_it_opens_at_the_mask(tmp_path: Path) -> None:
     volumes = made.volumes()
     volumes.mask = np.zeros(made.SHAPE, np.uint8)
     volumes.mask[24:29, 10:13, 7] = 1
@@ -244,9 +253,8 @@ def test_it_opens_at_the_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert volume(found, facts["mask"]).sum() == volumes.mask.sum()
 
 
-def test_the_page_stays_under_its_cap_and_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # the figures beside the page count nothing, take most of the time, and have a test of their own
-    monkeypatch.setattr("medrecon.report.page._write_figures", lambda *_: None)
+@pytest.mark.usefixtures("without_figures")
+def test_the_page_stays_under_its_cap_and_says_how(tmp_path: Path) -> None:
     scores = made.scan(shape=(96, 80, 40))
     volumes = made.volumes(scores, (96, 80, 40))
     full = write_page(tmp_path / "full.html", scores, volumes)
@@ -320,10 +328,13 @@ def test_wrong_shapes_and_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="level1 has shape"):
         write_page(tmp_path / "p.html", made.scan(), volumes)
     (tmp_path / "file").write_text("")
+    small = (8, 8, 4)
+    scores = made.scan(shape=small)
     with pytest.raises(OutputError):
-        write_page(tmp_path / "file" / "p.html", made.scan(), made.volumes(), viewer=False)
+        write_page(tmp_path / "file" / "p.html", scores, made.volumes(scores, small), viewer=False)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_equal_scores_are_equal_pages(tmp_path: Path, page: Path) -> None:
     again = write_page(tmp_path / "report.html", made.scan(), made.volumes())
     assert again.read_bytes() == page.read_bytes()

@@ -8,7 +8,6 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -19,31 +18,24 @@ from medrecon.bundle.workflow import encoder_of
 from medrecon.errors import ModelError, OutputError, UsageError
 from medrecon.inference.pipeline import Pipeline
 from medrecon.io import find_one, find_scans
-from medrecon.training import patches
 from medrecon.training.linear import LOWER_BOUND, bundle, linear_inverse
 from medrecon.training.linear.cache import cache_folder
 from medrecon.training.linear.images import typical_images
+
+from ...conftest import write_waves
 
 FLAT = {"what": "medrecon.encoders.PlainEncoder", "arguments": {"spatial_dims": 2, "channels": [8, 8]}}
 SOLID = {"what": "medrecon.encoders.PlainEncoder", "arguments": {"spatial_dims": 3, "channels": [8]}}
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own, and few small images."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(patches, "SIDE", {2: 32, 3: 16})
-    monkeypatch.setattr("medrecon.training.linear.images.MOST", 6)
-    monkeypatch.setattr("medrecon.training.linear.images.FEWEST", 6)
-    return tmp_path / "cache"
+def home(small_fits: Path) -> Path:
+    return small_fits
 
 
 @pytest.fixture
 def scan(tmp_path: Path) -> Path:
-    x, y, z = np.meshgrid(*(np.linspace(0, 3, n) for n in (35, 33, 17)), indexing="ij")
-    values = (400 + 300 * np.sin(x + z) * np.cos(y)).round().astype(np.int16)
-    nib.save(nib.Nifti1Image(values, np.diag([0.9, 0.8, 2.0, 1.0])), tmp_path / "t1.nii.gz")
-    return tmp_path / "t1.nii.gz"
+    return write_waves(tmp_path / "t1.nii.gz")
 
 
 @pytest.mark.parametrize("recipe", [FLAT, SOLID])

@@ -16,29 +16,20 @@ from torch import nn
 import medrecon
 from medrecon.errors import ModelError, UsageError
 from medrecon.io import find_scans
-from medrecon.training import patches
 from medrecon.training.linear.bundle import sources_of
+
+from ...conftest import write_waves
+
+pytestmark = pytest.mark.usefixtures("small_fits")
 
 SMALL: dict[str, Any] = {
     **{"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "channels": [4, 6], "strides": [2]},
 }
 
 
-@pytest.fixture(autouse=True)
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of the test's own, and few small images."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(patches, "SIDE", {2: 32, 3: 16})
-    monkeypatch.setattr("medrecon.training.linear.images.MOST", 6)
-    monkeypatch.setattr("medrecon.training.linear.images.FEWEST", 6)
-
-
 @pytest.fixture
 def scan(tmp_path: Path) -> Path:
-    x, y, z = np.meshgrid(*(np.linspace(0, 3, n) for n in (35, 33, 9)), indexing="ij")
-    values = (400 + 300 * np.sin(x + z) * np.cos(y)).round().astype(np.int16)
-    nib.save(nib.Nifti1Image(values, np.diag([0.9, 0.8, 2.0, 1.0])), tmp_path / "t1.nii.gz")
-    return tmp_path / "t1.nii.gz"
+    return write_waves(tmp_path / "t1.nii.gz", slices=9)
 
 
 @pytest.fixture
