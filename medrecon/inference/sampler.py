@@ -26,6 +26,9 @@ from medrecon.inference.placed_noise import placed_noise
 from medrecon.inference.tiling import ResultsInferer
 from medrecon.reconstructor import Reconstructor
 
+MOST_VOXELS = 48 << 20
+"""A tile of the flow is never larger: 3 GB of a CPU. 512x512x300 voxels are two, which compute 16 % twice."""
+
 Function = Callable[..., torch.Tensor]
 Tiles = list[tuple[Span, ...]]
 
@@ -45,7 +48,8 @@ class Sampler:
         inferer: of the network, as the bundle has it.
         steps: of the flow.
         corrections: of the features.
-        most_voxels: largest tile; by default what half of the free memory holds.
+        most_voxels: largest tile; by default what half of the free memory holds, and of the flow no more than
+            `MOST_VOXELS`.
         by_gradient: how they are corrected; for decoders whose answers' features are far from those that
             they were made of. Nothing is, where the encoder must be given windows of one size.
 
@@ -235,7 +239,7 @@ class Sampler:
     def _tiles(self, shape: Sequence[int]) -> Tiles:
         generative: Any = self.generative
         device = _device(generative)
-        most = self.most_voxels or affordable_voxels(device, generative.bytes_per_voxel)
+        most = self.most_voxels or min(MOST_VOXELS, affordable_voxels(device, generative.bytes_per_voxel))
         if generative.spatial_dims == 3:
             return plan_tiles(shape, generative.multiple, generative.reach, most)
         at_once = max(1, most // math.prod(shape[:2]))

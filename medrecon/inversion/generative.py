@@ -107,8 +107,8 @@ class ResidualFlow(Generative):
         """The same as `velocity`."""
         told = self._told(result, noise)
         size = noisy.shape[2:]
-        both = torch.cat([noisy, base - 0.5], dim=1)
-        x = self.enter(unshuffle(pad_to_multiple(both, self.multiple), (PACK,) * self.spatial_dims))
+        x = pad_to_multiple(torch.cat([noisy, base - 0.5], dim=1), self.multiple)
+        x = self.enter(unshuffle(x, (PACK,) * self.spatial_dims))
         kept: list[torch.Tensor] = []
         for k, blocks in enumerate(self.down):
             for block in blocks:  # type: ignore[attr-defined]

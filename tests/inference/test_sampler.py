@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from medrecon.encoders import HierarchicalEncoder
 from medrecon.errors import ModelError
 from medrecon.inference.placed_noise import placed_noise
-from medrecon.inference.sampler import Sampler
+from medrecon.inference.sampler import MOST_VOXELS, Sampler
 from medrecon.inference.tiling import SliceInferer, VolumeInferer
 from medrecon.inversion import HierarchicalDecoder, ResidualFlow
 from medrecon.reconstructor import Reconstructor
@@ -67,6 +68,14 @@ def test_tiles_of_a_volume_leave_no_seam() -> None:
     assert len(tiled._tiles(image.shape[2:])) > 1
     one, two = (next(iter(made.samples(image, LEVEL, count=1))) for made in (whole, tiled))
     assert torch.allclose(one, two, atol=1e-4)
+
+
+def test_a_tile_of_the_flow_is_bounded_however_much_memory_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medrecon.inference.sampler.affordable_voxels", lambda *_: 1 << 40)
+    tiles = sampler(3)._tiles((512, 512, 300))
+    assert len(tiles) > 1
+    assert all(math.prod(span.high - span.low for span in tile) <= MOST_VOXELS for tile in tiles)
+    assert len(sampler(3)._tiles((256, 256, 300))) == 1
 
 
 def test_slices_do_not_depend_on_how_many_go_at_once() -> None:
