@@ -161,7 +161,7 @@ def test_what_a_configuration_would_run_is_refused(what: str) -> None:
         network_settings({"what": what}, "level1")
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_generative_decoder_for_any_network(
     dims: int, tmp_path: Path, scans: Scans, workflow: Workflow
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,20 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, repo: Path, weights: dict[str, Path]) -> Callable[[str], Path]:
+def bundle(narrow: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
     """`bundle(name)` -> a copy with a narrow decoder, made for the random weights."""
+    return lambda name: Path(shutil.copytree(narrow(name), tmp_path / "elsewhere" / name))
 
-    def copy(name: str) -> Path:
-        target = tmp_path / "elsewhere" / name
+
+@pytest.fixture(scope="session")
+def narrow(
+    tmp_path_factory: pytest.TempPathFactory, repo: Path, weights: dict[str, Path]
+) -> Callable[[str], Path]:
+    """What `bundle` copies, made once."""
+
+    @cache
+    def make(name: str) -> Path:
+        target = tmp_path_factory.mktemp("narrow") / name
         shutil.copytree(repo / "bundles" / name / "configs", target / "configs")
         meta_file = target / "configs" / "metadata.json"
         meta = json.loads(meta_file.read_text())
@@ -70,7 +80,7 @@ def bundle(tmp_path: Path, repo: Path, weights: dict[str, Path]) -> Callable[[st
         torch.save(state, target / "models" / "model.pt")
         return target
 
-    return copy
+    return make
 
 
 @pytest.fixture
@@ -229,12 +239,12 @@ def test_without_the_weights_of_the_network_or_with_others_it_is_refused(
     other = tmp_path / "other.safetensors"
     save_file(ENCODERS[name]().state_dict(), other)
     scan = find_scans(scans["folder"] / "mr.nii.gz").scans[0]
+    folder = bundle(name)
     for given, said in [({}, "--encoder-weights"), ({"encoder_weights": other}, "other weights")]:
         with pytest.raises(ModelError, match=said):
-            Pipeline.from_bundle(bundle(name), scans=[scan], output=tmp_path / "out", overrides=given)
-        shutil.rmtree(tmp_path / "elsewhere")
+            Pipeline.from_bundle(folder, scans=[scan], output=tmp_path / "out", overrides=given)
     with pytest.raises(RuntimeError) as refused:
-        workflow(bundle(name), "train.yaml", **training(name, tmp_path / "run", encoder_weights=None))
+        workflow(folder, "train.yaml", **training(name, tmp_path / "run", encoder_weights=None))
     assert "does not hold the weights" in str(known_cause(refused.value))
     assert not (tmp_path / "out").exists()
 
@@ -275,6 +285,7 @@ def test_decoders_on_a_scan_that_nobody_was_trained_on(repo: Path, shared_dir: P
     assert psnr == sorted(psnr, reverse=True)
 
 
+@pytest.mark.slow  # test_any_network.py trains for others
 def test_another_network_by_the_overlay_that_the_docs_show(
     repo: Path, tmp_path: Path, bundle: MakeBundle, training: Overrides, workflow: Workflow, scans: Scans
 ) -> None:

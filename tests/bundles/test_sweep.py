@@ -124,18 +124,27 @@ def run_sweep(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[i
     return int(ended.value.code or 0), out, err
 
 
-def test_the_command(tmp_path: Path, bundle: Path, scans: Scans, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "recipes", [("gentle",), pytest.param(("pixel", "gentle"), marks=pytest.mark.slow)], ids=",".join
+)
+def test_the_command(
+    recipes: tuple[str, ...],
+    tmp_path: Path,
+    bundle: Path,
+    scans: Scans,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     out = tmp_path / "out"
     (bundle / "configs" / "gentle.yaml").write_text("learning_rate: 0.0001\n")
     words = [
         scans["folder"], out, "--bundle", bundle, "--layer", "level3", "--widths", "2,8",
-        "--recipes", "pixel,gentle", "--steps", 4, "--held-out", "mr*", "--slices", 2,
+        "--recipes", ",".join(recipes), "--steps", 4, "--held-out", "mr*", "--slices", 2,
         "--set", "batch_size=1", "--set", "patch_size=[16,16]", "--set", "fit_patches=3",
     ]  # fmt: skip
     code, said, err = run_sweep(capsys, *words, "--json")
     assert (code, err) == (0, "")
     data = json.loads(said)
-    names = ["pixel_width2", "pixel_width8", "gentle_width2", "gentle_width8"]
+    names = [f"{recipe}_width{width}" for recipe in recipes for width in (2, 8)]
     assert [row["variant"] for row in data["variants"]] == names
     assert data["budget"] == {"equal": "steps", "steps": 4, "minutes": None}
     small, large = data["variants"][:2]
@@ -151,7 +160,7 @@ def test_the_command(tmp_path: Path, bundle: Path, scans: Scans, capsys: pytest.
     stored = json.loads((out / "sweep.json").read_text())
     assert stored["variants"] == data["variants"]
     lines = list(csv.DictReader((out / "sweep.csv").read_text().splitlines()))
-    assert [(line["recipe"], line["width"]) for line in lines][:2] == [("pixel", "2"), ("pixel", "8")]
+    assert [(line["recipe"], line["width"]) for line in lines][:2] == [(recipes[0], "2"), (recipes[0], "8")]
     assert {Path(file).suffix for file in data["files"]} == {".json", ".csv", ".png", ".svg"}
     assert len([file for file in data["files"] if "slice_" in file]) == 1
     for file in data["files"]:
@@ -163,7 +172,7 @@ def test_the_command(tmp_path: Path, bundle: Path, scans: Scans, capsys: pytest.
     assert code == 0
     assert (out / "variants" / names[0] / "models" / "model.pt").stat().st_mtime_ns == before
     assert "4 steps each" in said
-    assert "4/4 gentle_width8" in err
+    assert f"{len(names)}/{len(names)} gentle_width8" in err
     code, _, err = run_sweep(capsys, *words, "--set", "learning_rate=0.1")
     assert code == 5
     assert err.count("\n") <= 2

@@ -135,7 +135,7 @@ def network_of(bundle: Path) -> torch.nn.Module:
     return network.eval()
 
 
-@bundles
+@LONG
 def test_torchscript(name: str, tmp_path: Path, small_bundle: MakeBundle) -> None:
     """Traced once, the network takes an image of any multiple of its stride, and carries its metadata."""
     bundle, dims = small_bundle(name), DIMS[name]
@@ -259,7 +259,8 @@ def test_torch_export(name: str, tmp_path: Path, small_bundle: MakeBundle) -> No
         torch.testing.assert_close(exported(image), network(image), rtol=0, atol=1e-5)
 
 
-@LONG
+@pytest.mark.slow
+@bundles
 def test_onnx(name: str, tmp_path: Path, small_bundle: MakeBundle) -> None:
     runtime = pytest.importorskip("onnxruntime")
     network, dims = network_of(small_bundle(name)), DIMS[name]

@@ -55,8 +55,13 @@ def differences(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 @pytest.mark.parametrize(
     ("name", "overlays"),
     [
-        *((name, ()) for name in (*ON_SLICES, "slice_transform_code")),
-        *((name, (overlay,)) for name in ON_SLICES for overlay in EXTRAS),
+        ("slice_transform_code", ()),
+        *((name, ("adversarial.yaml",)) for name in ON_SLICES),
+        *(
+            pytest.param(name, overlays, marks=pytest.mark.slow)
+            for name in ON_SLICES
+            for overlays in ((), ("generative.yaml",))
+        ),
         *(
             pytest.param(name, overlays, marks=pytest.mark.slow)
             for name in NETWORKS

@@ -207,34 +207,35 @@ def test_a_sweep_names_one_network(run: Run, tmp_path: Path) -> None:
     assert "--encoder and --bundle name a network each" in err
 
 
-@pytest.mark.parametrize("verb", ["invert", "features", "reconstruct", "atlas", "train", "layers"])
 @pytest.mark.parametrize("fault", ["folder", "fold", "weights"])
 def test_what_the_files_alone_tell_is_refused_before_torch_is_imported(
-    verb: str, fault: str, scan: Path, tmp_path: Path
+    fault: str, scan: Path, tmp_path: Path
 ) -> None:
+    """By each verb that takes a network, one after the other in one process."""
     model = tmp_path / "Dataset297_x" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
     (model / "fold_0").mkdir(parents=True)
     (tmp_path / "nothing").mkdir()
     for name in ("plans.json", "dataset.json"):
         (model / name).write_text("{}")
-    network = {
-        "folder": ["--encoder", tmp_path / "nothing"],
-        "fold": ["--encoder", model.parent, "--network", "fold_3"],
-        "weights": ["--encoder", "vgg16", "--weights", tmp_path / "none.pt"],
+    network, said = {
+        "folder": (["--encoder", tmp_path / "nothing"], "neither a MONAI bundle"),
+        "fold": (["--encoder", model.parent, "--network", "fold_3"], "fold_3"),
+        "weights": (["--encoder", "vgg16", "--weights", tmp_path / "none.pt"], "no such weight"),
     }[fault]
-    places = [] if verb == "layers" else [scan.parent if verb == "train" else scan, tmp_path / "out"]
-    words = [str(word) for word in (verb, *places, *network, "--layers", "a")]
+    verbs = ["invert", "features", "reconstruct", "train", "layers", "atlas"]
+    lines = []
+    for verb in verbs:
+        places = [] if verb == "layers" else [scan.parent if verb == "train" else scan, tmp_path / "out"]
+        lines.append([str(word) for word in (verb, *places, *network, "--layers", "a")])
     code = (
-        "import sys\nfrom medrecon.cli.app import main\n"
-        f"try:\n    main({words!r})\nexcept SystemExit as ended:\n"
-        "    print(ended.code, 'torch' in sys.modules, 'monai' in sys.modules)\n"
+        f"import sys\nfrom medrecon.cli.app import main\nfor words in {lines!r}:\n"
+        "    try:\n        main(words)\n    except SystemExit as ended:\n"
+        "        print(words[0], ended.code, 'torch' in sys.modules, 'monai' in sys.modules)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["4", "False", "False"], run.stderr
-    assert len(run.stderr.splitlines()) == 1
-    assert {"folder": "neither a MONAI bundle", "fold": "fold_3", "weights": "no such weight"}[
-        fault
-    ] in run.stderr
+    assert run.stdout.splitlines() == [f"{verb} 4 False False" for verb in verbs], run.stderr
+    assert len(run.stderr.splitlines()) == len(verbs)
+    assert all(said in line for line in run.stderr.splitlines())
 
 
 @pytest.mark.parametrize("verb", ["reconstruct", "atlas"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,9 @@ import numpy as np
 import pytest
 
 from medrecon.phantoms import random_contrasts
+from medrecon.training.launch import process
+from medrecon.training.launch.job import Training
+from medrecon.training.launch.local import LocalRunner
 
 from .conftest import Run
 
@@ -127,6 +132,23 @@ def test_the_atlas_judges_input_alone_and_asks_the_network_with_all(
     assert (out / "review.mrb").is_file()
 
 
+@pytest.fixture
+def trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`medrecon train` trains in this process: a start of Python with MONAI takes longer than it."""
+
+    def train(_: LocalRunner, training: Training, __: object) -> str:
+        words = training.command()
+        with monkeypatch.context() as patch, training.log.open("w") as log:
+            patch.setattr(sys, "argv", ["python", *words[words.index("run") :]])
+            patch.setattr(sys, "path", list(sys.path))
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                process.main()
+        return "ended with exit code 0"
+
+    monkeypatch.setattr(LocalRunner, "run", train)
+
+
+@pytest.mark.usefixtures("trained_here")
 def test_features_of_a_bundle_and_decoders_for_patterns_of_names(
     run: Run, folder: Path, net: list[str], tmp_path: Path
 ) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 COUNT = """
 import ctypes, sys, threading
-from medrecon.cohort.work import share_cores
 if sys.argv[1] == "shared":
+    from medrecon.cohort.work import share_cores
     share_cores(1)
 together = threading.Barrier(8)
 def work():

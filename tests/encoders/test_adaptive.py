@@ -105,7 +105,7 @@ def test_multipliers_of_large_images_come_from_a_part_of_their_blocks(
     assert kept == pytest.approx(1 / 16, rel=0.1)
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_fitted_masks_leave_out_less(dims: int) -> None:
     """On images that are busy along one axis only; other images than it was fitted to, turned another way."""
 

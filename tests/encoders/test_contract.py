@@ -64,7 +64,10 @@ def picture(encoder: nn.Module, side: int, batch: int = 1) -> torch.Tensor:
     return torch.rand(batch, 1, *(side,) * dims)
 
 
-every = pytest.mark.parametrize("encoder", ENCODERS, indirect=True)
+LARGER = {"vgg19", "resnet50", "medicalnet18_plain"}
+"""Deeper ones of a family that is here: for the slow tests."""
+CHOSEN = [pytest.param(name, marks=pytest.mark.slow) if name in LARGER else name for name in ENCODERS]
+every = pytest.mark.parametrize("encoder", CHOSEN, indirect=True)
 WRAPPERS = {"Frozen", "CachedEncoder", "ChannelsEncoder", "ScansBeside", "TappedEncoder"}
 """They have the layers of the network that they are given, and tests of their own."""
 

@@ -61,14 +61,14 @@ def stages(network: ResNet, x: torch.Tensor) -> dict[str, torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("depth", [10, 18, 34, 50])
+@pytest.mark.parametrize("depth", [10, *(pytest.param(n, marks=pytest.mark.slow) for n in (18, 34, 50))])
 def test_keys_and_counts(depth: int) -> None:
     encoder = MedicalNetEncoder(depth)
     assert set(encoder.state_dict()) == set(reference(depth).state_dict())
     assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(MILLIONS[depth], abs=0.06)
 
 
-@pytest.mark.parametrize("depth", [10, 18, 50])
+@pytest.mark.parametrize("depth", [10, pytest.param(18, marks=pytest.mark.slow), 50])
 def test_features_are_those_of_the_dilated_network(depth: int, tmp_path: Path) -> None:
     network = reference(depth)
     state = {f"module.{key}": value for key, value in network.state_dict().items()}
@@ -97,7 +97,7 @@ def test_receptive_fields() -> None:
         )
 
 
-@pytest.mark.parametrize("layer", ["layer2", "layer3", "layer4"])
+@pytest.mark.parametrize("layer", ["layer2", "layer3", pytest.param("layer4", marks=pytest.mark.slow)])
 def test_the_deep_fields_are_what_gradients_reach(layer: str) -> None:
     torch.manual_seed(0)
     encoder = MedicalNetEncoder(10, normalisation="none")

@@ -138,18 +138,20 @@ HALVED = (2, 2, 0)
 @pytest.mark.parametrize(
     ("network", "layers"),
     [
-        (
+        pytest.param(
             lambda: DenseNet121(2, 1, 2),
             {
                 "features.denseblock1": composed(*STEM),
                 "features.denseblock3.denselayer1.layers.norm2": composed(*STEM, HALVED, HALVED),
                 "features.denseblock4.denselayer2.layers.conv1": composed(*STEM, HALVED, HALVED, HALVED),
             },
+            marks=pytest.mark.slow,
         ),
         (lambda: resnet18(spatial_dims=2, n_input_channels=1), {"layer1": 0.0, "layer4": 0.0}),
-        (
+        pytest.param(
             lambda: SEResNet50(spatial_dims=2, in_channels=1),
             {"layer4.2.conv1.conv": composed((7, 2, 3), (3, 2, 0))},
+            marks=pytest.mark.slow,
         ),
         (
             lambda: EfficientNetBN("efficientnet-b0", False, spatial_dims=2, in_channels=1),

@@ -12,10 +12,10 @@ from medrecon.features import decode, encode
 from medrecon.inference.pipeline import Pipeline
 from medrecon.io import find_one
 
-CODES = [pytest.param(f"{kind}_transform_code", marks=pytest.mark.slow) for kind in ("volume", "slice")]
-BUNDLES = ["volume_autoencoder", "slice_autoencoder", *CODES]
+BUNDLES = ["volume_autoencoder", "slice_autoencoder", "volume_transform_code", "slice_transform_code"]
 
 
+@pytest.mark.slow  # test_round_trip.py shows it of small ones
 @pytest.mark.real_data
 @pytest.mark.parametrize("bundle", BUNDLES)
 def test_decoded_features_are_the_reconstruction(bundle: str, shared_dir: Path, tmp_path: Path) -> None:

@@ -41,12 +41,24 @@ def reconstructed(bundle: Path, source: Path, output: Path, layers: str, form: s
     return pipeline.run(scan).outputs[layers]
 
 
+QUICK = ("nifti", "dicom", "dicom", "nifti")
+"""The kind of file that the quick tests take with each bundle: volumes and slices with both."""
+
+
 def values(path: Path) -> np.ndarray:
     return np.asarray(nib.load(path).dataobj)
 
 
-@pytest.mark.parametrize("name", BUNDLES)
-@pytest.mark.parametrize("kind", ["nifti", "dicom"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *zip(BUNDLES, QUICK, strict=True),
+        *(
+            pytest.param(name, "dicom" if quick == "nifti" else "nifti", marks=pytest.mark.slow)
+            for name, quick in zip(BUNDLES, QUICK, strict=True)
+        ),
+    ],
+)
 def test_float32_features_give_what_reconstruct_writes(
     name: str, kind: str, tmp_path: Path, make_bundle: Callable, make_ct: Make, make_nifti: Make
 ) -> None:

@@ -23,7 +23,7 @@ def oblique(degrees: float, turn: float = 20) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("decimals", [2, 3, 4, 6])
-@pytest.mark.parametrize("count", [160, 300])
+@pytest.mark.parametrize("count", [160, pytest.param(300, marks=pytest.mark.slow)])
 def test_axes_of_few_digits(count: int, decimals: int, tmp_path: Path) -> None:
     """The slices lie where their positions say; the axes are at right angles to their line."""
     directions, normal = oblique(13.3)

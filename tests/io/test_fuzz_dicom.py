@@ -64,8 +64,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "enhanced CT": {},
     "enhanced MR": {},
 }
-FEW = {"explicit CT": 120, "MR": 60, "RLE": 6, "JPEG-LS": 3, "JPEG 2000": 3}
+FEW = {"explicit CT": 30, "MR": 20, "RLE": 6, "JPEG-LS": 3, "JPEG 2000": 3}
 """Mutants of a kind where MEDRECON_FUZZ says nothing; 15 of the others."""
+MORE = {"explicit CT": 120, "MR": 60}
+"""So many with the slow tests."""
 PLAIN = ("explicit CT", "MR", "PET with a slope for each slice", "enhanced CT", "enhanced MR")
 """Kinds whose attributes are changed, beside their bytes."""
 
@@ -189,8 +191,15 @@ def with_simpleitk(path: Path) -> tuple[np.ndarray, Any]:
     return sitk.GetArrayFromImage(image)[0].astype(float), image.GetOrigin()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_mutated_series_go_the_whole_way(kind: str, tmp_path: Path, make_series: Make) -> None:
+@pytest.mark.parametrize(
+    ("kind", "seeds"),
+    [
+        *((kind, range(COUNT or FEW.get(kind, 15))) for kind in KINDS),
+        *(pytest.param(kind, range(FEW[kind], MORE[kind]), marks=pytest.mark.slow) for kind in MORE),
+    ],
+    ids=[*KINDS, *(f"{kind}, more" for kind in MORE)],
+)
+def test_mutated_series_go_the_whole_way(kind: str, seeds: range, tmp_path: Path, make_series: Make) -> None:
     folder, enhanced = tmp_path / "in", kind.startswith("enhanced")
     if enhanced:
         folder.mkdir()
@@ -200,7 +209,7 @@ def test_mutated_series_go_the_whole_way(kind: str, tmp_path: Path, make_series:
     whole = {path: path.read_bytes() for path in sorted(folder.iterdir())}
     assert way(folder, tmp_path / "whole")[0] == "written"
     tally, wrong = Tally(), []
-    for seed in range(COUNT or FEW.get(kind, 15)):
+    for seed in seeds:
         victims = mutate_files(whole, seed, kind)
         try:
             one_mutant(

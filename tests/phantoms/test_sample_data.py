@@ -79,6 +79,7 @@ def pixels(folder: Path) -> dict[str, np.ndarray]:
     return found | {"mr_head.nii.gz": np.asanyarray(nib.load(folder / "mr_head.nii.gz").dataobj)}
 
 
+@pytest.mark.slow
 def test_the_script_makes_the_committed_scans_again(again):
     if digests(again) == digests(SAMPLES):
         return

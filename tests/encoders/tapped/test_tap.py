@@ -80,7 +80,12 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 LARGE = {"swin3d": (33, 37, 40)}  # it takes nothing below 64
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+SOLID = {"swin3d", "segresnet3d", "unetr3d", "autoencoder3d", "densenet3d"}
+"""For the slow tests: their family is here in 2D, and 3D by other networks."""
+CHOSEN = [pytest.param(name, marks=pytest.mark.slow) if name in SOLID else name for name in NETWORKS]
+
+
+@pytest.fixture(scope="module", params=CHOSEN)
 def encoder(request: pytest.FixtureRequest) -> TappedEncoder:
     torch.manual_seed(0)
     tapped = TappedEncoder(NETWORKS[request.param]())

@@ -316,6 +316,7 @@ def test_a_click_measures_what_the_command_measures(browse: Callable[..., Any], 
     assert not chromium.find_element("id", "read-held").is_displayed()
 
 
+@pytest.mark.slow
 def test_a_click_where_voxels_are_left_out_says_so(browse: Callable[..., Any], tmp_path: Path) -> None:
     scores = made.scan(window=(-100.0, 100.0))
     page = write_page(tmp_path / "report.html", scores, made.volumes(scores, (80, 72, 40)), most_bytes=6e5)
@@ -333,6 +334,7 @@ def test_a_click_where_voxels_are_left_out_says_so(browse: Callable[..., Any], t
     assert "of the nearest voxel in this page" in held.text
 
 
+@pytest.mark.slow
 def test_full_screen_slices_that_open_and_a_picture_that_moves(
     browse: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -397,6 +399,7 @@ def test_hostile_texts_in_the_browser(browse: Callable[..., Any], tmp_path: Path
     assert requests(chromium) == {page.as_uri()}
 
 
+@pytest.mark.slow
 def test_it_fits_a_phone(browse: Callable[..., Any], tmp_path: Path) -> None:
     page = write_page(tmp_path / "report.html", made.scan(), made.volumes())
     chromium = browse(page)
