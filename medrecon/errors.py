@@ -61,6 +61,12 @@ class UsageError(MedreconError):
     exit_code = 2
 
 
+class ScanError(MedreconError, ValueError):
+    """A scan that is refused: broken, ambiguous, only to be guessed at, or too little for a network."""
+
+    exit_code = 3
+
+
 class ModelError(MedreconError):
     """A model, its weights, its layers or its configuration cannot be used."""
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from medrecon.blocks.weights import fingerprint
 from medrecon.contract import Decoder, Encoder, Features, LayerInfo, Progress
-from medrecon.errors import ModelError
+from medrecon.errors import ModelError, UsageError
 
 INPUT = "input"
 """The name of the control without a network: the image itself."""
@@ -26,6 +26,18 @@ def parse_layers(result: str) -> tuple[str, ...]:
         raise ModelError(f"'{result}' names a layer twice", remedy="name each layer once")
     if INPUT in names and len(names) > 1:
         raise ModelError(f"'{result}' joins the image itself with layers", remedy="use input alone")
+    return names
+
+
+def layers_in(results: Sequence[str]) -> list[str]:
+    """Every layer of some results once: ["a", "a+b"] -> ["a", "b"].
+
+    Raises:
+        UsageError: there is none.
+    """
+    names = list(dict.fromkeys(name for result in results for name in parse_layers(result)))
+    if not names:
+        raise UsageError("no layer is named", remedy="name some with --layers")
     return names
 
 

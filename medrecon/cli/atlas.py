@@ -174,8 +174,7 @@ def atlas(
         content = compare_folders(Path(compare[0]), Path(compare[1]), source)
         return Outcome({"output": str(source), **content}, lambda console: show_pair(console, content))
     if source is None or output is None:
-        remedy = "medrecon atlas INPUT OUTPUT; see --help" if compare is None else _PAIR
-        raise UsageError("INPUT or OUTPUT is missing", remedy=remedy)
+        raise UsageError("INPUT or OUTPUT is missing", remedy=_PAIR if compare else "medrecon atlas --help")
     network.check()
     start = time.perf_counter()
     if compare is not None and (network.encoder is not None or network.channels):
@@ -185,10 +184,11 @@ def atlas(
     asked = _Asked(layers, marks, shown, drawn, network.device)
     found = find_asked(session, source, reading)
     found = replace(found, scans=as_told(session, found.scans, output, source))
-    say_notes(session, found)
     if compare is not None:
+        say_notes(session, found)
         return _compare_bundles(session, found, output, compare, network.weights, asked)
     chosen = network.choose(session, found, reading, layers)
+    say_notes(session, found)
     weights = chosen.overrides.get("encoder_weights")
     run = _run(session, chosen.found, output, str(chosen.bundle), weights, asked)
     data = {**_run_data(run, output), "seconds": round(time.perf_counter() - start, 1)}

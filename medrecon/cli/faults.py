@@ -10,6 +10,7 @@ from medrecon.errors import (
     MedreconError,
     OutOfMemoryError,
     OutputError,
+    ScanError,
     UsageError,
     cannot_write,
     causes_of,
@@ -17,9 +18,6 @@ from medrecon.errors import (
     known_cause,
     ran_out_of,
 )
-
-_REFUSED = 3
-"""That of `ScanError`, which is not imported: it brings numpy."""
 
 PARTIAL = 8
 """Exit code when some scans of several failed."""
@@ -82,7 +80,7 @@ def fault_of(error: BaseException) -> Fault:
     for link in chain:
         if isinstance(link, RecursionError):
             remedy = "get the file again: nothing real is nested so"
-            return Fault(None, "something it reads is nested too deeply", remedy, _REFUSED)
+            return Fault(None, "something it reads is nested too deeply", remedy, ScanError.exit_code)
         said = cannot_write(link)
         if said and isinstance(link, OSError) and link.filename is not None:
             return Fault(

@@ -92,25 +92,29 @@ def features(
     """
     start = time.perf_counter()
     other.check()
+    if other.encoder is not None:
+        other.layers(layers)
     scan = find_one_asked(session, source, reading)
+    other.check_scans([scan])
     from medrecon.compute.devices import pick_device
-    from medrecon.encoders.offsets import doubts
-    from medrecon.features.maps import FeatureMaps, write_features
-    from medrecon.inference.prepared import network_notes
-    from medrecon.io.files.names import scan_label
     from medrecon.io.files.publish import check_free
 
     check_free(output, overwrite)
     place = pick_device(device)
     opened = _open(session, other, bundle, layers, reading, place)
-    encoder = opened.encoder
+    from medrecon.encoders.offsets import doubts
+    from medrecon.features.maps import FeatureMaps, write_features
+    from medrecon.inference.prepared import network_notes
+    from medrecon.io.files.names import scan_label
+
+    encoder, image = opened.encoder, opened.image(scan)
     wanted = opened.default if layers is None or other.encoder is not None else layers
     engine = FeatureMaps(encoder, wanted, place, kept.keep, kept.components)
     notes = [*scan.notes, *network_notes(encoder, max(1, len(other.channels or ()))), *doubts(engine.places)]
     for note in notes:
         say_note(session, scan, note)
     with progress_bar(session, called(scan, sys.stderr), "pieces") as tick:
-        made = engine.maps(opened.image(scan), tick)
+        made = engine.maps(image, tick)
     facts = {
         "scan": scan_label(scan),
         "network": opened.name,
@@ -184,9 +188,9 @@ def _open(
             return made
 
         return _Opened(network, model.name, default, image)
+    encoder = other.build(other.layers(layers)).to(place).eval()
     from medrecon.inference.prepared import prepare
 
-    encoder = other.build(other.layers(layers)).to(place).eval()
     return _Opened(
         encoder,
         other.encoder,

@@ -79,10 +79,9 @@ def invert(
     began = time.perf_counter()
     other.check()
     whole = find_one_asked(session, source, reading)
-    from medrecon.bundle.results import check_results, parse_results
+    other.check_scans([whole])
+    from medrecon.bundle.results import parse_results
     from medrecon.compute.devices import pick_device
-    from medrecon.inference.optimised import found_images, optimise_slices
-    from medrecon.inference.prepared import network_notes
     from medrecon.io import manifest_path, plan_outputs, write_manifest
     from medrecon.io.manifest import unused
     from medrecon.io.subset import parse_slices, take_slices
@@ -93,11 +92,14 @@ def invert(
     if INPUT in layers.split(","):
         raise UsageError("input is the scan itself: there is nothing to invert", remedy="name layers")
     model = open_model(other, how, place, layers)
+    from medrecon.inference.optimised import found_images, optimise_slices
+    from medrecon.inference.prepared import check_scans, network_notes
+
     encoder = model.network.encoder
     known = [layer.name for layer in model.network.layers()]
     results = parse_results(layers, known)
-    check_results(results, known, where=Path(how.start or other.encoder or ""))
     wholes = other.scans(encoder, whole, session, reading)
+    check_scans(encoder, wholes)
     model.inversion.channels = len(wholes)
     scans = [take_slices(each, chosen) for each in wholes]
     scan = scans[wholes.index(whole)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from medrecon.cli.networks import OtherNetwork
 from medrecon.cli.options import Bundle, Device, OneScan, network_option
 from medrecon.cli.progress import progress_bar
-from medrecon.errors import UsageError
+from medrecon.errors import ScanError, UsageError
 
 if TYPE_CHECKING:
     from medrecon.cli.session import Session
@@ -68,13 +68,16 @@ class AnyNetwork(OtherNetwork):
                 encoder = OpenBundle.open(self.bundle, overrides).architecture().encoder
                 found, _ = with_channels(session, self, encoder, found, reading)
             return Chosen(found, self.bundle, overrides)
-        from medrecon.inference.prepared import check_any
-        from medrecon.io import find_scans
-        from medrecon.reconstructor import INPUT
-        from medrecon.training.linear import linear_inverse
-
         self.instead_of(self.bundle, DEFAULT)
+        self.layers(layers)
+        self.check_scans(found.scans)
+        from medrecon.bundle.workflow import encoder_of
+        from medrecon.reconstructor import INPUT, layers_in
+
         asked = self.layers(layers, but=INPUT)
+        recipe = self.recipe()
+        weights = recipe.pop("weights")
+        built = encoder_of({**recipe, "layers": layers_in(asked)}, weights or "")
         first = None
         if self.channels:
             if self.fit_on is not None:
@@ -82,14 +85,20 @@ class AnyNetwork(OtherNetwork):
                     "--fit-on does not say which of its scans are which channel",
                     remedy="leave it out, or train with --encoder-channels NAME=PATTERN",
                 )
-            found, first = with_channels(session, self, self.build(), found, reading)
+            found, first = with_channels(session, self, built, found, reading)
+        from medrecon.encoders import ScansBeside
+        from medrecon.io import find_scans
+        from medrecon.io.choices import check_any_units
+        from medrecon.training.linear import linear_inverse
+
         scans = () if self.fit_on is None else find_scans(session.folder_of(self.fit_on)).scans
         with progress_bar(session, "fitting the linear inverse", "images") as tick:
             folder = linear_inverse(
                 self.recipe(first),
                 asked,
                 scans=scans,
-                check=lambda network: check_any(network, found.scans),
+                check=lambda network: check_any_units(network.units, found.scans),
+                built=built if first is None else ScansBeside(built, first),
                 device=self.device,
                 progress=tick,
             )
@@ -146,33 +155,36 @@ def decoders_for(other: OtherNetwork, bundle: str, layer: str, *, default: str) 
 
     Raises:
         UsageError: the options do not make sense together.
-        ModelError: the network cannot be built, or a layer cannot be tapped.
+        ModelError: the network cannot be built, or a layer cannot be tapped; no such channel.
+        ScanError: a channel is missing.
     """
-    from medrecon.bundle.config import Bundle as OpenBundle
-    from medrecon.bundle.config import find_bundle
-    from medrecon.training.any_network import network_settings
-
-    refuse_channels(other, "a sweep measures its decoders on single scans")
+    named = other.named_channels()
     if other.encoder is not None:
         other.instead_of(bundle, default)
         recipe = other.recipe()
         weights = recipe.pop("weights")
     else:
+        from medrecon.bundle.config import Bundle as OpenBundle
+        from medrecon.bundle.config import find_bundle
+
         root = find_bundle(bundle)
         if (root / "configs" / "train.yaml").is_file():
+            refuse_channels(other, "this bundle trains on single scans")
             return {}
         parser = OpenBundle.open(root).parser
         found = parser.get("encoder", None)
         if not isinstance(found, Mapping):
             return {}  # it has no training: that is told where it is looked for
         recipe = {name: value for name, value in found.items() if name != "layers"}
-        if "first_channel" in recipe:
-            raise UsageError(
-                "a sweep measures its decoders on single scans, and this network takes several",
+        if recipe.pop("first_channel", None) is not None and not named:
+            raise ScanError(
+                "its network takes several scans",
                 path=root,
-                remedy="sweep a network of one scan",
+                remedy="name them by patterns with --encoder-channels, as for train",
             )
         weights = other.weights or parser.get("encoder_weights", "") or None
-    settings = network_settings(recipe, layer, weights)
+    from medrecon.training.any_network import network_settings
+
+    settings = network_settings(recipe, layer, weights, named)
     settings.pop("training_results")  # a sweep trains each for its one layer
     return settings

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from medrecon.cli.batch import find_one_asked
 from medrecon.cli.options import Encoder, EncoderArguments, EncoderWeights, OneScan, network_option
+from medrecon.encoders.given import read_arguments
 from medrecon.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from medrecon.cli.session import Session
     from medrecon.contract import Encoder as Network
+    from medrecon.encoders.tapped.told import Told
     from medrecon.io import Scan
 
 
@@ -57,21 +59,45 @@ class OtherNetwork:
     channels: EncoderChannels = None
 
     def check(self) -> None:
-        """Refuse what the files alone tell, before torch is imported.
+        """Refuse what the options and files alone tell, before torch is imported.
 
         Raises:
+            UsageError: the channels are not NAME=PATH.
             ModelError: the folder holds no network, or no such one, or the weights are not there.
         """
-        from medrecon.encoders.tapped.folders import check_folder
-
+        self.named_channels()
         if self.encoder is None:
             return  # the bundle says whether it takes weights
-        if (folder := Path(self.encoder).expanduser()).is_dir():
-            check_folder(folder, self.network, self.weights is not None)
+        self._told()
         if self.weights is not None and str(self.weights) != "random" and not self.weights.is_file():
             raise ModelError(
                 "there is no such weight file", path=self.weights, remedy="give the path of a weight file"
             )
+
+    def check_scans(self, scans: Sequence[Scan]) -> None:
+        """Refuse scans that do not suit the network as far as its files tell, before torch is imported.
+
+        Raises:
+            ModelError: the network does not have a channel of that name.
+            ScanError: a channel is missing, or the network takes HU, and no scan has any.
+        """
+        from medrecon.encoders.naming import in_order
+        from medrecon.io.choices import check_any_units
+
+        told = self._told()
+        named = self.named_channels()
+        if named and told.channel_names is not None:
+            in_order(told.channel_names, named)
+        check_any_units(told.units, scans)
+
+    def _told(self) -> Told:
+        from medrecon.encoders.tapped.told import Told, told_by
+
+        folder = Path(self.encoder or "").expanduser()
+        if self.encoder is None or not folder.is_dir():
+            return Told()
+        given = read_arguments(self.arguments)
+        return told_by(folder, self.network, given, self.weights is not None)
 
     def recipe(self, first_channel: str | None = None) -> dict[str, Any]:
         """What `medrecon.encoders.build_encoder` makes the same network of, as plain values.
@@ -83,17 +109,15 @@ class OtherNetwork:
             UsageError: no network is named.
             ModelError: what should be JSON is none.
         """
-        from medrecon.encoders.build import parse_arguments
-
         if self.encoder is None:
             raise UsageError("no network is named", remedy="name one with --encoder")
         place = Path(self.encoder).expanduser()
         return {
             "what": str(place.absolute()) if place.exists() else self.encoder,
             "weights": _absolute(self.weights),
-            "arguments": parse_arguments(self.arguments),
+            "arguments": read_arguments(self.arguments),
             "network": self.network,
-            "inputs": parse_arguments(self.inputs, "inputs") or None,
+            "inputs": read_arguments(self.inputs, "inputs") or None,
             **({} if first_channel is None else {"first_channel": first_channel}),
         }
 
@@ -126,16 +150,16 @@ class OtherNetwork:
             reading: how all of them are read.
 
         Raises:
-            UsageError: not NAME=PATH, a name twice, a channel that the network does not have, or INPUT is
-                none of them.
-            ScanError: one of them cannot be read.
+            UsageError: not NAME=PATH, a name twice, or INPUT is none of them.
+            ModelError: a channel that the network does not have.
+            ScanError: a channel is missing, or one of them cannot be read.
         """
-        from medrecon.encoders.beside import in_order
+        from medrecon.encoders.naming import in_order
 
         given: dict[str, Scan] = {}
         named = self.named_channels()
         if named:
-            in_order(network, named)  # before a scan is looked for
+            in_order(network.channel_names, named)  # before a scan is looked for
         for name, text in named.items():
             path = Path(text)
             same = path.absolute() == scan.path.absolute()
@@ -147,7 +171,7 @@ class OtherNetwork:
         twice = [each for k, each in enumerate(given.values()) if each in list(given.values())[:k]]
         if twice:
             raise UsageError(f"{twice[0].path} is given for two channels", remedy="name each scan once")
-        return in_order(network, given)
+        return in_order(network.channel_names, given)
 
     def layers(self, text: str | None, *, but: str = "") -> list[str]:
         """The names in --layers, all `but` one: a network of so many layers needs some.

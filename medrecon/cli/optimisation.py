@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from medrecon.cli.declare import option
@@ -95,23 +96,22 @@ def open_model(other: OtherNetwork, how: Optimisation, device: torch.device, lay
 
     Raises:
         UsageError: both or none of them is named; a single channel, of which a decoder makes no image.
-        ModelError: one of them cannot be used.
+        ModelError: one of them cannot be used, or there is no such layer.
     """
-    settings, start = how.settings(), how.start
+    start = how.start
     if (other.encoder is None) == (start is None):
         raise UsageError(
             "which network? --encoder names one, --start a bundle with an encoder and a decoder",
             remedy="give one of the two",
         )
-    from medrecon.bundle.config import Bundle
-    from medrecon.bundle.results import parse_results
+    from medrecon.bundle.results import check_results, parse_results
     from medrecon.encoders.channels import ChannelsEncoder, find_channels
-    from medrecon.inference.optimised import Model
-    from medrecon.inversion import ImageOptimiser
     from medrecon.reconstructor import Reconstructor, has_native_bfloat16, parse_layers
 
     decoder = None
     if start is not None:
+        from medrecon.bundle.config import Bundle
+
         overrides: dict[str, Any] = {"device": device}
         if other.weights is not None:
             overrides["encoder_weights"] = other.weights
@@ -120,7 +120,7 @@ def open_model(other: OtherNetwork, how: Optimisation, device: torch.device, lay
         looked_into, decoder = built.encoder, built.inversion
         name = f"{bundle.name} {bundle.version}".strip() + " from its decoder's image"
     else:
-        looked_into = other.build(seed=settings.seed)
+        looked_into = other.build(seed=how.seed)
         name = f"{other.encoder} from grey"
     known = looked_into.layers()
     results = parse_results(layers, [layer.name for layer in known])
@@ -132,6 +132,13 @@ def open_model(other: OtherNetwork, how: Optimisation, device: torch.device, lay
         )
     if channels:
         looked_into = ChannelsEncoder(looked_into, channels)
+    check_results(
+        results, [each.name for each in looked_into.layers()], where=Path(start or other.encoder or "")
+    )
+    from medrecon.inference.optimised import Model
+    from medrecon.inversion import ImageOptimiser
+
+    settings = how.settings()
     looked_into = looked_into.to(device).eval()
     # oneDNN's bfloat16 gradients are wrong for some 3D images
     mixed = looked_into.spatial_dims == 2 and has_native_bfloat16(device)

@@ -119,10 +119,10 @@ def reconstruct(
     remote = session.until_the_end(Remote(session, source, output, pacs, output_format))
     source, output = identity.without(session, remote.source), remote.output
     found = find_asked(session, source, reading)
+    chosen = network.choose(session, found, reading, layers)
     from medrecon.inference.error_map import check_error_maps
     from medrecon.inference.pipeline import Pipeline
 
-    chosen = network.choose(session, found, reading, layers)
     found = chosen.found
     pipeline = Pipeline.from_bundle(
         chosen.bundle,

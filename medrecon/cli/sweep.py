@@ -173,6 +173,9 @@ def sweep(
     for a layer of that network.
     """
     other.check()
+    other.check_scans(())
+    result = kinds.result()
+    network = decoders_for(other, bundle, result, default=_DEFAULT)
     import torch
 
     from medrecon.bundle.config import ANY_NETWORK, find_bundle, layers_of, read_training
@@ -185,8 +188,7 @@ def sweep(
     from medrecon.training.sweep.table import write_table
     from medrecon.training.sweep.train import Trainer
 
-    result, budget = kinds.result(), kinds.budget()
-    network = decoders_for(other, bundle, result, default=_DEFAULT)
+    budget = kinds.budget()
     root = find_bundle(ANY_NETWORK if network else bundle)
     variants = kinds.plan(root, network)
     config = read_training(root)
@@ -195,7 +197,7 @@ def sweep(
     opened = OpenBundle.open(root, {**asked, **weights})
     check_results([result], [info.name for info in layers_of(opened)], where=root)
     kept_out = held_out or list(config.get("held_out") or [])
-    trained_on, measured_on, refused = split_scans(scans, kept_out)
+    trained_on, measured_on, refused = split_scans(scans, kept_out, network.get("channels"))
     for refusal in refused:
         session.say(f"not used: {refusal}")
     chosen = pick_device(device)

@@ -99,6 +99,7 @@ def train(
     is, and RUN becomes a bundle with decoders for the layers named.
     """
     other.check()
+    network = _network_settings(other, layers, bundle)
     from medrecon.bundle.config import ANY_NETWORK, find_bundle, read_training
     from medrecon.bundle.results import encoder_setting
     from medrecon.training.data import training_items
@@ -106,7 +107,6 @@ def train(
     from medrecon.training.launch.runner import choose_runner
     from medrecon.training.sweep.variants import parse_assignments, parse_value
 
-    network = _network_settings(other, layers, bundle)
     root = find_bundle(ANY_NETWORK if network else bundle)
     files = [_overlay(root, name) for name in overlay or []]
     settings = network | parse_assignments(fixed, "--set", parse_value)
@@ -180,8 +180,6 @@ def _network_settings(other: OtherNetwork, layers: str | None, bundle: str) -> d
         UsageError: the options do not make sense together.
         ModelError: the network cannot be built, or a layer cannot be tapped.
     """
-    from medrecon.training.any_network import network_settings
-
     if other.encoder is None:
         refuse_channels(other, "--encoder-channels is for a network named with --encoder")
         if layers is not None:
@@ -191,9 +189,12 @@ def _network_settings(other: OtherNetwork, layers: str | None, bundle: str) -> d
             )
         return {}
     other.instead_of(bundle, DEFAULT)
-    other.layers(layers)
+    named = other.layers(layers)
+    other.check_scans(())
+    from medrecon.training.any_network import network_settings
+
     recipe = other.recipe()
-    return network_settings(recipe, layers or "", recipe.pop("weights"), other.named_channels())
+    return network_settings(recipe, named, recipe.pop("weights"), other.named_channels())
 
 
 def _planned(training: Training, used: Sequence[Mapping[str, Any]], kept_out: Sequence[str]) -> Outcome:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable
 
 import torch
 
 from medrecon.contract import Encoder, Features
 from medrecon.encoders.frozen import FrozenEncoder
-from medrecon.errors import ModelError, UsageError, near
-
-Given = TypeVar("Given")
-_ONE = "it takes one scan: leave --encoder-channels out"
+from medrecon.encoders.naming import known_channel
+from medrecon.errors import ModelError
 
 
 class ScansBeside(FrozenEncoder):
@@ -27,19 +24,13 @@ class ScansBeside(FrozenEncoder):
         first: the name of the channel to come first, in any case.
 
     Raises:
-        UsageError: it has no such channel.
+        ModelError: it has no such channel.
     """
 
     def __init__(self, encoder: Encoder, first: str) -> None:
         super().__init__(encoder)
         names = list(encoder.channel_names)
-        known = [name.casefold() for name in names]
-        if first.casefold() not in known:
-            raise UsageError(
-                f"the network has no channel '{first}'" + near(first, names),
-                remedy=f"its channels are {', '.join(names)}" if names else _ONE,
-            )
-        place = known.index(first.casefold())
+        place = known_channel(first, names)
         self._order = [place, *(k for k in range(len(names)) if k != place)]
         self._back = [self._order.index(k) for k in range(len(names))]
         self.channel_names, self.channels_needed = tuple(names[k] for k in self._order), True
@@ -59,33 +50,3 @@ class ScansBeside(FrozenEncoder):
                 remedy=f"give one for each of {', '.join(self.channel_names)}",
             )
         return image[:, self._back]
-
-
-def in_order(encoder: Encoder, given: Mapping[str, Given]) -> tuple[Given, ...]:
-    """What is given for each of an encoder's channels, in their order.
-
-    Args:
-        encoder: whose `channel_names` are told apart by name, in any case.
-        given: name -> a scan, or whatever stands for it.
-
-    Raises:
-        UsageError: a name that it does not have, or a channel that is missing.
-    """
-    names = encoder.channel_names
-    if not names:
-        raise UsageError("the network takes one scan", remedy=_ONE)
-    by_name = {name.casefold(): each for name, each in given.items()}
-    known = [name.casefold() for name in names]
-    for name in by_name:
-        if name not in known:
-            raise UsageError(
-                f"the network has no channel '{name}'" + near(name, known),
-                remedy=f"its channels are {', '.join(names)}",
-            )
-    for name in names:
-        if name.casefold() not in by_name:
-            raise UsageError(
-                f"the channel '{name}' is missing",
-                remedy=f"name a scan for each of {', '.join(names)}",
-            )
-    return tuple(by_name[name] for name in known)

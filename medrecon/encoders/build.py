@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,16 @@ from medrecon.encoders.adapt import IMAGENET, ChannelMeanStd, intensity_map
 from medrecon.encoders.beside import ScansBeside
 from medrecon.encoders.channels import ChannelsEncoder, find_channels
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
+from medrecon.encoders.given import read_arguments
 from medrecon.encoders.located import SHORT_NAMES, construct, locate
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.tapped.checkpoint import RANDOM
-from medrecon.encoders.tapped.folders import check_folder, is_bundle, is_nnunet
+from medrecon.encoders.tapped.folders import is_bundle, is_nnunet
 from medrecon.encoders.tapped.tap import TappedEncoder
+from medrecon.encoders.tapped.told import told_by
 from medrecon.errors import ModelError
 
-__all__ = ["SHORT_NAMES", "build_encoder", "locate", "parse_arguments"]
+__all__ = ["SHORT_NAMES", "build_encoder", "locate", "read_arguments"]
 
 _TAP_OPTIONS = ("layers", "spatial_dims", "in_channels", "intensity", "window")
 _WINDOW_NAMES = ("img_size", "image_size", "input_size")
@@ -81,7 +82,7 @@ def build_encoder(
         "window": window,
         "inputs": inputs,
     }
-    made = _build(what, parse_arguments(arguments), weights, sha256, options, network, in_common_scale)
+    made = _build(what, read_arguments(arguments), weights, sha256, options, network, in_common_scale)
     asked = _listed(options["layers"])
     if find_channels(asked, made.layers()):
         made = _offering(made, asked)
@@ -151,46 +152,18 @@ def _wrapped(
 
 def _of_folder(folder: Path, given: dict[str, Any], *, in_common_scale: bool, **options: Any) -> Encoder:
     """The network in a folder: a bundle's, or a trained model's of nnU-Net."""
-    from medrecon.encoders.tapped.monai_bundle import bundle_encoder
-    from medrecon.encoders.tapped.nnunet import nnunet_encoder
-    from medrecon.encoders.tapped.pretrained import pretrained_encoder
-
-    check_folder(folder, options.get("network"), options.get("weights") is not None)
+    told_by(folder, options.get("network"), given, options.get("weights") is not None)
     if is_bundle(folder):
+        from medrecon.encoders.tapped.monai_bundle import bundle_encoder
+
         return bundle_encoder(folder, overrides=given, **options)
     if is_nnunet(folder):
+        from medrecon.encoders.tapped.nnunet import nnunet_encoder
+
         return nnunet_encoder(folder, in_common_scale=in_common_scale, **options)
+    from medrecon.encoders.tapped.pretrained import pretrained_encoder
+
     return pretrained_encoder(folder, **options)
-
-
-def parse_arguments(arguments: str | Mapping[str, Any] | None, what: str = "arguments") -> dict[str, Any]:
-    """Arguments, or inputs, as a dictionary.
-
-    Raises:
-        ModelError: no JSON object.
-    """
-    if arguments is None or isinstance(arguments, Mapping):
-        return dict(arguments or {})
-    try:
-        given = json.loads(arguments, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"the encoder's {what} are not JSON ({error})", remedy=_HOW) from None
-    if not isinstance(given, dict):
-        raise ModelError(f"the encoder's {what} are no JSON object", remedy=_HOW)
-    return given
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's names and values; a name that stands in it twice is refused."""
-    given: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in given:
-            raise ValueError(f"'{name}' stands there twice")
-        given[name] = value
-    return given
-
-
-_HOW = """write them like {"spatial_dims": 3, "in_channels": 1}"""
 
 
 def _known_of(path: str, network: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImage
 
 from medrecon.contract import Encoder
-from medrecon.errors import UsageError
+from medrecon.errors import ModelError
 from medrecon.io import Scan, ScanError, ScanReader
-from medrecon.io.choices import check_one_grid
+from medrecon.io.choices import check_one_grid, check_units
 from medrecon.transforms import ScanIntensity
 
 
@@ -82,9 +82,7 @@ def prepare(encoder: Encoder, scans: Sequence[Scan]) -> Prepared:
         ScanError: a scan cannot be read, lies on another grid than the first, or has other units than HU
             where the encoder takes nothing else.
     """
-    for scan in scans:
-        check_units(encoder, scan)
-        check_one_grid(scan, scans[0])
+    check_scans(encoder, scans)
     read = LoadImage(reader=ScanReader(), dtype=None, ensure_channel_first=True, expanduser=False)
     volumes = [read(scan) for scan in scans]
     source: Any = volumes[0]
@@ -109,56 +107,34 @@ def prepare(encoder: Encoder, scans: Sequence[Scan]) -> Prepared:
 _WIDE = (torch.float64, torch.int32, torch.int64, torch.uint32)
 
 
-def check_units(encoder: Encoder, scan: Scan) -> None:
-    """Refuse a scan whose units an encoder does not take.
+def check_scans(encoder: Encoder, scans: Sequence[Scan]) -> None:
+    """Refuse scans that an encoder does not take as its channels.
 
     Raises:
-        ScanError: it takes HU, and the scan has none.
+        ScanError: one lies on another grid than the first, or has no HU where the encoder takes nothing else.
     """
-    if encoder.units == "HU" and scan.units != "HU":
-        said = scan.modality or "of an unknown modality"
-        raise ScanError(
-            f"the network takes CT in HU, and this scan is {said}",
-            path=scan.path,
-            remedy="give a CT (--hu where the file cannot say that its values are HU), or another "
-            "intensity map (_intensity_)",
-        )
-
-
-def check_any(encoder: Encoder, scans: Sequence[Scan]) -> None:
-    """Refuse scans of which an encoder takes none, before something long is made for them.
-
-    Raises:
-        ScanError: it takes HU, and none of them has any; of the first.
-    """
-    refused: list[ScanError] = []
+    check_units(encoder.units, *scans)
     for scan in scans:
-        try:
-            check_units(encoder, scan)
-        except ScanError as error:
-            refused.append(error)
-    if refused and len(refused) == len(scans):
-        raise refused[0]
+        check_one_grid(scan, scans[0])
 
 
 def check_scan(encoder: Encoder, scan: Scan) -> None:
     """Refuse a scan, or those beside it, that an encoder does not take.
 
     Raises:
-        ScanError: it takes HU, and one of them has none.
-        UsageError: it needs scans as channels that are not there, or takes none.
+        ScanError: it takes HU, and one of them has none; or it needs scans as channels that are not there.
+        ModelError: it takes one scan, and there are several.
     """
-    for each in (scan, *scan.beside):
-        check_units(encoder, each)
+    check_units(encoder.units, scan, *scan.beside)
     names = encoder.channel_names
     if encoder.channels_needed and len(scan.beside) != len(names) - 1:
-        raise UsageError(
+        raise ScanError(
             f"the network is given a scan for each of {', '.join(names)}",
             path=scan.path,
             remedy="name them with --encoder-channels",
         )
     if scan.beside and not encoder.channels_needed:
-        raise UsageError(
+        raise ModelError(
             "the decoders are for one scan, given to each channel",
             path=scan.path,
             remedy="leave --encoder-channels out, or make decoders for them: it is an option of train too",

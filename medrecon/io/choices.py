@@ -63,6 +63,39 @@ def refuse_mixed(found: Found) -> Found:
     return found
 
 
+def check_units(units: str, *scans: Scan) -> None:
+    """Refuse scans that have no HU where a network takes nothing else ("HU").
+
+    Raises:
+        ScanError: of the first.
+    """
+    for scan in scans:
+        if units == "HU" and scan.units != "HU":
+            said = scan.modality or "of an unknown modality"
+            raise ScanError(
+                f"the network takes CT in HU, and this scan is {said}",
+                path=scan.path,
+                remedy="give a CT (--hu where the file cannot say that its values are HU), or another "
+                "intensity map (_intensity_)",
+            )
+
+
+def check_any_units(units: str, scans: Sequence[Scan]) -> None:
+    """Refuse scans of which a network takes none, before something long is made for them.
+
+    Raises:
+        ScanError: none of them has the units; of the first.
+    """
+    refused: list[ScanError] = []
+    for scan in scans:
+        try:
+            check_units(units, scan)
+        except ScanError as error:
+            refused.append(error)
+    if refused and len(refused) == len(scans):
+        raise refused[0]
+
+
 def check_one_grid(scan: Scan, first: Scan) -> None:
     """Refuse a scan that cannot be a channel beside another.
 

@@ -14,16 +14,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from medrecon.errors import MedreconError, UsageError
+from medrecon.errors import ScanError as ScanError
+from medrecon.errors import UsageError
 from medrecon.io.value_form import ValueForm
 
 Format = Literal["dicom", "nifti", "nrrd", "mha"]
-
-
-class ScanError(MedreconError, ValueError):
-    """A scan that is refused: broken, ambiguous, or not what medrecon can read without guessing."""
-
-    exit_code = 3
 
 
 ACCEPTABLE = {

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from medrecon.bundle.workflow import encoder_of
-from medrecon.encoders.beside import in_order
+from medrecon.encoders.naming import in_order
 from medrecon.errors import UsageError
 from medrecon.reconstructor import INPUT, parse_layers
-from medrecon.training.patches import patch_of
 
 PAIR = 0.2
 """How often two layers are inverted together, where each alone counts 1."""
@@ -59,7 +58,9 @@ def network_settings(
     _refuse_code([file, *map(str, named.values()), *wanted, *patterns, *patterns.values()])
     encoder = encoder_of(named, file)
     if patterns:
-        patterns = dict(zip(encoder.channel_names, in_order(encoder, patterns), strict=True))
+        patterns = dict(zip(encoder.channel_names, in_order(encoder.channel_names, patterns), strict=True))
+    from medrecon.training.patches import patch_of  # brings MONAI: only for a network that is sound
+
     names = [info.name for info in encoder.layers()]
     size, dims = patch_of(encoder), encoder.spatial_dims
     return {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -117,7 +115,7 @@ def test_a_training_is_planned_from_the_name_alone(run: Run, scan: Path, tmp_pat
         (["-l", "level9"], 4, "level2 or level1"),
         (["-l", "level1", "--weights", "no.pt"], 4, ""),
         (["-l", "level1", "--bundle", "slice_autoencoder"], 2, "a network each"),
-        (["-l", "level1", "--encoder-channels", "t1=x.nii"], 2, "--encoder-channels"),
+        (["-l", "level1", "--encoder-channels", "t1=x.nii"], 4, "--encoder-channels"),
     ],
 )
 @pytest.mark.parametrize("verb", ["reconstruct", "atlas", "train"])
@@ -205,37 +203,6 @@ def test_a_sweep_names_one_network(run: Run, tmp_path: Path) -> None:
     )
     assert code == 2
     assert "--encoder and --bundle name a network each" in err
-
-
-@pytest.mark.parametrize("fault", ["folder", "fold", "weights"])
-def test_what_the_files_alone_tell_is_refused_before_torch_is_imported(
-    fault: str, scan: Path, tmp_path: Path
-) -> None:
-    """By each verb that takes a network, one after the other in one process."""
-    model = tmp_path / "Dataset297_x" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
-    (model / "fold_0").mkdir(parents=True)
-    (tmp_path / "nothing").mkdir()
-    for name in ("plans.json", "dataset.json"):
-        (model / name).write_text("{}")
-    network, said = {
-        "folder": (["--encoder", tmp_path / "nothing"], "neither a MONAI bundle"),
-        "fold": (["--encoder", model.parent, "--network", "fold_3"], "fold_3"),
-        "weights": (["--encoder", "vgg16", "--weights", tmp_path / "none.pt"], "no such weight"),
-    }[fault]
-    verbs = ["invert", "features", "reconstruct", "train", "layers", "atlas"]
-    lines = []
-    for verb in verbs:
-        places = [] if verb == "layers" else [scan.parent if verb == "train" else scan, tmp_path / "out"]
-        lines.append([str(word) for word in (verb, *places, *network, "--layers", "a")])
-    code = (
-        f"import sys\nfrom medrecon.cli.app import main\nfor words in {lines!r}:\n"
-        "    try:\n        main(words)\n    except SystemExit as ended:\n"
-        "        print(words[0], ended.code, 'torch' in sys.modules, 'monai' in sys.modules)\n"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.splitlines() == [f"{verb} 4 False False" for verb in verbs], run.stderr
-    assert len(run.stderr.splitlines()) == len(verbs)
-    assert all(said in line for line in run.stderr.splitlines())
 
 
 @pytest.mark.parametrize("verb", ["reconstruct", "atlas"])

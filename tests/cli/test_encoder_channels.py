@@ -174,10 +174,9 @@ def test_features_of_a_bundle_and_decoders_for_patterns_of_names(
     one, two = tmp_path / "g.nii.gz", tmp_path / "f.nii.gz"
     assert run("features", scan, one, *net, *mine, "-l", "mix")[0] == 0
     assert np.allclose(nib.load(one).dataobj, nib.load(two).dataobj, atol=1e-5)
-    code, _, err = run("reconstruct", scan, tmp_path / "x", "--bundle", place, "-l", "mix")
-    assert (code, "--encoder-channels" in err) == (2, True), err
-    code, _, err = run("features", scan, tmp_path / "x", "--bundle", place, "-l", "mix")
-    assert (code, "--encoder-channels" in err) == (2, True), err
+    for verb in ("reconstruct", "features", "atlas"):
+        code, _, err = run(verb, scan, tmp_path / "x", "--bundle", place, "-l", "mix")
+        assert (code, "--encoder-channels" in err) == (3, True), err
     other = folder / "p2_t2.nii.gz"
     code, _, err = run("reconstruct", other, tmp_path / "x", "--bundle", place, *mine, "-l", "mix")
     assert (code, "give back 2" in err) == (2, True), err
@@ -186,8 +185,8 @@ def test_features_of_a_bundle_and_decoders_for_patterns_of_names(
 @pytest.mark.parametrize(
     ("change", "code", "said"),
     [
-        (lambda words, _: words[:-2], 2, "'4' is missing"),
-        (lambda words, _: [*words[:-1], words[-1].replace("4=", "5=")], 2, "no channel '5'"),
+        (lambda words, _: words[:-2], 3, "'4' is missing"),
+        (lambda words, _: [*words[:-1], words[-1].replace("4=", "5=")], 4, "no channel '5'"),
         (lambda words, _: [*words[:-1], "4=" + words[1].partition("=")[2]], 2, "for two channels"),
         (lambda words, here: [*words[:-1], f"4={here}/thick.nii.gz"], 3, "another grid"),
         (lambda words, here: [*words[:-1], f"4={here}/none.nii.gz"], 3, "none.nii.gz"),
@@ -221,7 +220,8 @@ def test_sets_that_are_not_whole_are_refused_before_a_training(
 
     good = [f"{k}=*_{name}.nii.gz" for k, name in enumerate(NAMES, start=1)]
     assert train(*good)[0] == 0
-    assert train(*good[:3])[0] == 2
+    assert train(*good[:3])[0] == 3
+    assert train(*good, "5=*.nii.gz")[0] == 4
     code, _, err = train(*good[:3], "4=*.nii.gz")
     assert (code, " and 4; name channels apart" in err) == (2, True), err
     code, _, err = train(*good[:3], "4=*_swi.nii.gz")
@@ -231,11 +231,32 @@ def test_sets_that_are_not_whole_are_refused_before_a_training(
     assert (code, "has no '3'" in err) == (3, True), err
 
 
+@pytest.mark.slow
+def test_a_sweep_measures_decoders_of_the_first_channel(
+    run: Run, folder: Path, net: list[str], tmp_path: Path
+) -> None:
+    order = (1, 0, 2, 3)  # t1 is given back
+    named = [w for k in order for w in ("--encoder-channels", f"{k + 1}=*_{NAMES[k]}.nii.gz")]
+    few = [w for each in ("iterations_per_epoch=2", "fit_batches=4") for w in ("--set", each)]
+    words = ["--layer", "mix", "--held-out", "p2_t2.nii.gz", "--steps", "2", "--widths", "4,8", *few]
+    code, out, err = run("sweep", folder, tmp_path / "sweep", *net, *named, *words, "--json")
+    assert code == 0, err
+    rows = json.loads(out)["variants"]
+    assert [row["variant"] for row in rows] == ["width4", "width8"]
+    for row in rows:
+        kept, trained = row["scans"]["held_out"], row["scans"]["training"]
+        assert (len(kept), len(trained)) == (1, 1), "a patient is held out as a whole"
+        assert row["held_out"]["psnr"] > 20, "a linear map is fitted: the channel comes back as itself"
+        assert row["held_out"]["perceptual"] is not None
+    again = tmp_path / "sweep" / "variants" / "width4"
+    code, _, err = run("sweep", folder, tmp_path / "two", "--bundle", again, *words)
+    assert (code, "takes several scans" in err) == (3, True), err
+
+
 def test_where_nothing_can_be_made_of_them(
     run: Run, medrecon: Run, folder: Path, net: list[str], tmp_path: Path
 ) -> None:
     for words, said in (
-        (["sweep", folder, tmp_path / "out", *net, "--layer", "mix"], "single scans"),
         (["atlas", folder / "p1_t1.nii.gz", tmp_path / "out", "--compare", "a", "b"], "two bundles"),
         (["train", folder, tmp_path / "out"], "--encoder"),
     ):

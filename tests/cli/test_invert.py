@@ -282,8 +282,8 @@ def test_several_scans_are_channels_and_are_found_together(run: Callable, tmp_pa
 @pytest.mark.parametrize(
     ("channels", "code", "said"),
     [
-        (["1=t1.nii"], 2, "the channel '2' is missing"),
-        (["1=t1.nii", "3=t2.nii"], 2, "has no channel '3'"),
+        (["1=t1.nii"], 3, "the channel '2' is missing"),
+        (["1=t1.nii", "3=t2.nii"], 4, "has no channel '3'"),
         (["1=t2.nii", "2=t3.nii"], 2, "INPUT is none of the channels"),
         (["1=t1.nii", "2=other.nii"], 3, "lies on another grid than t1.nii"),
         (["t1.nii"], 2, "write NAME=PATH"),

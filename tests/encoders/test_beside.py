@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from medrecon.encoders import ScansBeside, TappedEncoder, build_encoder
-from medrecon.encoders.beside import in_order
+from medrecon.encoders.naming import in_order
 from medrecon.encoders.offsets import measure_offsets
-from medrecon.errors import ModelError, UsageError
+from medrecon.errors import ModelError, ScanError
 
 NAMES = ("T1", "T2", "FLAIR")
 
@@ -41,14 +41,17 @@ def test_all_channels_are_needed() -> None:
 
 
 def test_names_that_are_none_of_its_own() -> None:
-    with pytest.raises(UsageError, match="no channel 'T3'"):
+    with pytest.raises(ModelError, match="no channel 'T3'"):
         ScansBeside(tapped(), "T3")
-    with pytest.raises(UsageError, match="no channel 'a'"):
+    with pytest.raises(ModelError, match="no channel 'a'"):
         build_encoder("medrecon.encoders.PlainEncoder", first_channel="a")
     encoder = tapped()
-    assert in_order(encoder, {"flair": 3, "T2": 2, "t1": 1}) == (1, 2, 3)
-    for given, said in (({"T1": 1, "T2": 2}, "'FLAIR' is missing"), ({"T1": 1, "T3": 2}, "no channel 't3'")):
-        with pytest.raises(UsageError, match=said):
-            in_order(encoder, given)
-    with pytest.raises(UsageError, match="takes one scan"):
-        in_order(TappedEncoder(nn.Conv2d(1, 2, 3)), {"a": 1})
+    assert in_order(encoder.channel_names, {"flair": 3, "T2": 2, "t1": 1}) == (1, 2, 3)
+    for given, kind, said in (
+        ({"T1": 1, "T2": 2}, ScanError, "'FLAIR' is missing"),
+        ({"T1": 1, "T3": 2}, ModelError, "no channel 'T3'"),
+    ):
+        with pytest.raises(kind, match=said):
+            in_order(encoder.channel_names, given)
+    with pytest.raises(ModelError, match="takes one scan"):
+        in_order(TappedEncoder(nn.Conv2d(1, 2, 3)).channel_names, {"a": 1})

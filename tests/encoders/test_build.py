@@ -14,7 +14,8 @@ from torch import nn
 
 from medrecon.encoders import build_encoder
 from medrecon.encoders.adapt import ChannelMeanStd
-from medrecon.encoders.build import SHORT_NAMES, locate, parse_arguments
+from medrecon.encoders.build import SHORT_NAMES, locate
+from medrecon.encoders.given import read_arguments
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.errors import ModelError
 
@@ -168,10 +169,10 @@ def test_checkpoints_that_do_not_suit(installed: None, tmp_path: Path) -> None:
 
 
 def test_arguments() -> None:
-    assert parse_arguments(None) == {}
-    assert parse_arguments('{"a": [1, 2]}') == {"a": [1, 2]}
+    assert read_arguments(None) == {}
+    assert read_arguments('{"a": [1, 2]}') == {"a": [1, 2]}
     with pytest.raises(ModelError, match="'b' stands there twice"):
-        parse_arguments('{"a": {"b": 1, "b": 2}}')
+        read_arguments('{"a": {"b": 1, "b": 2}}')
     options = {"in_channels": 1, "out_channels": 2, "kernel_size": 2, "stride": 2}
     assert isinstance(build_encoder("torch.nn.Conv3d", arguments=options), TappedEncoder)
 

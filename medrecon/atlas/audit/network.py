@@ -18,7 +18,7 @@ from medrecon.contract import LayerInfo
 from medrecon.errors import UsageError
 from medrecon.features.maps.compute import grid_shape, visit_features
 from medrecon.inference.parts import open_parts
-from medrecon.inference.prepared import check_units
+from medrecon.io.choices import check_units
 from medrecon.io.scan import Scan
 from medrecon.reconstructor import INPUT, parse_layers
 
@@ -86,7 +86,7 @@ class AuditNetwork:
         )
         self.bundle, self.network, self.results = parts.bundle, parts.network, parts.results
         for scan in scans:
-            check_units(self.network.encoder, scan)
+            check_units(self.network.encoder.units, scan)
         self.infos: dict[str, LayerInfo] = {info.name: info for info in self.network.layers()}
         self._asked = [
             info

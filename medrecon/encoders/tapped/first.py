@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import torch
-from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -45,9 +44,8 @@ def dims_of(network: nn.Module) -> int:
         ModelError: it has none.
     """
     for module in network.modules():
-        for dims in (2, 3):
-            if isinstance(module, Conv[Conv.CONV, dims]):
-                return dims
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            return 2 if isinstance(module, nn.Conv2d) else 3
     raise ModelError(
         f"{type(network).__name__} has no convolution that tells 2D from 3D", remedy="give spatial_dims"
     )

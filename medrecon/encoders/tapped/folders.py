@@ -24,38 +24,15 @@ LIBRARIES = {
 _CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
 
 
-def check_folder(folder: Path, network: str | None = None, brought: bool = False) -> None:
-    """Refuse a folder that no network can come of.
-
-    Args:
-        folder: as for `build_encoder`.
-        network: which of its networks.
-        brought: its weights come from elsewhere.
-
-    Raises:
-        ModelError: it is none of the forms that are known, or has no such configuration or fold.
-    """
-    if is_bundle(folder):
-        return
-    if is_nnunet(folder):
-        model, _, fold = which_model(folder, network)
-        read_names(model / "plans.json")
-        read_names(model / "dataset.json")
-        if not brought:
-            checkpoint_of(model, fold)
-        return
-    if not is_pretrained(folder):
-        raise ModelError(
-            "it is neither a MONAI bundle (configs/inference.json or .yaml), nor a trained model of nnU-Net "
-            "(plans.json), nor one of transformers, diffusers or segmentation_models_pytorch (config.json)",
-            path=folder,
-            remedy="name one of these",
-        )
-
-
 def is_bundle(folder: Path) -> bool:
     """Whether a folder holds an inference configuration of MONAI."""
-    return any((folder / "configs" / name).is_file() for name in CONFIGS)
+    return config_of(folder).is_file()
+
+
+def config_of(folder: Path) -> Path:
+    """The inference configuration of a bundle; a name that is not there where it has none."""
+    files = [folder / "configs" / name for name in CONFIGS]
+    return next((file for file in files if file.is_file()), files[0])
 
 
 def is_nnunet(folder: Path) -> bool:

@@ -16,14 +16,14 @@ from medrecon.contract import Decoder, Encoder
 from medrecon.encoders.frozen import Frozen, FrozenEncoder
 from medrecon.encoders.tapped.bundle_code import build, check_arguments, open_config
 from medrecon.encoders.tapped.checkpoint import RANDOM
-from medrecon.encoders.tapped.folders import CONFIGS
+from medrecon.encoders.tapped.folders import config_of
 from medrecon.encoders.tapped.preprocessing import Preprocessing
 from medrecon.encoders.tapped.tap import TappedEncoder
-from medrecon.errors import MedreconError, ModelError, near
+from medrecon.encoders.tapped.told import NETWORKS, choice, network_id
+from medrecon.errors import MedreconError, ModelError
 
 logger = logging.getLogger(__name__)
 
-_NETWORKS = ("network_def", "network", "net")
 _WEIGHTS = ("models/model.pt", "models/model.safetensors", "models/model.pth")
 _LOADS = re.compile(r"load(?:_old)?_state_dict\(")
 _REFERENCE = re.compile(r"@([\w#]+)")
@@ -65,21 +65,21 @@ def bundle_encoder(
             preprocessing that cannot be honoured.
     """
     root = Path(folder)
-    file = next((root / "configs" / name for name in CONFIGS if (root / "configs" / name).is_file()), None)
-    if file is None:
+    file = config_of(root)
+    if not file.is_file():
         raise ModelError(
             "not a MONAI bundle: it has no configs/inference.json or .yaml", path=root, remedy="name a bundle"
         )
     changes = dict(overrides or {})
     parser = open_config(root, file, changes, tuple(changes.pop("_leave_out_", ())))
-    key = _network_id(parser, network, root)
+    key = network_id(_config(parser), network, root)
     if weights is not None and "encoder_weights" in parser:
         parser["encoder_weights"] = Path(weights)
     check_arguments(parser, key, root)
     _without_missing_files(parser, key)
     built = build(parser, key, root)
     if not isinstance(built, nn.Module):
-        raise ModelError(f"its '{key}' is no network", path=root, remedy=_choice(parser))
+        raise ModelError(f"its '{key}' is no network", path=root, remedy=choice(_config(parser)))
     halves = dict(built.named_children())
     own = halves.get("encoder")
     if isinstance(own, Encoder) and isinstance(halves.get("inversion"), Decoder):
@@ -122,41 +122,6 @@ def _own_encoder(encoder: Encoder, root: Path) -> Frozen:
     return encoder if isinstance(encoder, Frozen) else FrozenEncoder(encoder)
 
 
-def _network_id(parser: ConfigParser, wanted: str | None, root: Path) -> str:
-    if wanted is not None:
-        if wanted in parser:
-            return wanted
-        raise ModelError(
-            f"its configuration has no '{wanted}'" + near(wanted, _candidates(parser)),
-            path=root,
-            remedy=_choice(parser),
-        )
-    found = next((name for name in _NETWORKS if name in parser), None)
-    if found is None:
-        raise ModelError("its inference configuration has no network_def", path=root, remedy=_choice(parser))
-    return found
-
-
-def _candidates(parser: ConfigParser) -> list[str]:
-    """The ids of what looks like networks: parts whose class is called so, or that are `..._def`."""
-    return [
-        key
-        for key, value in _config(parser).items()
-        if isinstance(value, Mapping)
-        and "_target_" in value
-        and (
-            key.endswith("_def")
-            or ".nets." in str(value["_target_"])
-            or "networks." in str(value["_target_"])
-        )
-    ]
-
-
-def _choice(parser: ConfigParser) -> str:
-    names = _candidates(parser)
-    return f"name one of {', '.join(names)} with --network" if names else "name a bundle with a network"
-
-
 def _without_missing_files(parser: ConfigParser, key: str) -> None:
     """Weights that the class itself would load, and that are not there: ours come afterwards."""
     part = parser[key]
@@ -174,7 +139,7 @@ def _weights_of(parser: ConfigParser, key: str, root: Path) -> Path:
     named = _loaded_by_handlers(parser, names) or _loaded_by_expressions(parser, names)
     if named is not None:
         file = root / named
-        if file.is_file() or key not in _NETWORKS:
+        if file.is_file() or key not in NETWORKS:
             if not file.is_file():
                 raise _no_weights(root, str(named))
             return file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,45 +15,13 @@ from scipy import ndimage
 from torch import nn
 
 from medrecon.encoders.adapt import Clip, Hounsfield, Rescale, ZScore
-from medrecon.errors import ModelError
+from medrecon.encoders.tapped.plans import Rule
 
 _ANISOTROPIC = 3.0
 """Ratio of spacings above which slices are resampled one by one (nnU-Net's ANISO_THRESHOLD)."""
 
 _LEAST = 1e-8
 _AFTER = "intensities are normalised after the scan is resampled, which nnU-Net does before it"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How a configuration of nnU-Net's plans wants its scans.
-
-    Attributes:
-        axes: the order of the array's axes, out of nnU-Net's (slices, rows, columns).
-        spacing: mm along these axes; two numbers where slices keep their distance.
-        patch: voxels along them; two numbers for a network of slices.
-        schemes: normalisation of each channel.
-        masked: of each channel, whether only what is not zero counts.
-        intensities: mean, std and percentiles of each channel's foreground.
-        order: of the spline within slices, or along all axes.
-        order_between: of the spline between slices, where these are resampled one by one.
-        separately: whether they are; None where the spacings decide.
-    """
-
-    axes: tuple[int, ...]
-    spacing: tuple[float, ...]
-    patch: tuple[int, ...]
-    schemes: tuple[str, ...]
-    masked: tuple[bool, ...]
-    intensities: tuple[Mapping[str, float], ...]
-    order: int = 3
-    order_between: int = 0
-    separately: bool | None = None
-
-    @property
-    def flat(self) -> bool:
-        """Whether the network takes slices, which then come last."""
-        return len(self.patch) == 2
 
 
 class PlansGrid(MapTransform, InvertibleTransform):
@@ -250,11 +217,11 @@ def how_seen(
     rule: Rule, given: nn.Module | None, in_common_scale: bool
 ) -> tuple[PlansGrid, nn.Module, tuple[float, float] | None, list[str]]:
     """The grid, the intensity map after it, the scale of the encoder, and what must be said."""
-    common = _in_common_scale(rule) if given is None else given
-    if in_common_scale and common is not None:
+    common = _in_common_scale(rule) if given is None and in_common_scale else given
+    if common is not None:
         return PlansGrid(rule, normalise=False), common, None, [_AFTER]
     scale = _scale_of(rule)
-    return PlansGrid(rule), given or Rescale((0.0, 1.0), scale), scale, []
+    return PlansGrid(rule), Rescale((0.0, 1.0), scale), scale, []
 
 
 def _in_common_scale(rule: Rule) -> nn.Module | None:
@@ -281,12 +248,6 @@ def _scale_of(rule: Rule) -> tuple[float, float]:
         "RGBTo01Normalization": lambda known: (0.0, 1.0),
         "NoNormalization": lambda known: (known["percentile_00_5"], known["percentile_99_5"]),
     }
-    unknown = [scheme for scheme in rule.schemes if scheme not in ends]
-    if unknown:
-        raise ModelError(
-            f"its plans normalise by {unknown[0]}, which is no scheme of nnU-Net's own",
-            remedy=f"there are {', '.join(ends)}",
-        )
     pairs = [ends[name](known) for name, known in zip(rule.schemes, rule.intensities, strict=True)]
     low, high = min(low for low, _ in pairs), max(high for _, high in pairs)
     return (low, high) if low < high else (low, low + 1)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from torch import nn
 from torch.nn import functional
 
@@ -18,6 +17,7 @@ from medrecon.encoders.adapt import ChannelMeanStd, Statistic, intensity_map
 from medrecon.encoders.channels import find_channels
 from medrecon.encoders.frozen import Frozen
 from medrecon.encoders.naming import resolve_layers
+from medrecon.encoders.tapped.asked import check_asked
 from medrecon.encoders.tapped.checkpoint import load_checkpoint
 from medrecon.encoders.tapped.dryrun import seeded
 from medrecon.encoders.tapped.fields import measure_fields
@@ -104,6 +104,8 @@ class TappedEncoder(Frozen):
         super().__init__()
         self.network = network
         self.intensity = intensity_map(intensity) or nn.Identity()
+        if not operations:
+            check_asked(network, layers)
         initialise_lazy(network, spatial_dims, in_channels, Inputs(inputs or {}))
         said = load_checkpoint(network, weights, sha256, weights_key)
         self.freeze()
@@ -295,4 +297,4 @@ class TappedEncoder(Frozen):
 
 
 def _plain(image: torch.Tensor) -> torch.Tensor:
-    return image.as_tensor() if isinstance(image, MetaTensor) else image
+    return image if type(image) is torch.Tensor else image.as_subclass(torch.Tensor)

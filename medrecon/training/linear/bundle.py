@@ -20,11 +20,10 @@ from medrecon.bundle.config import ANY_NETWORK, find_bundle
 from medrecon.bundle.workflow import encoder_of
 from medrecon.compute.devices import pick_device
 from medrecon.contract import Encoder
-from medrecon.errors import UsageError
 from medrecon.inversion import LinearDecoder, closed_form, linear, moments
 from medrecon.io import Scan
 from medrecon.io.files.names import safe_name
-from medrecon.reconstructor import Reconstructor, parse_layers
+from medrecon.reconstructor import Reconstructor, layers_in
 from medrecon.training import patches
 from medrecon.training.any_network import named_weights, written
 from medrecon.training.linear import images
@@ -50,6 +49,7 @@ def linear_inverse(
     weights: str | Path | None = None,
     scans: Sequence[Scan] = (),
     check: Callable[[Encoder], None] | None = None,
+    built: Encoder | None = None,
     device: str = "auto",
     progress: Tick | None = None,
 ) -> Path:
@@ -69,6 +69,7 @@ def linear_inverse(
         weights: the file of its weights.
         scans: to fit to beside the generated images; not those that are to be judged.
         check: called with the network before anything is fitted; what it raises ends it.
+        built: the network, where it was built of all this already.
         device: "auto", "cpu", "cuda" or "cuda:N".
         progress: called with (images done, images in all) in each pass over them.
 
@@ -86,22 +87,10 @@ def linear_inverse(
     recipe.pop("weights", None)
     recipe = written(recipe)
     recipe["layers"] = layers_in(layers.split(",") if isinstance(layers, str) else layers)
-    built = encoder_of(recipe, file or "")
+    built = encoder_of(recipe, file or "") if built is None else built
     if check is not None:
         check(built)
     return fitted(built, recipe, file, scans, pick_device(device), progress)
-
-
-def layers_in(results: Sequence[str]) -> list[str]:
-    """Every layer of some results once: ["a", "a+b"] -> ["a", "b"].
-
-    Raises:
-        UsageError: there is none.
-    """
-    names = list(dict.fromkeys(name for result in results for name in parse_layers(result)))
-    if not names:
-        raise UsageError("no layer is named", remedy="name some with --layers")
-    return names
 
 
 def fitted(

@@ -17,8 +17,8 @@ from medrecon.encoders.located import locate
 from medrecon.errors import MedreconError, UsageError
 from medrecon.inversion import LinearDecoder
 from medrecon.io import Scan, find_scans
-from medrecon.reconstructor import INPUT, Reconstructor
-from medrecon.training.linear.bundle import fitted, layers_in, linear_inverse
+from medrecon.reconstructor import INPUT, Reconstructor, layers_in
+from medrecon.training.linear.bundle import fitted, linear_inverse
 
 Named = str | Path | Mapping[str, Any] | nn.Module | Callable[..., nn.Module]
 """A short name, a dotted path, `net.py:Net` or a folder; all arguments of `build_encoder` as a mapping; a

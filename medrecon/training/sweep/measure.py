@@ -102,7 +102,8 @@ def parameters_of(network: Reconstructor, result: str) -> int:
     dims = len(network.layers()[0].stride)
     device = next(inversion.parameters()).device
     names = parse_layers(result)
-    image = torch.zeros((1, 1, *(network.window or (64,) * dims)), device=device)
+    channels = len(network.encoder.channel_names) if network.encoder.channels_needed else 1
+    image = torch.zeros((1, channels, *(network.window or (64,) * dims)), device=device)
     with torch.no_grad():
         features = network.encoder(image, names)
     wanted = [parameter.requires_grad for parameter in inversion.parameters()]
@@ -118,9 +119,10 @@ def parameters_of(network: Reconstructor, result: str) -> int:
 def _distance(perceptual: PerceptualLoss, sample: Sample, recon: torch.Tensor) -> float:
     encoder = perceptual.encoder  # may have no parameters: AdaptiveEncoder is fitted
     device = next(itertools.chain(encoder.parameters(), encoder.buffers())).device
+    recon = torch.cat([recon.float(), sample.image[1:]])  # the scans beside it are as they were
     with torch.inference_mode():
         if sample.volumetric:
-            return float(perceptual(recon[None].float().to(device), sample.image[None].to(device)))
+            return float(perceptual(recon[None].to(device), sample.image[None].to(device)))
         # slices one by one: their features at all strides are many times their size
-        pairs = zip(recon.float().unbind(-1), sample.image.unbind(-1), strict=True)
+        pairs = zip(recon.unbind(-1), sample.image.unbind(-1), strict=True)
         return float(np.mean([float(perceptual(a[None].to(device), b[None].to(device))) for a, b in pairs]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from medrecon.bundle.config import Bundle
 from medrecon.errors import UsageError
 from medrecon.io import Scan, ScanError, find_scans
+from medrecon.io.choices import in_sets
 from medrecon.io.files.names import scan_label
 
 MOST_TRAINING_SCANS = 6
@@ -31,7 +32,8 @@ class Sample:
         label: of the scan, without identity.
         modality: "CT", "MR" or "".
         units: "HU" or the source's.
-        image: (1, X, Y, N) in the network's scale: N slices evenly spaced along Z, or a block.
+        image: (C, X, Y, N) in the network's scale: N slices evenly spaced along Z, or a block; the first
+            channel is given back, others are scans beside it.
         low: what 0 means, in `units`.
         high: what 1 means.
         spacing: mm along X, Y, Z of the scan.
@@ -56,16 +58,18 @@ class Sample:
 
 
 def split_scans(
-    dataset: Path, held_out: Sequence[str]
+    dataset: Path, held_out: Sequence[str], channels: Mapping[str, str] | None = None
 ) -> tuple[list[Scan], list[Scan], tuple[ScanError, ...]]:
     """The scans that are trained on, those held out, and why others are refused.
 
     Args:
         dataset: folder of scans.
         held_out: patterns (`*` and `?`) of file or series-folder names.
+        channels: which scans belong together (`medrecon.io.choices.in_sets`); a set is held out as a whole.
 
     Raises:
         UsageError: no pattern, one that matches nothing, or one of the two is empty.
+        ScanError: a set of channels is not whole.
     """
     found = find_scans(dataset)
     scans = found.scans
@@ -84,7 +88,12 @@ def split_scans(
                 path=dataset,
                 remedy="give the name of a file or a series folder there, as such or with * and ?",
             )
-    kept = [scan for scan in scans if any(fnmatch(scan.path.name, pattern) for pattern in held_out)]
+    scans = in_sets(scans, channels or {})
+    kept = [
+        scan
+        for scan in scans
+        if any(fnmatch(each.path.name, p) for each in (scan, *scan.beside) for p in held_out)
+    ]
     rest = [scan for scan in scans if scan not in kept]
     if not kept or not rest:
         raise UsageError(

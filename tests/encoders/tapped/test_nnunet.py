@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from monai.transforms import LoadImage
 
 from medrecon.bundle.workflow import encoder_of
 from medrecon.encoders import build_encoder
-from medrecon.encoders.beside import in_order
+from medrecon.encoders.naming import in_order
 from medrecon.encoders.tapped.nnunet_grid import resample
 from medrecon.errors import ModelError
 from medrecon.inference.prepared import prepare
@@ -35,6 +36,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> None:
     for outer, inner, name in zip(made, made[1:], names[1:], strict=False):
         setattr(outer, name, inner)
     for module in made:
+        module.__spec__ = ModuleSpec(module.__name__, None)
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
@@ -136,7 +138,7 @@ def test_a_mask_decides_which_voxels_count(tmp_path: Path, masked: bool) -> None
     encoder = build_encoder(folder)
     assert encoder.channel_names == ("t1", "t2")
     given = {"T2": find_one(tmp_path / "b.nii"), "t1": find_one(tmp_path / "a.nii")}
-    made = prepare(encoder, in_order(encoder, given))
+    made = prepare(encoder, in_order(encoder.channel_names, given))
     low, high = encoder.scale
     seen = made.image.as_tensor().numpy() * (high - low) + low
     box = (slice(2, -2),) * 3
