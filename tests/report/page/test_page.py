@@ -147,6 +147,12 @@ def test_scores_stand_above_their_controls(seen: Seen) -> None:
     assert "weights sha256 8f8f" in rows
 
 
+def test_the_slices_that_controls_were_measured_on_are_said(tmp_path: Path) -> None:
+    scores = made.scan(facts={"model": "net", "controls_on": "slices 4 to 9 of 12"})
+    words = parse(write_page(tmp_path / "p.html", scores, made.volumes(scores))).words
+    assert "PSNR of each layer on slices 4 to 9 of 12, from shallow to deep" in words
+
+
 def test_a_score_without_controls_is_not_shown(tmp_path: Path) -> None:
     scores = made.scan(made.layer("level1", 41.0), made.layer("bare", 77.7, controls=(), mae=66.6))
     words = parse(write_page(tmp_path / "p.html", scores, made.volumes(scores))).words
