@@ -41,9 +41,9 @@ _CURVED = {"linear", "bilinear", "bicubic", "trilinear"}
 
 
 def even_copy(encoder: Encoder) -> Encoder | None:
-    """A copy whose kernels hold one number each; None for what cannot be copied."""
+    """A copy on the CPU whose kernels hold one number each; None for what cannot be copied."""
     try:
-        even = copy.deepcopy(encoder).float()
+        even = copy.deepcopy(encoder).float().cpu()
     except Exception:  # a network that cannot be copied is not changed instead
         return None
     with torch.no_grad():

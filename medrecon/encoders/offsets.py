@@ -229,7 +229,10 @@ def _centre(features: torch.Tensor, image: torch.Tensor, place: int, axis: int) 
     """The voxel that a position's features depend on, on average; None where that is nothing, or cut off."""
     index: list[int | slice] = [0, slice(None), *(n // 2 for n in features.shape[2:])]
     index[2 + axis] = place
-    (slope,) = torch.autograd.grad(features[tuple(index)].sum(), image, retain_graph=True, allow_unused=True)
+    target = features[tuple(index)].sum()
+    # `torch.autograd.grad` leaves the mode that it is called in, and with it what is computed once more
+    run = torch.autograd.Variable._execution_engine.run_backward
+    (slope,) = run((target,), (torch.ones_like(target),), True, False, (image,), allow_unreachable=True)
     if slope is None:
         return None
     along = slope[0].sum(0).abs().sum([k for k in range(image.ndim - 2) if k != axis]).double()

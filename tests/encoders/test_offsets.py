@@ -10,6 +10,7 @@ import torch
 from monai.networks.nets import BasicUNet, DenseNet121, EfficientNetBN, SEResNet50, SwinUNETR, ViT, resnet18
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from medrecon.encoders import HierarchicalEncoder, ResNetEncoder, VGGEncoder
 from medrecon.encoders.offsets import JOINED, UNKNOWN, Place, measure_offsets
@@ -223,6 +224,21 @@ def test_ways_that_lie_apart_are_said_and_the_short_one_is_taken() -> None:
     encoder = TappedEncoder(Joined(), ["short", "last"])
     found = measure_offsets(encoder, encoder.layers())
     assert found == {"short": Place((0, 0)), "last": Place((0, 0), JOINED)}
+
+
+class Recomputed(Joined):
+    """The same, computed once more on the way back, as large networks do to save memory."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return checkpoint(super().forward, x, use_reentrant=False)
+
+
+def test_a_network_that_computes_once_more_on_the_way_back_is_measured_alike() -> None:
+    encoder = TappedEncoder(Recomputed(), ["output"])
+    found = measure_offsets(encoder, encoder.layers())
+    assert found == {"output": Place((0, 0), JOINED)}
+    image = torch.rand(1, 1, 16, 16, requires_grad=True)
+    assert torch.autograd.grad(encoder(image)["output"].sum(), image)[0].abs().sum() > 0
 
 
 class Deaf(nn.Module):

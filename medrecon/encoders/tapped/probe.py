@@ -14,6 +14,7 @@ from medrecon.encoders.tapped.dryrun import BATCH, MODES, Seen, ShapeRunner
 from medrecon.encoders.tapped.first import channel_choices, dims_of, row_of
 from medrecon.encoders.tapped.inputs import NOTHING, Inputs
 from medrecon.encoders.tapped.layout import Layout, Shape, Unfit, layout_by_growth, layout_by_size
+from medrecon.encoders.tapped.slabs import slabs
 from medrecon.errors import ModelError, in_short
 
 _FREE = (13440, 960, 192)  # 13440 = 2**7 * 3 * 5 * 7: a multiple of nearly every stride; attention needs less
@@ -224,9 +225,8 @@ def _fixed(runner: ShapeRunner, size: Shape) -> Survey | None:
 
 
 def _sort(seen: dict[str, Seen], layout: Callable[[str], Layout]) -> tuple[dict[str, Tap], dict[str, str]]:
-    taps: dict[str, Tap] = {}
+    layouts: dict[str, Layout] = {}
     refused: dict[str, str] = {}
-    period: Shape | None = None
     for key, each in seen.items():
         try:
             if not each.floating:
@@ -237,9 +237,16 @@ def _sort(seen: dict[str, Seen], layout: Callable[[str], Layout]) -> tuple[dict[
         except Unfit as reason:
             refused[key] = str(reason)
             continue
+        layouts[key] = found
+    refused |= slabs({key: each.module for key, each in seen.items()}, layouts)
+    taps: dict[str, Tap] = {}
+    period: Shape | None = None
+    for key, found in layouts.items():
+        if key in refused:
+            continue
         if found.kind != "vector":
             period = tuple(map(math.lcm, period or found.stride, found.stride))
-        taps[key] = Tap(each.module, found, period or found.stride, each.overwritten)
+        taps[key] = Tap(seen[key].module, found, period or found.stride, seen[key].overwritten)
     return taps, refused
 
 

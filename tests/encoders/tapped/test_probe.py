@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.apps.generation.maisi.networks.autoencoderkl_maisi import AutoencoderKlMaisi
 from torch import nn
 
 from medrecon.encoders.tapped.dryrun import ShapeRunner
 from medrecon.encoders.tapped.fields import choose_offsets, gap, measure_fields
 from medrecon.encoders.tapped.layout import Unfit, layout_by_growth, layout_by_size
 from medrecon.encoders.tapped.probe import survey
+from medrecon.encoders.tapped.tap import TappedEncoder
+from medrecon.errors import ModelError
 
 
 def conv(last: int, width: int, kernel: int = 3, stride: int | tuple = 1, dilation: int = 1) -> nn.Module:
@@ -206,3 +209,47 @@ def test_layouts_by_one_size() -> None:
     assert layout_by_size((2, 16, 12), 2, (64, 128), hints=[(16, 32)]).stride == (16, 32)
     with pytest.raises(Unfit):
         layout_by_size((2, 3, 197, 197), 2, (224, 224))
+
+
+class Split(nn.Module):
+    """A convolution of one slab of the image after the other, joined again, as MAISI's are."""
+
+    def __init__(self, last: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv3d(last, width, 3, padding=1), nn.ReLU())
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.conv(part) for part in image.chunk(4, 3)], 3)
+
+
+class Shared(nn.Module):
+    """The same convolution twice, at half the size along one axis: no slabs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow = nn.AvgPool3d((1, 2, 1))
+        self.conv = nn.Conv3d(4, 4, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.conv(self.conv(self.narrow(image)))
+
+
+def test_slabs_of_the_image_are_no_layers() -> None:
+    network = nn.Sequential(Split(1, 4), nn.MaxPool3d(2), Split(4, 4), Shared())
+    found = survey(network)
+    assert list(found.taps) == ["0", "1", "2", "3.narrow", "3.conv", "3.conv:2", "3", "output"]
+    assert found.taps["2"].layout.stride == (2, 2, 2)
+    assert "one slab of the image" in found.refused["2.conv.0:3"]
+    assert "2 is all of it" in found.refused["2.conv.0:3"]
+    with pytest.raises(ModelError, match=r"2\.conv cannot be tapped: it is one slab"):
+        TappedEncoder(network, "2.conv")
+
+
+def test_the_slabs_of_maisi_are_no_layers() -> None:
+    few = {"num_channels": [8, 8], "num_res_blocks": [1, 1], "attention_levels": [False, False]}
+    plain = {f"with_{half}_nonlocal_attn": False for half in ("encoder", "decoder")}
+    sizes = {"in_channels": 1, "out_channels": 1, "latent_channels": 2, "norm_num_groups": 4}
+    found = survey(AutoencoderKlMaisi(3, **few, **plain, **sizes, num_splits=4, dim_split=1))
+    assert {"encoder.blocks.1.conv1", "decoder.blocks.3"} <= set(found.taps)
+    assert all(len(set(tap.layout.stride)) == 1 for tap in found.taps.values())
+    assert "encoder.blocks.1.conv1 is all of it" in found.refused["encoder.blocks.1.conv1.conv.conv:2"]
