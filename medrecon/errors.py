@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
@@ -83,6 +84,27 @@ class OutOfMemoryError(MedreconError):
     """The work does not fit the memory there is."""
 
     exit_code = 6
+
+
+@contextlib.contextmanager
+def told_as(
+    kind: type[MedreconError],
+    what: str = "cannot be written",
+    *,
+    path: str | Path | None = None,
+    remedy: str = "choose another output",
+) -> Iterator[None]:
+    """Within: what the system refuses is an error of ours, "cannot be written: Permission denied".
+
+    Raises:
+        MedreconError: of this kind; where the disk is full the remedy begins with that.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = f"free space or {remedy}" if full else remedy
+        raise kind(f"{what}: {error.strerror or error}", path=path, remedy=remedy) from error
 
 
 def causes_of(error: BaseException) -> list[BaseException]:

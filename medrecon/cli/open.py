@@ -13,7 +13,7 @@ from medrecon.cli.command import verb
 from medrecon.cli.declare import option
 from medrecon.cli.options import Device
 from medrecon.cli.session import Outcome, Session
-from medrecon.errors import OutputError, UsageError
+from medrecon.errors import OutputError, UsageError, told_as
 
 if TYPE_CHECKING:
     from medrecon.atlas.local import Jobs
@@ -52,13 +52,8 @@ def open(
 
     if source is not None and not source.exists():
         raise UsageError(f"there is no {source}", remedy="name a folder or a file, or none")
-    try:
+    with told_as(OutputError, "cannot be made", path=results, remedy="choose another --results"):
         jobs = Jobs(results)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise OutputError(
-            f"cannot be made: {why}", path=results, remedy="choose another --results"
-        ) from error
     page = local_page(None if source is None else source.name)
     bundles: Future[dict[str, list[str]]] = ThreadPoolExecutor(1).submit(_bundles)  # while the page opens
     desk = Desk(
@@ -68,11 +63,8 @@ def open(
         lambda: bundles.result() if bundles.done() else None,
         source,
     )
-    try:
+    with told_as(UsageError, f"port {port}", remedy="choose another --port, or none"):
         server = LocalServer(desk, port)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise UsageError(f"port {port}: {why}", remedy="choose another --port, or none") from error
     with server:
         session.say(f"open {server.address}")
         session.say(f"results are kept in {jobs.folder}; Ctrl+C ends")

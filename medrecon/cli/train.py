@@ -102,8 +102,9 @@ def train(
     network = _network_settings(other, layers, bundle)
     from medrecon.bundle.config import ANY_NETWORK, find_bundle, read_training
     from medrecon.bundle.results import encoder_setting
+    from medrecon.io.files.lock import held
     from medrecon.training.data import training_items
-    from medrecon.training.launch import held, launch, plan_training
+    from medrecon.training.launch import launch, plan_training
     from medrecon.training.launch.runner import choose_runner
     from medrecon.training.sweep.variants import parse_assignments, parse_value
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medrecon.errors import OutputError
+from medrecon.errors import OutputError, told_as
 from medrecon.io.files.lock import LOCK, FolderLock
 from medrecon.io.files.outputs import hash_file
 from medrecon.io.files.walk import walk
@@ -47,7 +47,7 @@ class Ledger:
         Raises:
             OutputError: another run is at work in it, or it cannot be written.
         """
-        try:
+        with told_as(OutputError, path=self.output):
             self.output.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(self.state, self.output)
             lock.acquire()
@@ -56,10 +56,6 @@ class Ledger:
                     shutil.rmtree(entry, ignore_errors=True)
                 elif entry.name != LOCK:
                     entry.unlink()
-        except OSError as error:
-            raise OutputError(
-                f"cannot be written: {error.strerror}", path=self.output, remedy="choose another output"
-            ) from error
         return lock
 
     def making(self, study: str) -> Path:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from medrecon.errors import UsageError
 from medrecon.evaluation.msssim import MultiScaleSSIM
+from medrecon.evaluation.relative_error import check_pair
 from medrecon.evaluation.ssim import SSIM
 from medrecon.intensity_range import intensity_range
 
@@ -83,11 +83,7 @@ def fidelity(
         ValueError: the source holds no finite value, or the range is empty.
     """
     source, recon = np.asarray(source), np.asarray(recon)
-    if source.shape != recon.shape or source.ndim not in (2, 3) or not source.size:
-        raise UsageError(
-            f"cannot compare volumes of shape {source.shape} and {recon.shape}",
-            remedy="give a source and a reconstruction on the same grid, (X, Y, Z)",
-        )
+    check_pair(source, recon)
     low, high = intensity_range(source, units) if data_range is None else data_range
     if not low < high:
         raise ValueError(f"data_range {low, high}: the low end must be below the high end")

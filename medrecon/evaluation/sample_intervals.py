@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from medrecon.evaluation.sample_scores import SampleInterval
-from medrecon.evaluation.uncertainty import conformal_interval, local_detail
+from medrecon.evaluation.uncertainty import conformal_interval, conformal_quantile, local_detail
 
 LEVELS = (0.5, 0.9)
 """Shares of voxels that intervals are to hold."""
@@ -57,7 +57,7 @@ def sample_intervals(
     for level in LEVELS:
         factor = float(student.ppf((1 + level) / 2, count - 1)) * math.sqrt(1 + 1 / count)
         found.append(SampleInterval(DRAWN, level, _share(off, held, factor), factor * width))
-        factor = _quantile(off[there], level)
+        factor = conformal_quantile(off[there], level)
         found.append(SampleInterval(CALIBRATED, level, _share(off, held, factor), factor * width))
         beside = conformal_interval(source, recon, detail, body, calibrate, level)
         found.append(SampleInterval(CONFORMAL, level, beside.coverage, beside.mean))
@@ -67,12 +67,6 @@ def sample_intervals(
 def _share(off: np.ndarray, held: np.ndarray, factor: float) -> float:
     values = off[held]
     return float((values <= factor).mean()) if len(values) else math.nan
-
-
-def _quantile(values: np.ndarray, level: float) -> float:
-    """The ceil((n + 1) level)-th smallest; infinite when there are too few."""
-    rank = math.ceil((len(values) + 1) * level)
-    return float(np.partition(values, rank - 1)[rank - 1]) if rank <= len(values) else math.inf
 
 
 def agreement(detail_of_mean: np.ndarray, mean_variance: np.ndarray, count: int) -> np.ndarray:

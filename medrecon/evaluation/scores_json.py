@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
 
-from medrecon.evaluation.sample_scores import SampleInterval, SampleScore
-from medrecon.evaluation.scores import (
-    Control,
-    Finding,
-    FindingKept,
-    LayerScore,
-    OutputKept,
-    RegionError,
-    ScanScores,
-    Spectrum,
-    Told,
-)
+from medrecon.evaluation.scores import ScanScores
 
 FORMAT = "medrecon-atlas-2"
 """Name of the JSON that `to_json` writes."""
@@ -43,64 +32,29 @@ def from_json(data: Mapping[str, Any]) -> ScanScores:
     if data.get("format") != FORMAT:
         raise ValueError(f"format is {data.get('format')!r}, not {FORMAT!r}")
     try:
-        values = {**data, "layers": tuple(_layer(layer) for layer in data["layers"])}
-        values["findings"] = tuple(_make(Finding, finding) for finding in data["findings"])
-        values["codec_curves"] = {
-            name: tuple((rate, _psnr(psnr)) for rate, psnr in curve)
-            for name, curve in data["codec_curves"].items()
-        }
-        return _make(ScanScores, values)
+        scores: ScanScores = _made(ScanScores, data)
+        return scores
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not the scores of a scan: {error}") from error
 
 
-def _layer(data: Mapping[str, Any]) -> LayerScore:
-    controls = tuple(_make(Control, c) for c in data["controls"])
-    regions = {name: _make(RegionError, region) for name, region in data["regions"].items()}
-    spectrum = _make(Spectrum, {**data["spectrum"], "error": [_nan(v) for v in data["spectrum"]["error"]]})
-    told = None if data.get("told") is None else _make(Told, data["told"])
-    output = None if data.get("output") is None else _make(OutputKept, data["output"])
-    there = None if data["there"] is None else _make(Control, data["there"])
-    findings = {name: _make(FindingKept, kept) for name, kept in data["findings"].items()}
-    parts = {
-        "findings": findings,
-        "regions": regions,
-        "spectrum": spectrum,
-        "there": there,
-        "controls": controls,
-        "told": told,
-        "output": output,
-        "samples": None if data.get("samples") is None else _samples(data["samples"]),
-    }
-    return _make(LayerScore, {**data, **parts})
-
-
-def _samples(data: Mapping[str, Any]) -> SampleScore:
-    intervals = tuple(_make(SampleInterval, each) for each in data["intervals"])
-    made: SampleScore = _make(SampleScore, {**data, "intervals": intervals})
-    return made
-
-
-def _make(kind: Any, data: Mapping[str, Any]) -> Any:
-    values = {}
-    for item in fields(kind):
-        value = data[item.name]
-        if item.name == "psnr":
-            value = _psnr(value)
-        elif item.type == "float":
-            value = _nan(value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        values[item.name] = value
-    return kind(**values)
-
-
-def _psnr(value: float | None) -> float:
-    return math.inf if value is None else value
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value
+def _made(kind: Any, value: Any, name: str = "") -> Any:
+    """What a type makes of plain values: a dataclass of its fields, and so on inwards."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        there = [item.name for item in fields(kind) if item.name in value or item.default is not None]
+        return kind(**{field: _made(hints[field], value[field], field) for field in there})  # type: ignore[operator]
+    if kind is float and value is None:
+        return math.inf if name in ("psnr", "codec_curves") else math.nan
+    if value is None or origin is None:
+        return value
+    if origin is tuple:
+        kinds = [inner[0]] * len(value) if inner[-1] is ... else inner
+        return tuple(_made(*pair, name) for pair in zip(kinds, value, strict=True))
+    if origin is dict:
+        return {key: _made(inner[1], each, name) for key, each in value.items()}
+    return _made(inner[0], value, name)  # an optional one
 
 
 def _plain(value: Any) -> Any:

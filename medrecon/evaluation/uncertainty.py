@@ -211,12 +211,12 @@ def _widths(groups: np.ndarray, error: np.ndarray, level: float) -> np.ndarray:
         for low, high in ((group, group + 1), (first, first + _VALUES), (0, len(widths))):
             part = error[ends[low] : ends[high]]
             if len(part) >= _FEWEST or (low, high) == (0, len(widths)):
-                widths[group] = _quantile(part, level)
+                widths[group] = conformal_quantile(part, level)
                 break
     return widths
 
 
-def _quantile(errors: np.ndarray, level: float) -> float:
+def conformal_quantile(errors: np.ndarray, level: float) -> float:
     """The conformal quantile: the ceil((n + 1) level)-th smallest; infinite when there are too few."""
     rank = math.ceil((len(errors) + 1) * level)
     return float(np.partition(errors, rank - 1)[rank - 1]) if rank <= len(errors) else math.inf

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from medrecon.errors import told_as
 from medrecon.io.itk.header import read_head
 from medrecon.io.scan import ScanError
 
@@ -43,18 +44,15 @@ def label_names(path: Path) -> dict[int, str]:
     Raises:
         ScanError: it cannot be read, or holds no names.
     """
+    with told_as(ScanError, "cannot be read", path=path, remedy="check its place"):
+        large = path.stat().st_size > _LARGEST
+        text = b"" if large else path.read_bytes()
+    if large:
+        raise ScanError("is too large for names of labels", path=path, remedy="give a small JSON file")
     try:
-        if path.stat().st_size > _LARGEST:
-            raise ScanError("is too large for names of labels", path=path, remedy="give a small JSON file")
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScanError(
-            f"cannot be read: {error.strerror or error}", path=path, remedy="check its place"
-        ) from error
+        content: Any = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ScanError(
-            f"is no JSON: {error}", path=path, remedy='write {"1": "liver", "2": "lesion"}'
-        ) from error
+        raise ScanError(f"is no JSON: {error}", path=path, remedy=_EXAMPLE) from error
     if isinstance(content, dict) and isinstance(content.get("labels"), dict):
         content = content["labels"]
     names: dict[int, str] = {}

@@ -12,11 +12,11 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from medrecon.errors import OutputError
+from medrecon.errors import OutputError, told_as
 from medrecon.io.dicom.deidentify.files import deidentified, is_image
 from medrecon.io.dicom.deidentify.header import Deidentifier
 from medrecon.io.files.atomic import write_whole
-from medrecon.io.files.lock import FolderLock, working_folder
+from medrecon.io.files.lock import held
 from medrecon.io.files.walk import PULLING
 from medrecon.io.scan import ScanError
 
@@ -51,23 +51,13 @@ class LocalSeries:
         Raises:
             OutputError: another run pulls it, or nothing can be written there.
         """
-        try:
-            self.place.parent.mkdir(parents=True, exist_ok=True)
-            lock = FolderLock(working_folder(self.place), self.place)
-            lock.acquire()
-        except OSError as error:
-            raise OutputError(
-                f"cannot be written: {error.strerror}", path=self.place, remedy="choose another output"
-            ) from error
-        try:
+        with held(self.place):
             if self.part.is_dir():
                 for torn in self.part.glob(".*"):  # of a run that was killed
                     torn.unlink()
                 if not self._suits(self.part):
                     self.discard()
             yield
-        finally:
-            lock.release()
 
     def taken(self, instances: Mapping[str, str]) -> dict[str, str]:
         """Those that the copy will hold: without identity, all that may be images."""
@@ -131,7 +121,7 @@ class LocalSeries:
         Raises:
             OutputError: that cannot be done.
         """
-        try:
+        with told_as(OutputError, path=self.place):
             if self.place.exists():
                 aside = self.part.with_name(f"{self.part.name}-old")
                 shutil.rmtree(aside, ignore_errors=True)
@@ -140,10 +130,6 @@ class LocalSeries:
                 shutil.rmtree(aside, ignore_errors=True)
             else:
                 self.part.rename(self.place)
-        except OSError as error:
-            raise OutputError(
-                f"cannot be written: {error.strerror}", path=self.place, remedy="choose another output"
-            ) from error
 
     def _file(self, uid: str) -> str:
         return file_name(uid if self._deidentifier is None else self._deidentifier.uid(uid))

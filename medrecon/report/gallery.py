@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from medrecon.evaluation.scores import AtlasVolumes, LayerPictures
 from medrecon.report.planes import Plane, View
-from medrecon.report.tiles import encode, thinned
-
-_MOST_PIXELS = 256  # longest side of a picture
-
-
-@dataclass(frozen=True)
-class Channel:
-    """One picture: its caption, what it shows in words, and its data URI."""
-
-    caption: str
-    said: str
-    picture: str
+from medrecon.report.tiles import SMALL, Picture, encode, thinned
 
 
 def gallery(
-    volumes: AtlasVolumes, view: View, plane: Plane = "axial", most_pixels: int = _MOST_PIXELS
-) -> dict[str, list[Channel]]:
+    volumes: AtlasVolumes, view: View, plane: Plane = "axial", most_pixels: int = SMALL
+) -> dict[str, list[Picture]]:
     """Layer -> its principal components as colour, then its strongest channels.
 
     Each pixel shows the position of the layer that lies nearest to it in the patient: strides and offsets are
@@ -39,16 +27,16 @@ def gallery(
         plane: which slice.
         most_pixels: the longest side of a picture.
     """
-    made: dict[str, list[Channel]] = {}
+    made: dict[str, list[Picture]] = {}
     for name, shown in volumes.features.items():
         picked = picked_slice(shown, volumes.affine, volumes.source.shape, view, plane)
         thin = thinned(picked, most_pixels)
         share = f"{sum(shown.shares):.0%} of the variance"
         rgb = Image.fromarray(np.ascontiguousarray(np.moveaxis(thin[:3], 0, -1)), "RGB")
-        row = [Channel(share, f"three principal components of {name} as red, green and blue", encode(rgb))]
+        row = [Picture(share, f"three principal components of {name} as red, green and blue", encode(rgb))]
         for channel, image in zip(shown.channels, thin[3:], strict=True):
             picture = encode(Image.fromarray(np.ascontiguousarray(image), "L"))
-            row.append(Channel(f"channel {channel}", f"channel {channel} of {name}", picture))
+            row.append(Picture(f"channel {channel}", f"channel {channel} of {name}", picture))
         made[name] = row
     return made
 

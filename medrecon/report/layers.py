@@ -17,7 +17,8 @@ from matplotlib.patheffects import withStroke
 from medrecon.errors import UsageError
 from medrecon.evaluation import fidelity
 from medrecon.intensity_range import HU_WINDOW, intensity_range
-from medrecon.report.planes import Plane, View, make_view
+from medrecon.report.planes import Plane, View, body_threshold, make_view
+from medrecon.report.scene_values import round_up
 from medrecon.report.style import ERROR_MAP, FAINT, INK, bare_axes, new_figure, save
 
 SOFT_TISSUE = (-160.0, 240.0)
@@ -75,8 +76,7 @@ def layers_figure(
             remedy="give at least one reconstruction, each (X, Y, Z) on the source's grid",
         )
     low, high = intensity_range(source, units)
-    body = -500.0 if units == "HU" else low + 0.08 * (high - low)
-    view = make_view(source, spacing, affine, at, body)
+    view = make_view(source, spacing, affine, at, body_threshold(source, units))
     psnr = psnr or {name: fidelity(source, v, units=units).psnr for name, v in results.items()}
     window = window or (SOFT_TISSUE if units == "HU" else (low, high))
     captions = [_caption(n, (values_per_voxel or {}).get(n), psnr.get(n)) for n in results]
@@ -88,7 +88,7 @@ def layers_figure(
     grid = f"{_times(source.shape)} voxels", f"{_times(spacing)} mm"
     for place, caption in enumerate([("source", *grid), *captions]):
         _head(figure, place, column, caption)
-    cuts = {p: [_cut(view, v, p, units) for v in (source, *results.values())] for p in planes}
+    cuts = {p: [cut_of(view, v, p, units) for v in (source, *results.values())] for p in planes}
     limit = error_limit or colour_limit([image - row[0] for row in cuts.values() for image in row[1:]])
     top = total - _HEAD
     for plane, height in zip(planes, heights, strict=True):
@@ -131,7 +131,7 @@ def _head(figure: Figure, place: int, column: float, lines: tuple[str, str, str]
     figure.text(x, 1 - 0.475 / height, quality, color=INK, fontsize=6.8, va="baseline")
 
 
-def _cut(view: View, volume: np.ndarray, plane: Plane, units: str) -> np.ndarray:
+def cut_of(view: View, volume: np.ndarray, plane: Plane, units: str) -> np.ndarray:
     """Cut one slice; HU below -1024 are padding, and are shown as -1024."""
     image = view.cut(np.asarray(volume), plane).astype(np.float32)
     return np.maximum(image, HU_WINDOW[0]) if units == "HU" else image
@@ -139,11 +139,7 @@ def _cut(view: View, volume: np.ndarray, plane: Plane, units: str) -> np.ndarray
 
 def colour_limit(errors: Sequence[np.ndarray]) -> float:
     """Find a round number that holds 98 of 100 errors of the worst slice."""
-    worst = max(float(np.percentile(np.abs(e), 98)) for e in errors)
-    if worst <= 0:
-        return 1.0
-    unit = 10.0 ** math.floor(math.log10(worst))
-    return next(step * unit for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * unit >= worst * 0.999)
+    return round_up(max(float(np.percentile(np.abs(e), 98)) for e in errors))
 
 
 def _show(axes: Axes, image: np.ndarray, colours: str | Colormap, low: float, high: float) -> None:

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from medrecon.intensity_range import intensity_range
+
 Plane = Literal["axial", "coronal", "sagittal"]
 
 # voxel axes that run to the patient's left, posterior and superior: an axial DICOM series, in RAS mm
@@ -61,6 +63,14 @@ class View:
     def edges(plane: Plane) -> tuple[str, str]:
         """Letters of the slice's left and right edge."""
         return _EDGES[plane]
+
+
+def body_threshold(source: np.ndarray, units: str) -> float:
+    """The value above which a voxel is part of the body, not of the air around it."""
+    if units == "HU":
+        return -500.0
+    low, high = intensity_range(source, units)
+    return low + 0.08 * (high - low)
 
 
 def make_view(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,18 +11,7 @@ from medrecon.evaluation.sample_intervals import LEVELS
 from medrecon.evaluation.scores import AtlasVolumes, LayerScore, ScanScores
 from medrecon.report import words
 from medrecon.report.planes import View
-from medrecon.report.tiles import SURE_MAP, coloured, gray
-
-_MOST_PIXELS = 256  # longest side of a picture
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture: its caption, what it shows in words, and its data URI."""
-
-    caption: str
-    said: str
-    picture: str
+from medrecon.report.tiles import SMALL, SURE_MAP, Picture, coloured, gray
 
 
 def sample_rows(scores: ScanScores, volumes: AtlasVolumes, view: View) -> dict[str, list[Picture]]:
@@ -39,8 +27,7 @@ def sample_rows(scores: ScanScores, volumes: AtlasVolumes, view: View) -> dict[s
         plain += [(f"sample {n}", image) for n, image in enumerate(drawn.samples, start=1)]
         plain.append(("mean of all", drawn.mean))
         row = [
-            Picture(caption, f"{caption}, {name}", gray(image, low, high, _MOST_PIXELS))
-            for caption, image in plain
+            Picture(caption, f"{caption}, {name}", gray(image, low, high, SMALL)) for caption, image in plain
         ]
         most = float(np.percentile(drawn.deviation, 99.5)) or 1.0
         spread = f"made up: 0 to {words.amount(most, scores.units)}"
@@ -48,14 +35,14 @@ def sample_rows(scores: ScanScores, volumes: AtlasVolumes, view: View) -> dict[s
             Picture(
                 spread,
                 f"standard deviation of the samples of {name}",
-                coloured(drawn.deviation, 0, most, SURE_MAP, _MOST_PIXELS),
+                coloured(drawn.deviation, 0, most, SURE_MAP, SMALL),
             )
         )
         row.append(
             Picture(
                 "agreed on: 0 to 100 %",
                 f"share of detail that all samples of {name} show",
-                coloured(drawn.agreement, 0, 1, SURE_MAP, _MOST_PIXELS),
+                coloured(drawn.agreement, 0, 1, SURE_MAP, SMALL),
             )
         )
         made[name] = row

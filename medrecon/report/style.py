@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from medrecon.errors import OutputError, UsageError
+from medrecon.errors import OutputError, UsageError, told_as
 from medrecon.report.palette import Look
 
 PAPER, INK, FAINT = "#0e1116", "#f0f3f6", "#9aa4b2"
@@ -56,12 +56,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         OutputError: it cannot be made.
     """
-    try:
+    with told_as(OutputError, "cannot be made", path=folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot be made: {error.strerror or error}", path=folder, remedy="choose another output"
-        ) from error
 
 
 def save(figure: Figure, path: str | Path) -> list[Path]:
@@ -78,15 +74,12 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
         )
     targets = [path] if path.suffix else [path.with_name(f"{path.name}{end}") for end in (".png", ".svg")]
     for target in targets:
-        try:
-            # the salt makes equal figures equal files; the context puts the global settings back
-            with matplotlib.rc_context({"svg.hashsalt": "medrecon"}):
-                metadata = {"Date": None} if target.suffix == ".svg" else {"Software": "medrecon"}
-                figure.savefig(target, dpi=DPI, facecolor=figure.get_facecolor(), metadata=metadata)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write the picture: {error.strerror or error}",
-                path=target,
-                remedy="choose a folder that exists and can be written",
-            ) from error
+        remedy = "choose a folder that exists and can be written"
+        # the salt makes equal figures equal files; the context puts the global settings back
+        with (
+            told_as(OutputError, "cannot write the picture", path=target, remedy=remedy),
+            matplotlib.rc_context({"svg.hashsalt": "medrecon"}),
+        ):
+            metadata = {"Date": None} if target.suffix == ".svg" else {"Software": "medrecon"}
+            figure.savefig(target, dpi=DPI, facecolor=figure.get_facecolor(), metadata=metadata)
     return targets

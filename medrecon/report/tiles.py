@@ -14,14 +14,26 @@ from matplotlib.colors import Colormap
 from PIL import Image
 
 from medrecon.evaluation.scores import AtlasVolumes, ScanScores
-from medrecon.intensity_range import HU_WINDOW, intensity_range
-from medrecon.report.layers import colour_limit
-from medrecon.report.planes import Plane, View, make_view
+from medrecon.report.layers import colour_limit, cut_of
+from medrecon.report.planes import Plane, View, body_threshold, make_view
 from medrecon.report.style import ERROR_MAP
 
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 SURE_MAP = colormaps["magma"]
 """Colours of what is not signed: dark where there is none."""
+
+
+SMALL = 256
+"""Pixels along the longest side of a picture in a row of several."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: its caption, what it shows in words, and its data URI."""
+
+    caption: str
+    said: str
+    picture: str
 
 
 @dataclass(frozen=True)
@@ -53,14 +65,6 @@ class Slicing:
     limit: float
     map_limits: dict[str, float]
     scales: dict[str, str]
-
-
-def body_threshold(source: np.ndarray, units: str) -> float:
-    """The value above which a voxel is part of the body, not of the air around it."""
-    if units == "HU":
-        return -500.0
-    low, high = intensity_range(source, units)
-    return low + 0.08 * (high - low)
 
 
 def view_of(scores: ScanScores, volumes: AtlasVolumes) -> View:
@@ -95,9 +99,9 @@ def slice_tiles(scores: ScanScores, volumes: AtlasVolumes, view: View, *, most_p
         most_pixels: the longest side of a picture; longer slices are averaged down.
     """
     names = [layer.layer for layer in scores.layers if layer.layer in volumes.reconstructions]
-    cuts = {p: [_cut(view, volumes.source, p, scores.units)] for p in PLANES}
+    cuts = {p: [cut_of(view, volumes.source, p, scores.units)] for p in PLANES}
     for plane, name in ((p, n) for p in PLANES for n in names):
-        cuts[plane].append(_cut(view, volumes.reconstructions[name], plane, scores.units))
+        cuts[plane].append(cut_of(view, volumes.reconstructions[name], plane, scores.units))
     limit = colour_limit([image - row[0] for row in cuts.values() for image in row[1:]] or [np.zeros(1)])
     maps = {"uncertainty": volumes.uncertainty, "invented": volumes.invented}
     shown = {kind: _maps(view, found, names) for kind, found in maps.items()}
@@ -138,12 +142,6 @@ def _maps(
     return {
         name: {p: view.cut(np.asarray(v), p).astype(np.float32) for p in PLANES} for name, v in there.items()
     }
-
-
-def _cut(view: View, volume: np.ndarray, plane: Plane, units: str) -> np.ndarray:
-    """One slice; HU below -1024 are padding, and are shown as -1024."""
-    image = view.cut(np.asarray(volume), plane).astype(np.float32)
-    return np.maximum(image, HU_WINDOW[0]) if units == "HU" else image
 
 
 def _levels(image: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -14,8 +14,7 @@ from medrecon.errors import OutputError
 from medrecon.io import publish
 from medrecon.io.files import atomic, lock
 from medrecon.io.files.atomic import open_private, replacing, write_whole
-from medrecon.io.files.lock import LOCK, SUFFIX, FolderLock, sweep, working_folder
-from medrecon.training.launch import held
+from medrecon.io.files.lock import LOCK, SUFFIX, FolderLock, held, sweep, working_folder
 
 Trap = Callable[[Path, Path], None]
 

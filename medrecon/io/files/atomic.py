@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from medrecon.errors import OutputError
+from medrecon.errors import OutputError, told_as
 
 PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | PLAIN
@@ -48,7 +48,7 @@ def replacing(path: Path, *, mode: int = READABLE) -> Iterator[Path]:
         OutputError: it cannot be written; what was there before stays.
     """
     partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
-    try:
+    with told_as(OutputError, path=path):
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(partial, _NEW, mode))
         try:
@@ -58,10 +58,6 @@ def replacing(path: Path, *, mode: int = READABLE) -> Iterator[Path]:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written: {error.strerror or error}", path=path, remedy="choose another output"
-        ) from error
 
 
 def open_private(path: Path) -> IO[bytes]:
@@ -70,10 +66,5 @@ def open_private(path: Path) -> IO[bytes]:
     Raises:
         OutputError: it is a link, or cannot be written.
     """
-    try:
-        flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | PLAIN
-        return os.fdopen(os.open(path, flags, PRIVATE), "ab")
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written: {error.strerror or error}", path=path, remedy="choose another output"
-        ) from error
+    with told_as(OutputError, path=path):
+        return os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | PLAIN, PRIVATE), "ab")

@@ -14,6 +14,7 @@ import socket
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -24,7 +25,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from medrecon.errors import OutputError
+from medrecon.errors import OutputError, told_as
 from medrecon.io.files.atomic import PLAIN, PRIVATE
 
 SUFFIX = ".medrecon-part"
@@ -115,6 +116,23 @@ class FolderLock:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._file.close()
         self._file = None
+
+
+@contextlib.contextmanager
+def held(final: Path) -> Iterator[None]:
+    """Within: no other run is at work on an output; its parents are made where they are missing.
+
+    Raises:
+        OutputError: one is, or nothing can be written there.
+    """
+    with told_as(OutputError, path=final):
+        final.absolute().parent.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(working_folder(final.absolute()), final)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def put_aside(folder: Path, final: Path) -> None:

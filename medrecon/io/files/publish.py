@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from medrecon.errors import OutputError
+from medrecon.errors import OutputError, told_as
 from medrecon.io.files.lock import NEW, FolderLock, put_aside, sweep, working_folder
 
 IMPLEMENTATION_VERSION = "MEDRECON_01"
@@ -39,14 +38,14 @@ def publish(final: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """
     final = Path(final)
     check_free(final, overwrite)
-    with _as_output_error(final):
+    with told_as(OutputError, path=final):
         final.parent.mkdir(parents=True, exist_ok=True)
         sweep(final.parent)
         lock = FolderLock(working_folder(final), final)
         lock.acquire()
     try:
         part = lock.folder / NEW
-        with _as_output_error(final):
+        with told_as(OutputError, path=final):
             yield part
             _flush(part)
             check_free(final, overwrite)
@@ -91,20 +90,6 @@ def _is_ours(entry: Path) -> bool:
     except (OSError, InvalidDicomError, ValueError, KeyError):
         return False
     return str(meta.get("ImplementationVersionName", "")).startswith("MEDRECON")
-
-
-@contextmanager
-def _as_output_error(final: Path) -> Iterator[None]:
-    """Tell what the system refused in one line."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise OutputError(
-            f"cannot be written: {error.strerror or error}",
-            path=final,
-            remedy="free space or choose another output" if full else "choose another output",
-        ) from error
 
 
 def _flush(part: Path) -> None:

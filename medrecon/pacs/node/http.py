@@ -11,7 +11,7 @@ from typing import Any
 
 from pydicom import Dataset, dcmread
 
-from medrecon.errors import UsageError
+from medrecon.errors import UsageError, told_as
 from medrecon.pacs.node.intake import OK, Intake
 from medrecon.pacs.node.multipart import NotMultipart, boundary_of, parts
 from medrecon.pacs.node.settings import Settings
@@ -41,15 +41,10 @@ def start_http(settings: Settings, intake: Intake, views: Views, token: str) -> 
     """
     known: dict[str, Any] = {"settings": settings, "intake": intake, "views": views, "token": token}
     known["places"] = threading.BoundedSemaphore(settings.max_associations)
-    try:
-        server = ThreadingHTTPServer(
-            (settings.listen, settings.http_port), type("_Handler", (_Handler,), known)
-        )
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {settings.listen}:{settings.http_port} ({error.strerror})",
-            remedy="choose another listen or http_port",
-        ) from None
+    address = settings.listen, settings.http_port
+    where, remedy = f"cannot listen on {address[0]}:{address[1]}", "choose another listen or http_port"
+    with told_as(UsageError, where, remedy=remedy):
+        server = ThreadingHTTPServer(address, type("_Handler", (_Handler,), known))
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True, name="http").start()
     return server
 

@@ -8,7 +8,7 @@ from typing import Any
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from medrecon.errors import UsageError
+from medrecon.errors import UsageError, told_as
 from medrecon.io.dicom.reading.kinds import IMAGES
 from medrecon.pacs.node.intake import Intake
 from medrecon.pacs.node.settings import Settings
@@ -47,13 +47,10 @@ def start_scp(settings: Settings, intake: Intake) -> Any:
         (evt.EVT_DATA_RECV, coming.count),
         (evt.EVT_CONN_CLOSE, lambda event: coming.begin(event.assoc)),
     ]
-    try:
-        return entity.start_server((settings.listen, settings.dicom_port), block=False, evt_handlers=handlers)
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {settings.listen}:{settings.dicom_port} ({error.strerror})",
-            remedy="choose another listen or dicom_port",
-        ) from None
+    address = settings.listen, settings.dicom_port
+    where, remedy = f"cannot listen on {address[0]}:{address[1]}", "choose another listen or dicom_port"
+    with told_as(UsageError, where, remedy=remedy):
+        return entity.start_server(address, block=False, evt_handlers=handlers)
 
 
 class _Coming:

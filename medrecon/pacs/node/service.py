@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from medrecon.errors import ModelError, OutputError, UsageError
+from medrecon.errors import ModelError, OutputError, UsageError, told_as
 from medrecon.io.files.lock import FolderLock
 from medrecon.io.files.names import hiding
 from medrecon.io.scan import ScanError
@@ -59,13 +59,9 @@ class Service:
         self.settings, self._spool, self._explain = settings, spool, explain
         self._since = time.time()
         self._rules = {rule.name: rule for rule in settings.rules}
-        try:
+        with told_as(OutputError, "cannot be used", path=spool, remedy="choose another --spool"):
             spool.mkdir(parents=True, exist_ok=True)
             spool.chmod(0o700)
-        except OSError as error:
-            raise OutputError(
-                f"cannot be used: {error.strerror}", path=spool, remedy="choose another --spool"
-            ) from error
         self._lock = FolderLock(spool / "lock", spool)
         self._lock.acquire()
         self.queue = Queue(spool / "queue.sqlite")

@@ -25,6 +25,7 @@ from medrecon.errors import (
     in_short,
     known_cause,
     ran_out_of,
+    told_as,
 )
 from medrecon.io import ScanError
 
@@ -96,10 +97,8 @@ def empty_folder(folder: Path) -> None:
         OutputError: it cannot be made.
     """
     forget(folder)
-    try:
+    with told_as(OutputError, path=folder):
         folder.mkdir(mode=0o700, parents=True)
-    except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror}", path=folder) from error
 
 
 def forget(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from medrecon.bundle.config import read_training
 from medrecon.compute.safe_path import RUN_MODULE, module_command
 from medrecon.errors import ModelError, OutputError, UsageError, near
 from medrecon.io.files.atomic import PRIVATE, write_whole
-from medrecon.io.files.lock import FolderLock, working_folder
 
 SETTINGS = "settings.json"
 LOG = "train.log"
@@ -92,27 +91,6 @@ class Training:
             return [*module_command(run[0]), *run[1:]]
         shares = [f"--nnodes={self.nodes}", f"--nproc-per-node={self.processes}"]
         return [*module_command("torch.distributed.run"), *meeting.split(), *shares, str(RUN_MODULE), *run]
-
-
-@contextlib.contextmanager
-def held(run: Path) -> Iterator[None]:
-    """Within: nobody else trains in this folder.
-
-    Raises:
-        OutputError: somebody does, or there is no place for the folder.
-    """
-    try:
-        run.absolute().parent.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(working_folder(run.absolute()), run)
-        lock.acquire()
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written: {error.strerror or error}", path=run, remedy="choose another RUN"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def plan_training(

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medrecon.blocks.weights import digest
-from medrecon.errors import OutputError
+from medrecon.errors import OutputError, told_as
 from medrecon.io.files.atomic import PRIVATE, write_whole
 
 SUMS = "sums.json"
 """SHA-256 of each file of an entry: what does not match is made anew."""
 
 _OWNER_ONLY = 0o700
+_ELSEWHERE = "set XDG_CACHE_HOME to a folder of yours"
 _PART, _STALE = ".fit-", 86_400.0
 
 
@@ -32,21 +33,15 @@ def cache_folder() -> Path:
     """
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     root = (given if given.is_absolute() else Path.home() / ".cache") / "medrecon" / "linear"
-    try:
+    with told_as(OutputError, path=root, remedy=_ELSEWHERE):
         root.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
         facts = root.stat()
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written: {error.strerror or error}",
-            path=root,
-            remedy="set XDG_CACHE_HOME to a folder of yours",
-        ) from error
     owned = sys.platform == "win32" or facts.st_uid == os.getuid()
     if not owned or (facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.name == "posix"):
         raise OutputError(
             "others can write into this cache, and what lies there is run",
             path=root,
-            remedy=f"chmod 700 {root}, or set XDG_CACHE_HOME to a folder of yours",
+            remedy=f"chmod 700 {root}, or {_ELSEWHERE}",
         )
     return root
 
@@ -69,26 +64,22 @@ def filling(entry: Path) -> Iterator[Path]:
     Raises:
         OutputError: it cannot be written.
     """
-    try:
+    with told_as(OutputError, path=entry, remedy=_ELSEWHERE):
         entry.parent.mkdir(mode=_OWNER_ONLY, parents=True, exist_ok=True)
         _sweep(entry.parent)
         part = Path(tempfile.mkdtemp(prefix=_PART, dir=entry.parent))
-    except OSError as error:
-        raise _refused(entry, error) from error
-    try:
-        yield part
-        files = [path for path in sorted(part.rglob("*")) if path.is_file()]
-        for path in files:
-            path.chmod(PRIVATE)
-        sums = {path.relative_to(part).as_posix(): digest(path) for path in files}
-        write_whole(part / SUMS, json.dumps(sums, indent=1) + "\n", mode=PRIVATE)
-        if not is_whole(entry):
-            shutil.rmtree(entry, ignore_errors=True)
-            _move(part, entry)
-    except OSError as error:
-        raise _refused(entry, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        try:
+            yield part
+            files = [path for path in sorted(part.rglob("*")) if path.is_file()]
+            for path in files:
+                path.chmod(PRIVATE)
+            sums = {path.relative_to(part).as_posix(): digest(path) for path in files}
+            write_whole(part / SUMS, json.dumps(sums, indent=1) + "\n", mode=PRIVATE)
+            if not is_whole(entry):
+                shutil.rmtree(entry, ignore_errors=True)
+                _move(part, entry)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _move(part: Path, entry: Path) -> None:
@@ -105,11 +96,3 @@ def _sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - part.lstat().st_mtime > _STALE:
                 shutil.rmtree(part, ignore_errors=True)
-
-
-def _refused(entry: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"cannot be written: {error.strerror or error}",
-        path=entry,
-        remedy="free space there, or set XDG_CACHE_HOME to a folder of yours",
-    )

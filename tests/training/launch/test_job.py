@@ -10,7 +10,8 @@ import pytest
 
 from medrecon.compute.safe_path import RUN_MODULE
 from medrecon.errors import ModelError, OutputError, UsageError
-from medrecon.training.launch.job import Training, held, plan_training
+from medrecon.io.files.lock import held
+from medrecon.training.launch.job import Training, plan_training
 
 
 @pytest.fixture
