@@ -6,13 +6,11 @@ from pathlib import Path
 
 import torch
 
+from medrecon.encoders.adapt import IMAGENET, ChannelMeanStd
 from medrecon.encoders.residual import Plan, ResidualEncoder
 from medrecon.errors import ModelError
 
-NORMALISATIONS = {
-    "torchvision": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
+NORMALISATIONS = {"torchvision": IMAGENET, "symmetric": ((0.5,) * 3, (0.5,) * 3)}
 """Mean and standard deviation of red, green, blue in [0, 1] that a training run subtracted and divided by."""
 
 
@@ -34,9 +32,6 @@ class ResNetEncoder(ResidualEncoder):
         ModelError: unknown depth or normalisation, or weights that are not exactly this network's.
     """
 
-    mean: torch.Tensor
-    std: torch.Tensor
-
     def __init__(
         self,
         depth: int = 18,
@@ -50,14 +45,12 @@ class ResNetEncoder(ResidualEncoder):
             known = " or ".join(NORMALISATIONS)
             raise ModelError(f"there is no normalisation {normalisation!r}", remedy=f"choose {known}")
         super().__init__(depth, Plan(spatial_dims=2, channels=3), in_channels=(1, 3))
-        mean, std = NORMALISATIONS[normalisation]
-        # Not in the state dict: its keys stay torchvision's.
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.intensity = ChannelMeanStd(*NORMALISATIONS[normalisation])
         if weights is not None:
             self.load(weights, sha256, unused=("fc.",))
         self.freeze()
 
     def normalise(self, image: torch.Tensor) -> torch.Tensor:
         """Three channels, less the mean colour, over its deviation; one channel is taken as grey."""
-        return (image - self.mean) / self.std
+        normalised: torch.Tensor = self.intensity(image)
+        return normalised

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -10,9 +10,9 @@ from torch import nn
 
 from medrecon.blocks.padding import pad_to_multiple
 from medrecon.blocks.weights import fit_weights, read_weights
-from medrecon.contract import Features, LayerInfo
-from medrecon.encoders.frozen import Frozen
-from medrecon.encoders.naming import resolve_layers
+from medrecon.contract import LayerInfo
+from medrecon.encoders.adapt import CAFFE, IMAGENET, ChannelMeanStd
+from medrecon.encoders.staged import StagedEncoder
 from medrecon.errors import ModelError
 
 BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -20,14 +20,11 @@ BLOCKS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 CHANNELS = (64, 128, 256, 512, 512)
 
-NORMALISATIONS = {
-    "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),
-    "torchvision": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
+NORMALISATIONS = {"caffe": CAFFE, "torchvision": IMAGENET}
 """Mean and standard deviation of red, green, blue in [0, 1] that a training run subtracted and divided by."""
 
 
-class VGGEncoder(Frozen):
+class VGGEncoder(StagedEncoder):
     """The convolutions of VGG16 or VGG19, frozen, tapped after any ReLU (`relu1_1` ... `relu5_3` or `5_4`).
 
     The state dict has torchvision's keys (`features.0.weight` ...). Weights of the original authors (Caffe)
@@ -45,9 +42,6 @@ class VGGEncoder(Frozen):
         ModelError: unknown depth or normalisation, or weights that are not exactly this network's.
     """
 
-    mean: torch.Tensor
-    std: torch.Tensor
-
     def __init__(
         self,
         depth: int = 16,
@@ -55,18 +49,15 @@ class VGGEncoder(Frozen):
         sha256: str | None = None,
         normalisation: str = "caffe",
     ) -> None:
-        super().__init__()
+        super().__init__(2, (1, 3))
         if depth not in BLOCKS:
             raise ModelError(f"there is no VGG{depth} here", remedy="choose depth 16 or 19")
         if normalisation not in NORMALISATIONS:
             known = " or ".join(NORMALISATIONS)
             raise ModelError(f"there is no normalisation {normalisation!r}", remedy=f"choose {known}")
-        mean, std = NORMALISATIONS[normalisation]
-        # Not in the state dict: its keys stay torchvision's.
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.intensity = ChannelMeanStd(*NORMALISATIONS[normalisation])
         self.features = nn.Sequential()
-        self._layers: dict[str, tuple[int, LayerInfo]] = {}
+        self._infos: dict[int, LayerInfo] = {}
         self._build(BLOCKS[depth])
         if weights is not None:
             fit_weights(self, read_weights(weights, sha256), weights, unused=("classifier.",))
@@ -82,43 +73,24 @@ class VGGEncoder(Frozen):
                 self.features.extend([layer, nn.ReLU()])
                 last, field = channels, field + 2 * stride
                 info = LayerInfo(f"relu{block}_{conv}", channels, (stride, stride), (field, field))
-                self._layers[info.name] = (len(self.features) - 1, info)
+                self._infos[len(self.features) - 1] = info
             self.features.append(nn.MaxPool2d(kernel_size=2, stride=2))
             field, stride = field + stride, 2 * stride
 
     def layers(self) -> list[LayerInfo]:
         """The thirteen (sixteen) ReLU layers, shallow to deep."""
-        return [info for _, info in self._layers.values()]
+        return list(self._infos.values())
 
-    def forward(self, image: torch.Tensor, names: Iterable[str] | None = None) -> Features:
-        """Features of slices; computes nothing beyond the deepest layer asked for.
+    def normalise(self, image: torch.Tensor) -> torch.Tensor:
+        """Three channels as the weights expect them; one channel is taken as grey.
 
-        Args:
-            image: (B, 1 or 3, H, W), [0, 1]; one channel is taken as grey. Its far ends are repeated up to a
-                multiple of 16, so that pooling loses no row of an odd size.
-            names: layers, all when None.
-
-        Returns:
-            name -> (B, channels, *padded / stride).
-
-        Raises:
-            ModelError: a layer that does not exist, or an image of another form.
+        The far ends are repeated up to a multiple of 16, the deepest stride, so that pooling loses no row of
+        an odd size and a layer does not depend on its company.
         """
-        wanted = resolve_layers(names, self._layers)
-        if image.ndim != 4 or image.shape[1] not in (1, 3):
-            raise ModelError(
-                f"VGG takes images of shape (B, 1 or 3, H, W), not {tuple(image.shape)}",
-                remedy="give it slices of a volume, with one or three channels",
-            )
-        deepest = max(self._layers[name][0] for name in wanted)
-        taps = {self._layers[name][0]: name for name in wanted}
-        image = pad_to_multiple(
-            image, 16
-        )  # the deepest stride, so that a layer does not depend on its company
-        x = (image - self.mean) / self.std  # also repeats a grey channel three times
-        found: Features = {}
-        for index in range(deepest + 1):
-            x = self.features[index](x)
-            if index in taps:
-                found[taps[index]] = x
-        return {name: found[name] for name in wanted}
+        normalised: torch.Tensor = self.intensity(pad_to_multiple(image, 16))
+        return normalised
+
+    def stages(self) -> Iterator[tuple[tuple[str, ...], nn.Module]]:
+        """Convolutions, ReLUs and poolings; each ReLU ends a layer."""
+        for place, module in enumerate(self.features):
+            yield (self._infos[place].name,) if place in self._infos else (), module

@@ -82,7 +82,7 @@ def test_wrong_arguments(arguments: dict, words: str) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 2, 16, 16), (1, 1, 16, 16, 16), (16, 16)])
 def test_wrong_images(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ModelError, match="VGG takes images of shape"):
+    with pytest.raises(ModelError, match="VGGEncoder takes"):
         VGGEncoder()(torch.rand(shape))
 
 

@@ -51,6 +51,11 @@ class Layout:
         return tensor.permute(self.order)
 
 
+def times(size: Sequence[int]) -> str:
+    """A size in words: 96x96x64."""
+    return "x".join(map(str, size))
+
+
 class Unfit(Exception):
     """A tensor that is no feature map; the message says why."""
 

@@ -13,7 +13,7 @@ from torch import nn
 from medrecon.encoders.tapped.dryrun import BATCH, MODES, Seen, ShapeRunner
 from medrecon.encoders.tapped.first import channel_choices, dims_of, row_of
 from medrecon.encoders.tapped.inputs import NOTHING, Inputs
-from medrecon.encoders.tapped.layout import Layout, Shape, Unfit, layout_by_growth, layout_by_size
+from medrecon.encoders.tapped.layout import Layout, Shape, Unfit, layout_by_growth, layout_by_size, times
 from medrecon.encoders.tapped.slabs import slabs
 from medrecon.errors import ModelError, in_short
 
@@ -134,7 +134,7 @@ def survey(
             f"{type(network).__name__} takes rows of {row} numbers, no image",
             remedy="name the network that sees the images",
         )
-    wanted = "" if window is None else f" of {_times(window)}"
+    wanted = "" if window is None else f" of {times(window)}"
     raise ModelError(
         f"{type(network).__name__} does not run on a {dims}D image{wanted} alone ({said})",
         remedy='give the size that it needs as an argument, {"_window_": [96, 96, 96]}, the channels, '
@@ -188,8 +188,8 @@ def _flexible(runner: ShapeRunner, size: int, dims: int, window: Sequence[int] |
 
 def _multiple(runner: ShapeRunner, strides: Shape, base: Shape) -> Shape | None:
     """The least multiple of the strides that sizes must be multiples of; None where none was found."""
-    for times in (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64):
-        step = [s * times for s in strides]
+    for factor in (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64):
+        step = [s * factor for s in strides]
         # Odd multiples, and more than one position: some norms refuse a single one.
         sizes = [[s * odd for s in step] for odd in (3, 5)]
         if runner.mode == "real":  # truly run: one axis at a time, the others as they were taken
@@ -264,7 +264,3 @@ def _fixed_sizes(network: nn.Module, dims: int) -> list[Shape]:
             found.append(tuple(n * s for n, s in zip(patches, side, strict=True)))
     found += [(side,) * dims for side in _USUAL]
     return list(dict.fromkeys(size for size in found if len(size) == dims))
-
-
-def _times(size: Sequence[int]) -> str:
-    return "x".join(map(str, size))

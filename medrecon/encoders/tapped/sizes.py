@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from medrecon.encoders.tapped.layout import Shape
+from medrecon.encoders.tapped.layout import Shape, times
 from medrecon.encoders.tapped.probe import Survey, Tap
 from medrecon.errors import ModelError
 
@@ -72,8 +72,3 @@ class Sizes:
             short = min(range(len(wanted)), key=lambda axis: wanted[axis] / self.survey.multiple[axis])
             wanted[short] += self.survey.multiple[short]
         return tuple(max(n, least) for n, least in zip(wanted, self.survey.least, strict=True))
-
-
-def times(size: Sequence[int]) -> str:
-    """A size in words: 96x96x64."""
-    return "x".join(map(str, size))

@@ -23,9 +23,9 @@ from medrecon.encoders.tapped.dryrun import seeded
 from medrecon.encoders.tapped.fields import measure_fields
 from medrecon.encoders.tapped.first import initialise_lazy
 from medrecon.encoders.tapped.inputs import Inputs
-from medrecon.encoders.tapped.layout import Shape
+from medrecon.encoders.tapped.layout import Shape, times
 from medrecon.encoders.tapped.probe import Survey, survey
-from medrecon.encoders.tapped.sizes import Sizes, times
+from medrecon.encoders.tapped.sizes import Sizes
 from medrecon.encoders.tapped.watch import watch
 from medrecon.errors import ModelError
 
