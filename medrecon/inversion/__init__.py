@@ -1,23 +1,5 @@
 """Networks that turn features back into an image: `forward(features, shape)`."""
 
-from medrecon.inversion.adaptive import AdaptiveDecoder
-from medrecon.inversion.closed_form import LinearDecoder
-from medrecon.inversion.fusion import FusionDecoder
-from medrecon.inversion.generative import ResidualFlow
-from medrecon.inversion.hierarchical import HierarchicalDecoder
-from medrecon.inversion.optimise import ImageOptimiser
-from medrecon.inversion.plain import PlainDecoder
-from medrecon.inversion.single import SingleLayerDecoder
-from medrecon.inversion.transposed import TransposedDecoder
+import lazy_loader
 
-__all__ = [
-    "AdaptiveDecoder",
-    "FusionDecoder",
-    "HierarchicalDecoder",
-    "ImageOptimiser",
-    "LinearDecoder",
-    "PlainDecoder",
-    "ResidualFlow",
-    "SingleLayerDecoder",
-    "TransposedDecoder",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

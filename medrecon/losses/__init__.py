@@ -1,22 +1,5 @@
 """Losses: L1 and MSE are torch's; here is what it lacks, and the sum that logs each of its terms."""
 
-from medrecon.losses.adversarial import DiscriminatorLoss, GeneratorLoss
-from medrecon.losses.features import FeatureConsistencyLoss, FeatureLoss, PerceptualLoss
-from medrecon.losses.pixel import CharbonnierLoss, PSNRLoss
-from medrecon.losses.structural import MSSSIMLoss, SpectralLoss, SSIMLoss
-from medrecon.losses.weighted import LogTerms, WeightedSum
+import lazy_loader
 
-__all__ = [
-    "CharbonnierLoss",
-    "DiscriminatorLoss",
-    "FeatureConsistencyLoss",
-    "FeatureLoss",
-    "GeneratorLoss",
-    "LogTerms",
-    "MSSSIMLoss",
-    "PSNRLoss",
-    "PerceptualLoss",
-    "SSIMLoss",
-    "SpectralLoss",
-    "WeightedSum",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

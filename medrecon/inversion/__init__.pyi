@@ -1,0 +1,9 @@
+from .adaptive import AdaptiveDecoder as AdaptiveDecoder
+from .closed_form import LinearDecoder as LinearDecoder
+from .fusion import FusionDecoder as FusionDecoder
+from .generative import ResidualFlow as ResidualFlow
+from .hierarchical import HierarchicalDecoder as HierarchicalDecoder
+from .optimise import ImageOptimiser as ImageOptimiser
+from .plain import PlainDecoder as PlainDecoder
+from .single import SingleLayerDecoder as SingleLayerDecoder
+from .transposed import TransposedDecoder as TransposedDecoder

@@ -1,0 +1,12 @@
+from .adversarial import DiscriminatorLoss as DiscriminatorLoss
+from .adversarial import GeneratorLoss as GeneratorLoss
+from .features import FeatureConsistencyLoss as FeatureConsistencyLoss
+from .features import FeatureLoss as FeatureLoss
+from .features import PerceptualLoss as PerceptualLoss
+from .pixel import CharbonnierLoss as CharbonnierLoss
+from .pixel import PSNRLoss as PSNRLoss
+from .structural import MSSSIMLoss as MSSSIMLoss
+from .structural import SpectralLoss as SpectralLoss
+from .structural import SSIMLoss as SSIMLoss
+from .weighted import LogTerms as LogTerms
+from .weighted import WeightedSum as WeightedSum
