@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,26 +152,14 @@ class FeatureFacts:
 
 def to_metadata(facts: FeatureFacts) -> dict[str, str]:
     """The facts as safetensors' metadata: plain text, or JSON for what has parts (floats to the last bit)."""
+    values: dict[str, Any] = vars(facts) | {"layers": [asdict(layer) for layer in facts.layers]}
     return {
         "schema": SCHEMA,
         SUM: OPEN,
         "medrecon": facts.version,
-        "model": facts.model,
-        "model_version": facts.model_version,
-        "weights_sha256": facts.weights_sha256,
-        "encoder_fingerprint": facts.encoder_fingerprint,
-        "dtype": facts.dtype,
-        "modality": facts.modality,
-        "units": facts.units,
-        "layers": json.dumps([asdict(layer) for layer in facts.layers], allow_nan=False),
-        "shape": json.dumps(facts.shape),
-        "affine": json.dumps(facts.affine.tolist()),
-        "source": json.dumps(facts.source, allow_nan=False),
-        "intensity": json.dumps(facts.intensity, allow_nan=False),
-        "padding": json.dumps(facts.padding),
-        "image_shape": json.dumps(facts.image_shape),
-        "image_affine": json.dumps(facts.image_affine.tolist()),
-        "geometry": json.dumps(facts.geometry),
+        **{name: values[name] for name in _TEXTS},
+        **{name: json.dumps(values[name].tolist()) for name in _GRIDS},
+        **{name: json.dumps(values[name], allow_nan=name == "geometry") for name in _PARTS},
     }
 
 
@@ -193,25 +181,10 @@ def from_metadata(metadata: Mapping[str, str] | None, path: Path) -> FeatureFact
             remedy="encode again, or update medrecon" if ours else "make such a file with medrecon encode",
         )
     try:
-        facts = FeatureFacts(
-            model=said["model"],
-            model_version=said["model_version"],
-            weights_sha256=said["weights_sha256"],
-            encoder_fingerprint=said["encoder_fingerprint"],
-            dtype=said["dtype"],
-            layers=tuple(_layer(item) for item in json.loads(said["layers"])),
-            shape=_three(json.loads(said["shape"])),
-            affine=np.array(json.loads(said["affine"]), np.float64),
-            modality=said["modality"],
-            units=said["units"],
-            source=dict(json.loads(said["source"])),
-            intensity=dict(json.loads(said["intensity"])),
-            padding=dict(json.loads(said["padding"])),
-            image_shape=_three(json.loads(said["image_shape"])),
-            image_affine=np.array(json.loads(said["image_affine"]), np.float64),
-            geometry=tuple(dict(item) for item in json.loads(said["geometry"])),
-            version=said["medrecon"],
-        )
+        values: dict[str, Any] = {name: said[name] for name in _TEXTS}
+        values |= {name: np.array(json.loads(said[name]), np.float64) for name in _GRIDS}
+        values |= {name: form(json.loads(said[name])) for name, form in _PARTS.items()}
+        facts = FeatureFacts(version=said["medrecon"], **values)
         fault = _fault(facts, path)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         fault = f"{type(error).__name__}: {error}"
@@ -231,6 +204,23 @@ def _layer(item: Mapping[str, Any]) -> LayerFacts:
 def _three(values: Any) -> tuple[int, int, int]:
     x, y, z = values
     return x, y, z
+
+
+_TEXTS = (
+    *("model", "model_version", "weights_sha256", "encoder_fingerprint"),
+    *("dtype", "modality", "units"),
+)
+_GRIDS = ("affine", "image_affine")
+_PARTS: dict[str, Callable[[Any], Any]] = {
+    "layers": lambda listed: tuple(map(_layer, listed)),
+    "shape": _three,
+    "source": dict,
+    "intensity": dict,
+    "padding": dict,
+    "image_shape": _three,
+    "geometry": lambda listed: tuple(map(dict, listed)),
+}
+"""What is stored as JSON, and what is made of that."""
 
 
 def _fault(facts: FeatureFacts, path: Path) -> str:
