@@ -47,14 +47,12 @@ def _made(kind: Any, value: Any, name: str = "") -> Any:
         return kind(**{field: _made(hints[field], value[field], field) for field in there})  # type: ignore[operator]
     if kind is float and value is None:
         return math.inf if name in ("psnr", "codec_curves") else math.nan
-    if value is None or origin is None:
-        return value
     if origin is tuple:
         kinds = [inner[0]] * len(value) if inner[-1] is ... else inner
         return tuple(_made(*pair, name) for pair in zip(kinds, value, strict=True))
     if origin is dict:
         return {key: _made(inner[1], each, name) for key, each in value.items()}
-    return _made(inner[0], value, name)  # an optional one
+    return value if value is None or origin is None else _made(inner[0], value, name)  # an optional one
 
 
 def _plain(value: Any) -> Any:
