@@ -194,7 +194,7 @@ class Bundle:
         """
         return self._checked(self.build("network")).to(device).eval()
 
-    def _checked(self, network: Any) -> Reconstructor:
+    def _checked(self, network: object) -> Reconstructor:
         if not isinstance(network, Reconstructor):
             raise ModelError(
                 f"its network is a {type(network).__name__}, which declares no layers",

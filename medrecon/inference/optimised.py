@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -65,8 +65,7 @@ class Model:
     @property
     def inversion(self) -> ImageOptimiser:
         """The optimisation."""
-        inversion: Any = self.network.inversion
-        return inversion
+        return cast("ImageOptimiser", self.network.inversion)
 
     def derivations(self, results: Sequence[str], chosen: range, count: int) -> dict[str, Derivation]:
         """The provenance of each result; whatever changes the voxels changes the UIDs that are made of it.

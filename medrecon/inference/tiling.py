@@ -54,10 +54,10 @@ class ResultsInferer(Inferer):
         other.results, other.most_voxels = list(results), most_voxels
         return other
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # MONAI's is for any network
         self,
         inputs: torch.Tensor,
-        network: Any,
+        network: Reconstructor,
         *args: Any,
         progress: Progress | None = None,
         **kwargs: Any,

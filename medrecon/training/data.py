@@ -119,12 +119,11 @@ class LeaveLayersOut(Inferer):
         self.weights = torch.tensor([float(weight) for weight in results.values()])
 
     def __call__(
-        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """(B, 1, *spatial) -> its reconstruction, of the same shape."""
         drawn = self.results[int(torch.multinomial(self.weights, 1))]
-        image: torch.Tensor = network(inputs, layers=drawn)
-        return image
+        return network(inputs, layers=drawn)
 
 
 class SeedEachEpoch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,8 +70,8 @@ class FlowMatching(Inferer):
         self.scheduler = RFlowScheduler(use_discrete_timesteps=False)
         self.drawn_again, self.draws = drawn_again, draws
 
-    def __call__(
-        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    def __call__(  # type: ignore[override]  # MONAI's is for any network
+        self, inputs: torch.Tensor, network: ResidualFlow, *args: Any, **kwargs: Any
     ) -> FlowStep:
         """(B, 1, *spatial) -> one step for it."""
         if self.drawn_again is None:
@@ -82,7 +82,7 @@ class FlowMatching(Inferer):
             steps = [self.step(inputs, network, result) for result in self.results]
         return FlowStep(*(torch.cat(parts) for parts in zip(*steps, strict=True)))
 
-    def step(self, image: torch.Tensor, network: Any, result: str) -> FlowStep:
+    def step(self, image: torch.Tensor, network: ResidualFlow, result: str) -> FlowStep:
         """One step for one result."""
         with torch.no_grad():
             base = self.reconstructor(image, layers=result)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.inferers import Inferer
 
 from medrecon.evaluation import fidelity, ms_ssim
 from medrecon.losses import PerceptualLoss
@@ -22,7 +23,7 @@ MEASURES = ("psnr", "ssim", "ms_ssim", "perceptual")
 
 
 def reconstruct(
-    network: torch.nn.Module, inferer: Any, samples: Sequence[Sample]
+    network: Reconstructor, inferer: Inferer, samples: Sequence[Sample]
 ) -> tuple[list[torch.Tensor], float]:
     """Each sample from the inferer's one result.
 
