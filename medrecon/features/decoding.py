@@ -179,14 +179,9 @@ def decode(
                     derivation=drawing.derivation(derivation),
                     overwrite=overwrite,
                 )
-    notes = (
-        []
-        if decoder.model.fingerprint
-        else [f"{decoder.model.name} does not say which weights its decoder was trained for: not checked"]
-    )
-    notes += [note for item in written for note in item.warnings]
+    notes = dict.fromkeys([*decoder.model.caveats, *(note for item in written for note in item.warnings)])
     outputs = {item.result: item.path for item in written}
-    return Decoded(outputs, tuple(written), time.perf_counter() - start, tuple(dict.fromkeys(notes)))
+    return Decoded(outputs, tuple(written), time.perf_counter() - start, tuple(notes))
 
 
 def _check_layers(file: FeatureFile, names: Sequence[str]) -> None:

@@ -51,6 +51,13 @@ class Model:
         """3 for volumes, 2 for slices."""
         return len(self.network.layers()[0].stride)
 
+    @property
+    def caveats(self) -> list[str]:
+        """What must be said of features that it decodes."""
+        if self.fingerprint:
+            return []
+        return [f"{self.name} does not say which weights its decoder was trained for: not checked"]
+
 
 def open_encoder(
     bundle: str | Path,
