@@ -79,7 +79,7 @@ NEVER: dict[str, tuple[str, ...]] = {
 
 # what one file may import of all that its room may not
 BUT: dict[str, tuple[str, ...]] = {
-    # Python's two functions that take a network by its name join what else only the command line joins
+    # Python's functions that take a network by its name join what else only the command line joins
     "medrecon.inference.reconstruction": ("medrecon.training.linear",),
     "medrecon.atlas.run": ("medrecon.training.linear",),
 }

@@ -14,24 +14,23 @@ import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 
 from medrecon.atlas.labels import LabelProbe
+from medrecon.atlas.layered import LayeredNetwork
 from medrecon.atlas.own_output import OwnOutput
 from medrecon.atlas.pictures import Pictures
 from medrecon.atlas.probe import CODE, PLAIN, QUANTISED, RANDOM, SHUFFLED, Probe, variant
 from medrecon.atlas.sampling import sampling_of
 from medrecon.atlas.source_values import as_stored, in_units, range_of
 from medrecon.atlas.transform_code import TransformCode
-from medrecon.bundle.results import parse_results
-from medrecon.contract import LayerInfo, Progress
+from medrecon.contract import Progress
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import LayerPictures, Told
 from medrecon.inference.memory import affordable_voxels
-from medrecon.inference.parts import open_parts
 from medrecon.inference.passes import passes_of
 from medrecon.inference.prepared import network_notes
 from medrecon.io import read_scan
 from medrecon.io.notices import listening
 from medrecon.io.scan import Scan
-from medrecon.reconstructor import INPUT, Reconstructor, parse_layers
+from medrecon.reconstructor import Reconstructor, parse_layers
 
 MOST_VOXELS = 1 << 25
 """Largest tile: with the volumes that an atlas keeps, 512x512x300 stays below 8 GiB."""
@@ -92,21 +91,19 @@ class ScanResults:
     image: MetaTensor | None = None
 
 
-class AtlasNetwork:
+class AtlasNetwork(LayeredNetwork):
     """Runs a bundle over scans that are known already; writes nothing.
 
     Args:
-        bundle: name of a bundle that comes with medrecon, or a bundle's folder.
+        bundle: as for `LayeredNetwork`.
         scans: what will be run.
-        layers: results, as text or list; None takes each of the network's layers.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        encoder_weights: weights of a frozen encoder, for bundles that come without them.
         output: a path that does not exist: only its name is used, by the bundle's own plan.
         own_output: run the network to its end on the scan and on each reconstruction.
         samples: draw so many of each result that the bundle's generative decoder knows; None: none.
         seed: of the samples.
         overrides: further ids of the bundle's configuration, and their values.
         features: make pictures of the layers' features; None: where the network is somebody else's.
+        **options: of `LayeredNetwork`.
 
     Raises:
         ModelError: the bundle or a layer cannot be used.
@@ -119,52 +116,20 @@ class AtlasNetwork:
         scans: Sequence[Scan],
         *,
         output: Path,
-        layers: str | Sequence[str] | None = None,
-        device: str = "auto",
-        encoder_weights: Path | None = None,
         own_output: bool = False,
         features: bool | None = None,
         samples: int | None = None,
         seed: int = 0,
         overrides: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
-        if layers is not None and INPUT in parse_results(layers):
-            raise UsageError(
-                "'input' is no layer of an atlas", remedy="leave it out: it stands beside each as 'identity'"
-            )
-        weights = {} if encoder_weights is None else {"encoder_weights": encoder_weights}
-        told: dict[str, Any] = {**weights, **(overrides or {})}
-        self._parts = parts = open_parts(
-            bundle,
-            scans=scans,
-            output=output,
-            layers=layers,
-            each_layer=True,
-            device=device,
-            output_format="nifti",
-            overrides=told,
-        )
-        self.sampling = None if samples is None else sampling_of(parts, samples, seed, told, output)
-        self.bundle, self.results, self.device = parts.bundle, parts.results, parts.device
-        self.network = parts.network
+        super().__init__(bundle, scans, output=output, overrides=overrides, **options)
+        told = overrides or {}
+        self.sampling = None if samples is None else sampling_of(self.parts, samples, seed, told, output)
         self.own_output = OwnOutput(self.bundle, self.device) if own_output else None
-        self.infos: dict[str, LayerInfo] = {layer.name: layer for layer in self.network.layers()}
         shown = isinstance(self.bundle.parser.get("encoder", None), Mapping) if features is None else features
-        names = dict.fromkeys(name for result in self.results for name in parse_layers(result))
-        infos = [self.infos[name] for name in names]
-        self.pictures = Pictures(self.network.encoder, infos, self.device) if shown else None
-        self._most = parts.inferer.most_voxels or min(MOST_VOXELS, affordable_voxels(self.device))
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """Model, version and hash of the weights."""
-        sha256 = next((d.weights_sha256 for d in self._parts.saver.derivation.values()), "")
-        return {
-            "model": self.bundle.name,
-            "model_version": self.bundle.version,
-            "weights_sha256": sha256,
-            "device": str(self.device),
-        }
+        self.pictures = Pictures(self.network.encoder, self.asked, self.device) if shown else None
+        self._most = self.parts.inferer.most_voxels or min(MOST_VOXELS, affordable_voxels(self.device))
 
     def run(
         self, scan: Scan, progress: Progress | None = None, mask: np.ndarray | None = None
@@ -184,7 +149,7 @@ class AtlasNetwork:
         with torch.inference_mode():
             source = np.ascontiguousarray(read_scan(scan))
             with listening() as notes:
-                item = self._parts.preprocessing({"image": scan})
+                item = self.parts.preprocessing({"image": scan})
             image = list_data_collate([item])
             identity = self._bring_home(image, image["image"][:, :1].clone(), source)[0]
             start = time.perf_counter()
@@ -231,7 +196,7 @@ class AtlasNetwork:
     def _infer(
         self, image: torch.Tensor, names: Sequence[str], network: Reconstructor, tick: Progress | None = None
     ) -> torch.Tensor:
-        inferer = self._parts.inferer.for_results(names, self._most)
+        inferer = self.parts.inferer.for_results(names, self._most)
         return inferer(image.to(self.device), network, progress=tick)
 
     def _bring_home(self, batch: dict[str, Any], pred: torch.Tensor, source: np.ndarray) -> list[np.ndarray]:
@@ -240,7 +205,7 @@ class AtlasNetwork:
         for channel in range(pred.shape[1]):
             one = {"image": batch["image"], "pred": pred[:, channel : channel + 1]}
             (item,) = decollate_batch(one)
-            for step in self._parts.home:
+            for step in self.parts.home:
                 item = step(item)
             values = item["pred"][0].detach().cpu().numpy()
             made.append(as_stored(values, source))
@@ -290,8 +255,4 @@ class AtlasNetwork:
         code = TransformCode(encoder.spatial_dims, self.device)
         if code.codes(encoder):
             return
-        rates = {
-            result: sum(self.infos[layer].values_per_voxel for layer in parse_layers(result))
-            for result in self.results
-        }
-        yield from code.coded(seen, rates)
+        yield from code.coded(seen, {result: self.rate(result) for result in self.results})

@@ -16,8 +16,8 @@ from medrecon.atlas.summary import patient_numbers, write_summary
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import ScanScores
 from medrecon.inference.prepared import check_scan
-from medrecon.io import find_one, publish
-from medrecon.io.choices import with_hu
+from medrecon.inference.reconstruction import network_asked, scan_asked
+from medrecon.io import publish
 from medrecon.io.files.names import hiding, scan_label
 from medrecon.io.scan import Scan
 
@@ -125,33 +125,25 @@ def make_atlas(
         ModelError: the bundle or a layer cannot be used.
         OutputError: the folder is taken, or cannot be written.
     """
-    scan = source if isinstance(source, Scan) else find_one(source, **reading)
-    scan = with_hu(scan) if hu else scan
+    scan = scan_asked(source, hu, reading)
     output = Path(output)
     refuse_taken(output)
-    weights = None if encoder_weights is None else Path(encoder_weights)
-    told: dict[str, Any] = {}
-    if encoder is not None:
-        from medrecon.training.linear import inverse_of
-
-        inverse = inverse_of(encoder, layers, bundle, weights, encoder_arguments, fit_on, device)
-        if own_output and inverse.overrides:
-            raise UsageError(
-                "own_output builds the network anew, and this one has no name", remedy="name its class"
-            )
-        bundle, weights, told = inverse.bundle, None, inverse.overrides
+    asked = network_asked(encoder, layers, bundle, encoder_weights, encoder_arguments, fit_on, device)
+    if own_output and "network_def" in asked.overrides:
+        raise UsageError(
+            "own_output builds the network anew, and this one has no name", remedy="name its class"
+        )
     engine = AtlasNetwork(
-        bundle,
+        asked.bundle,
         [scan],
         output=output,
         layers=layers,
         device=device,
-        encoder_weights=weights,
         own_output=own_output,
         features=features,
         samples=samples,
         seed=seed,
-        overrides=told,
+        overrides=asked.overrides,
     )
     rois, points = ([str(each)] if isinstance(each, (str, Path)) else list(each) for each in (roi, at))
     names = None if labels is None else Path(labels)

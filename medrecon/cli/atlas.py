@@ -15,7 +15,7 @@ from medrecon.cli.batch import as_told, exit_code, find_asked, one_by_one, say_n
 from medrecon.cli.command import verb
 from medrecon.cli.declare import option
 from medrecon.cli.faults import Fault
-from medrecon.cli.linear import AnyNetwork
+from medrecon.cli.linear import AnyNetwork, Chosen
 from medrecon.cli.options import EachLayer, ManyScans, network_option
 from medrecon.cli.progress import progress_bar
 from medrecon.cli.samples import Samples
@@ -189,8 +189,7 @@ def atlas(
         return _compare_bundles(session, found, output, compare, network.weights, asked)
     chosen = network.choose(session, found, reading, layers)
     say_notes(session, found)
-    weights = chosen.overrides.get("encoder_weights")
-    run = _run(session, chosen.found, output, str(chosen.bundle), weights, asked)
+    run = _run(session, chosen, output, asked)
     data = {**_run_data(run, output), "seconds": round(time.perf_counter() - start, 1)}
     return Outcome(
         data, lambda console: show_run(console, data, run.scores), exit_code(bool(run.scores), run.failures)
@@ -217,8 +216,9 @@ def _compare_bundles(
     refuse_taken(output)
     runs = []
     for letter, name in zip("ab", pair, strict=True):
-        taken = weights if "encoder_weights" in OpenBundle.open(name).parser else None
-        runs.append(_run(session, found, output / letter, name, taken, asked))
+        takes = weights is not None and "encoder_weights" in OpenBundle.open(name).parser
+        chosen = Chosen(found, name, {"encoder_weights": weights} if takes else {})
+        runs.append(_run(session, chosen, output / letter, asked))
     names = (runs[0].bundle, runs[1].bundle)
     if names[0] == names[1]:
         names = pair
@@ -235,27 +235,26 @@ def _compare_bundles(
     )
 
 
-def _run(
-    session: Session, found: Found, output: Path, bundle: str, weights: Path | None, asked: _Asked
-) -> _Run:
+def _run(session: Session, chosen: Chosen, output: Path, asked: _Asked) -> _Run:
     from medrecon.atlas.network import AtlasNetwork
     from medrecon.atlas.output import refuse_taken
     from medrecon.atlas.run import measure_scan, write_overview
     from medrecon.io.files.names import scan_label
 
-    scans, shown = found.scans, asked.shown
+    found, shown = chosen.found, asked.shown
+    scans = found.scans
     if not scans:
         raise found.refused[0] if found.refused else UsageError("no scan to work on", remedy="name a scan")
     single = len(scans) == 1 and not found.refused
     places = {scan.key: output if single else output / scan_label(scan) for scan in scans}
     refuse_taken(output)
     engine = AtlasNetwork(
-        bundle,
+        chosen.bundle,
         scans,
         output=output,
         layers=asked.layers,
         device=asked.device,
-        encoder_weights=weights,
+        overrides=chosen.overrides,
         own_output=shown.own_output,
         features=shown.features,
         samples=asked.drawn.samples,

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -141,24 +141,54 @@ def reconstruct(
         ModelError: the bundle or a layer cannot be used, or nothing can draw samples of it.
         UsageError: the options do not make sense.
     """
-    scan = source if isinstance(source, Scan) else find_one(source, **reading)
-    scan = with_hu(scan) if hu else scan
-    told: dict[str, Any] = {} if encoder_weights is None else {"encoder_weights": Path(encoder_weights)}
-    if encoder is not None:
-        from medrecon.training.linear import inverse_of
-
-        inverse = inverse_of(encoder, layers, bundle, encoder_weights, encoder_arguments, fit_on, device)
-        bundle, told = inverse.bundle, inverse.overrides
+    scan = scan_asked(source, hu, reading)
+    asked = network_asked(encoder, layers, bundle, encoder_weights, encoder_arguments, fit_on, device)
     pipeline = Pipeline.from_bundle(
-        bundle,
+        asked.bundle,
         scans=[scan],
         output=Path(tempfile.gettempdir()) / f"medrecon-{uuid.uuid4().hex}",  # nothing is written there
         layers=layers,
         device=device,
-        overrides=told,
+        overrides=asked.overrides,
         samples=samples,
         seed=seed,
     )
     images, drawn, record = pipeline.run_in_memory(scan, progress)
     notes = (*pipeline.bundle.caveats, *scan.notes, *record.notes)
     return Reconstruction(scan, images, pipeline.derivations, record.seconds, notes, drawn)
+
+
+def scan_asked(source: Scan | str | Path, hu: bool, reading: Mapping[str, Any]) -> Scan:
+    """The scan that was named, with the options of `reconstruct`."""
+    scan = source if isinstance(source, Scan) else find_one(source, **reading)
+    return with_hu(scan) if hu else scan
+
+
+class NetworkAsked(NamedTuple):
+    """A bundle, and what its configuration must be told."""
+
+    bundle: str | Path
+    overrides: dict[str, Any]
+
+
+def network_asked(
+    encoder: Named | None,
+    layers: str | Sequence[str] | None,
+    bundle: str | Path,
+    weights: str | Path | None,
+    arguments: Mapping[str, Any] | None,
+    fit_on: str | Path | Sequence[Scan],
+    device: str,
+) -> NetworkAsked:
+    """The bundle that was named, or that of the linear inverse of any network; options as of `reconstruct`.
+
+    Raises:
+        UsageError: encoder and bundle are named, or no layer of the encoder.
+        ModelError: the encoder cannot be built, or a layer cannot be tapped.
+    """
+    if encoder is None:
+        return NetworkAsked(bundle, {} if weights is None else {"encoder_weights": Path(weights)})
+    from medrecon.training.linear import inverse_of
+
+    inverse = inverse_of(encoder, layers, bundle, weights, arguments, fit_on, device)
+    return NetworkAsked(inverse.bundle, inverse.overrides)

@@ -47,7 +47,7 @@ def test_slices_give_the_images_that_the_bundle_itself_makes(scan: Scan, tmp_pat
     made = network("slice_autoencoder", scan, tmp_path / "out", "level3")
     seen = made.see(on_common_grid(scan, 32, 2.0))
     image = seen.image.as_tensor().float()
-    inferer = made._parts.inferer.for_results(["level3"])
+    inferer = made.parts.inferer.for_results(["level3"])
     with torch.inference_mode():
         expected = inferer(image[None], made.network)[0, 0]
     assert torch.allclose(made.invert("level3", seen), expected, atol=2e-3)
