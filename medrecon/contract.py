@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ Features = dict[str, torch.Tensor]
 
 Progress = Callable[[int, int], None]
 """Called with (parts done, parts in all)."""
+
+
+def untold(done: int, of: int) -> None:
+    """The progress that nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,7 @@ class LayerInfo:
     @property
     def tensor_rate(self) -> float:
         """Numbers for each voxel in the layer's tensor, those of empty channels included."""
-        positions = 1
-        for step in self.stride:
-            positions *= step
-        return self.channels / positions
+        return self.channels / math.prod(self.stride)
 
     @property
     def sparse(self) -> bool:

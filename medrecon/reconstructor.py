@@ -188,20 +188,23 @@ class Reconstructor(nn.Module):
         if reach is None:
             return None
         chosen = {layer.name for layer in self.layers()}
-        layers = [layer for layer in self.encoder.measure() if layer.name in chosen]
-        if any(layer.receptive_field is None for layer in layers):
-            return None
-        sides = [
-            (field - step) / 2
-            for layer in layers
-            for field, step in zip(layer.receptive_field or (), layer.stride, strict=True)
-        ]
-        return max(0, math.ceil(max(sides))) + reach
+        halo = encoder_halo([layer for layer in self.encoder.measure() if layer.name in chosen])
+        return None if halo is None else halo + reach
 
     @property
     def window(self) -> tuple[int, ...] | None:
         """The spatial size that the encoder must be given; None where any size will do."""
         return self.encoder.window
+
+
+def encoder_halo(layers: Sequence[LayerInfo]) -> int | None:
+    """Voxels around a block that its features depend on; None where that is the whole image."""
+    sides = [0.0]
+    for layer in layers:
+        if layer.receptive_field is None:
+            return None
+        sides += [(f - s) / 2 for f, s in zip(layer.receptive_field, layer.stride, strict=True)]
+    return math.ceil(max(sides))
 
 
 class _Encoded:

@@ -17,6 +17,10 @@ class Span(NamedTuple):
     high: int
 
 
+Tile = tuple[Span, ...]
+"""A span along each axis."""
+
+
 def cut(size: int, core: int, halo: int) -> list[Span]:
     """Cut an axis into pieces of `core` voxels, each seen with `halo` voxels to either side."""
     starts = range(0, size, core)
@@ -25,7 +29,7 @@ def cut(size: int, core: int, halo: int) -> list[Span]:
     ]
 
 
-def plan_tiles(shape: Sequence[int], stride: int, halo: int, most_voxels: int) -> list[tuple[Span, ...]]:
+def plan_tiles(shape: Sequence[int], stride: int, halo: int | None, most_voxels: int) -> list[Tile]:
     """Cut a volume into tiles whose halos hold all that a kept voxel can depend on.
 
     Of all regular cuts whose tiles fit, the one with the least arithmetic. Cuts lie on multiples of `stride`,
@@ -34,12 +38,15 @@ def plan_tiles(shape: Sequence[int], stride: int, halo: int, most_voxels: int) -
     Args:
         shape: spatial size of the volume.
         stride: the network's deepest stride.
-        halo: voxels that a result depends on around its block.
+        halo: voxels that a result depends on around its block; None: it may depend on all, and one tile is
+            the whole.
         most_voxels: the largest tile, halo included; exceeded only where the smallest tile is larger.
 
     Returns:
         For each tile a span along each axis.
     """
+    if halo is None:
+        return [tuple(Span(0, size, 0, size) for size in shape)]
     halo = math.ceil(halo / stride) * stride
     choices = []
     for size in shape:
@@ -55,13 +62,13 @@ def plan_tiles(shape: Sequence[int], stride: int, halo: int, most_voxels: int) -
     return list(itertools.product(*min(itertools.product(*choices), key=cost)))
 
 
-def largest_tile(tiles: Sequence[tuple[Span, ...]]) -> tuple[int, ...]:
+def largest_tile(tiles: Sequence[Tile]) -> tuple[int, ...]:
     """The spatial size of the largest tile, halo included."""
     sizes = [tuple(span.high - span.low for span in tile) for tile in tiles]
     return max(sizes, key=math.prod)
 
 
-def arithmetic(shape: Sequence[int], tiles: Sequence[tuple[Span, ...]]) -> float:
+def arithmetic(shape: Sequence[int], tiles: Sequence[Tile]) -> float:
     """What the tiles take beside one pass over the whole: 1 where nothing is computed twice."""
     work = sum(math.prod(span.high - span.low for span in tile) for tile in tiles)
     return work / math.prod(shape)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from medrecon.blocks.tiles import Span
+from medrecon.blocks.tiles import Tile
 from medrecon.contract import LayerInfo
 from medrecon.errors import ModelError
 from medrecon.features.metadata import LayerFacts
 
-Tile = tuple[Span, ...]
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from medrecon.blocks.tiles import Span
+from medrecon.blocks.tiles import Span, Tile
 from medrecon.errors import ModelError
 from medrecon.features.metadata import LayerFacts
 from medrecon.features.model import Model
@@ -90,7 +90,7 @@ def _decoded(
     return part, decode_tile(model.network, read, layers, shape, tile, model.device)
 
 
-def _middle(shape: tuple[int, ...], grid: int, halo: int | None) -> tuple[Span, ...]:
+def _middle(shape: tuple[int, ...], grid: int, halo: int | None) -> Tile:
     """A block of about `MOST_MEASURED` voxels in the middle, with the halo that its decoding depends on."""
     if halo is None or math.prod(shape) <= MOST_MEASURED:
         return tuple(Span(0, n, 0, n) for n in shape)

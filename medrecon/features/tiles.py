@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-from medrecon.blocks.tiles import Span, plan_tiles
-from medrecon.contract import Decoder, Features, LayerInfo, Progress
+from medrecon.blocks.tiles import Tile, plan_tiles
+from medrecon.contract import Decoder, Features, LayerInfo, Progress, untold
 from medrecon.errors import ModelError, OutOfMemoryError
-from medrecon.features.cropping import CHANNELS_LAST, Block, Tile, slice_block, volume_block
+from medrecon.features.cropping import CHANNELS_LAST, Block, slice_block, volume_block
 from medrecon.features.metadata import LayerFacts
 from medrecon.inference.memory import MOST_VOXELS, affordable_voxels, free_bytes
-from medrecon.reconstructor import Reconstructor
+from medrecon.reconstructor import Reconstructor, encoder_halo
 
 Read = Callable[..., np.ndarray]
 """`read(layer, *slices)`: values of a layer, float32."""
@@ -27,23 +27,6 @@ _BUFFERS = 12  # bytes for each value of the layers that are kept: the value, an
 def grid_of(network: Reconstructor) -> int:
     """Voxels on whose multiples volumes are cut: every stride of the encoder divides it."""
     return math.lcm(*(step for layer in network.encoder.layers() for step in layer.stride))
-
-
-def encoder_halo(layers: Sequence[LayerInfo]) -> int | None:
-    """Voxels around a block that its features depend on; None where that is the whole image."""
-    sides = [0.0]
-    for layer in layers:
-        if layer.receptive_field is None:
-            return None
-        sides += [(f - s) / 2 for f, s in zip(layer.receptive_field, layer.stride, strict=True)]
-    return math.ceil(max(sides))
-
-
-def cut_volume(shape: Sequence[int], network: Reconstructor, halo: int | None, most: int) -> list[Tile]:
-    """Tiles of a volume; one, the whole, where there is no halo."""
-    if halo is None:
-        return [tuple(Span(0, n, 0, n) for n in shape)]
-    return plan_tiles(shape, grid_of(network), halo, most)
 
 
 def check_window(network: Reconstructor, shape: Sequence[int]) -> None:
@@ -90,7 +73,7 @@ def encode_image(
     """
     check_window(network, image.shape)
     with network.conditioned_on(image[None, None]):
-        yield from _pieces(network, image, layers, device, most, progress)
+        yield from _pieces(network, image, layers, device, most, progress or untold)
 
 
 def _pieces(
@@ -99,7 +82,7 @@ def _pieces(
     layers: Sequence[LayerInfo],
     device: torch.device,
     most: int | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Iterator[dict[str, Block]]:
     """What `encode_image` yields."""
     names = [layer.name for layer in layers]
@@ -111,7 +94,7 @@ def _pieces(
         count = max(1, (most or min(_SLICES, int(budget / each))) // plane)
         starts = range(0, image.shape[2], count)
         for done, start in enumerate(starts):
-            _step(progress, done, len(starts))
+            progress(done, len(starts))
             slices = image[:, :, start : start + count].permute(2, 0, 1)[:, None]
             features = _encode(network, slices.contiguous(), names, device)
             stop = start + len(slices)
@@ -119,11 +102,11 @@ def _pieces(
                 layer.name: slice_block(features[layer.name], layer, image.shape, slice(start, stop))
                 for layer in layers
             }
-        _step(progress, len(starts), len(starts))
+        progress(len(starts), len(starts))
         return
     each = max(Decoder.bytes_per_voxel, _BUFFERS * rate)
-    halo = encoder_halo(layers)
-    tiles = cut_volume(image.shape, network, halo, most or min(MOST_VOXELS, int(budget / each)))
+    most = most or min(MOST_VOXELS, int(budget / each))
+    tiles = plan_tiles(image.shape, grid_of(network), encoder_halo(layers), most)
     largest = max(math.prod(s.high - s.low for s in tile) for tile in tiles)
     if largest * _BUFFERS * rate > 2 * budget:
         raise OutOfMemoryError(
@@ -131,11 +114,11 @@ def _pieces(
             remedy="choose deeper layers, or a machine with more memory",
         )
     for done, tile in enumerate(reversed(tiles)):
-        _step(progress, done, len(tiles))
+        progress(done, len(tiles))
         seen = image[tuple(slice(s.low, s.high) for s in tile)]
         features = _encode(network, seen[None, None], names, device)
         yield {layer.name: volume_block(features[layer.name], layer, image.shape, tile) for layer in layers}
-    _step(progress, len(tiles), len(tiles))
+    progress(len(tiles), len(tiles))
 
 
 def decode_image(
@@ -161,23 +144,23 @@ def decode_image(
     Returns:
         (X, Y, Z) float32 on the CPU.
     """
-    image = torch.empty(tuple(shape))
+    image, progress = torch.empty(tuple(shape)), progress or untold
     if len(next(iter(layers.values())).stride) == 2:
         count = max(1, (most or min(_SLICES, affordable_voxels(device) // 4)) // (shape[0] * shape[1]))
         starts = range(0, shape[2], count)
         for done, start in enumerate(starts):
-            _step(progress, done, len(starts))
+            progress(done, len(starts))
             stop = min(start + count, shape[2])
             image[:, :, start:stop] = decode_slices(network, read, layers, shape, slice(start, stop), device)
-        _step(progress, len(starts), len(starts))
+        progress(len(starts), len(starts))
         return image
-    halo = network.inversion.reach
-    tiles = cut_volume(shape, network, halo, most or affordable_voxels(device))
+    most = most or affordable_voxels(device)
+    tiles = plan_tiles(shape, grid_of(network), network.inversion.reach, most)
     for done, tile in enumerate(tiles):
-        _step(progress, done, len(tiles))
+        progress(done, len(tiles))
         target = tuple(slice(s.start, s.stop) for s in tile)
         image[target] = decode_tile(network, read, layers, shape, tile, device)
-    _step(progress, len(tiles), len(tiles))
+    progress(len(tiles), len(tiles))
     return image
 
 
@@ -239,8 +222,3 @@ def _decode(
             features[name] = torch.from_numpy(values).to(device, dtype, memory_format=order)
         made: torch.Tensor = network.inversion(features, tuple(shape))
     return made
-
-
-def _step(progress: Progress | None, done: int, of: int) -> None:
-    if progress is not None:
-        progress(done, of)

@@ -7,12 +7,12 @@ features' distance, which any encoder that can be differentiated has.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from medrecon.blocks.tiles import Span, plan_tiles
+from medrecon.blocks.tiles import Tile, plan_tiles
 from medrecon.contract import Decoder, Features, Progress
 from medrecon.errors import ModelError
 from medrecon.inference.memory import affordable_voxels
@@ -166,10 +166,8 @@ class FeatureDistance:
         shape = image.shape[2:]
         each = GRAPH * max(network.inversion.bytes_per_voxel, Decoder.bytes_per_voxel)
         most = most_voxels or affordable_voxels(device, each)
-        if network.halo is None or network.encoder.spatial_dims == 2:
-            self.tiles: Sequence[tuple[Span, ...]] = [tuple(Span(0, n, 0, n) for n in shape)]
-        else:
-            self.tiles = plan_tiles(shape, network.stride, 2 * network.halo, most)
+        halo = network.halo if network.encoder.spatial_dims == 3 else None
+        self.tiles = plan_tiles(shape, network.stride, None if halo is None else 2 * halo, most)
         self.strides = {layer.name: layer.stride for layer in network.encoder.layers()}
         self.lengths = dict.fromkeys(self.names, 0.0)
         self.kept: Features | None = None
@@ -199,13 +197,13 @@ class FeatureDistance:
             gradient[place] = torch.autograd.grad(loss, piece)[0][kept].to(gradient)
         return total, gradient
 
-    def _wanted(self, tile: tuple[Span, ...]) -> Features:
+    def _wanted(self, tile: Tile) -> Features:
         seen: tuple[Any, ...] = (..., *(slice(s.low, s.high) for s in tile))
         with torch.no_grad(), self.network.precision(self.device):
             features: Features = self.network.encoder(self.image[seen].to(self.device), self.names)
         return features
 
-    def _core(self, features: torch.Tensor, name: str, tile: tuple[Span, ...]) -> torch.Tensor:
+    def _core(self, features: torch.Tensor, name: str, tile: Tile) -> torch.Tensor:
         """The positions that belong to a tile alone."""
         if len(self.tiles) == 1:
             return features

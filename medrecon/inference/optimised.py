@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 NOTHING_FOUND = 0.99
 """A distance at which the features found explain nothing of those wanted."""
-
-Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def optimise_slices(
     chosen: range,
     results: Sequence[str],
     device: torch.device,
-    tick: Tick | None,
+    tick: Progress | None,
 ) -> tuple[dict[tuple[str, str], np.ndarray], list[dict[str, Any]]]:
     """Invert slices of a scan: one after the other, or as one volume where the network is 3D.
 
@@ -160,7 +158,7 @@ def found_images(rows: Sequence[dict[str, Any]], scan: Scan) -> tuple[list[dict[
 class _Watched(Decoder):
     """The optimiser, which gathers here how each image ended, and moves one bar over all of them."""
 
-    def __init__(self, optimiser: ImageOptimiser, tick: Tick | None, total: int) -> None:
+    def __init__(self, optimiser: ImageOptimiser, tick: Progress | None, total: int) -> None:
         super().__init__()
         self.optimiser, self.tick, self.total = optimiser, tick, total
         self.channels = optimiser.channels

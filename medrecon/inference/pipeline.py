@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from medrecon.contract import Progress
 from medrecon.inference.parts import Parts, open_parts, parts_for_others
 from medrecon.inference.passes import passes_of
 from medrecon.inference.prefetch import fits_beside, overlapped
@@ -28,8 +29,7 @@ from medrecon.io.notices import listening
 from medrecon.io.scan import LeftOut, Scan, ScanError
 from medrecon.reconstructor import INPUT
 
-Tick = Callable[[int, int], None]
-Begin = Callable[[str], Tick | None]
+Begin = Callable[[str], Progress | None]
 
 
 class Pipeline:
@@ -111,7 +111,7 @@ class Pipeline:
         """
         return Pipeline(parts_for_others(self._parts, scans=scans, output=output, revision=revision))
 
-    def run(self, scan: Scan, progress: Tick | None = None, begin: Begin | None = None) -> Record:
+    def run(self, scan: Scan, progress: Progress | None = None, begin: Begin | None = None) -> Record:
         """Read one scan, reconstruct every result, write them; then the samples, where they are asked for.
 
         Args:
@@ -127,7 +127,7 @@ class Pipeline:
         return self._write(self._reconstruct(self._read(scan), progress), begin)
 
     def run_in_memory(
-        self, scan: Scan, progress: Tick | None = None
+        self, scan: Scan, progress: Progress | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Samples], Record]:
         """The same, but nothing is written: result -> (X, Y, Z) on the source's grid, in its units; samples.
 
@@ -163,8 +163,8 @@ class Pipeline:
     def run_each(
         self,
         scans: Sequence[Scan],
-        watching: Callable[[Scan], contextlib.AbstractContextManager[Tick | None]],
-        begin: Callable[[Scan, str], Tick | None] | None = None,
+        watching: Callable[[Scan], contextlib.AbstractContextManager[Progress | None]],
+        begin: Callable[[Scan, str], Progress | None] | None = None,
     ) -> Iterator[tuple[Scan, Record | Exception]]:
         """The same for many scans: the next is read and the last is written while one is reconstructed.
 
@@ -205,7 +205,7 @@ class Pipeline:
         instead = self.bundle.parser.get("thick_slices", None)
         return None if instead is None else advice(torch.as_tensor(image)[0], scan.affine, str(instead))
 
-    def _reconstruct(self, stage: Stage, progress: Tick | None) -> Stage:
+    def _reconstruct(self, stage: Stage, progress: Progress | None) -> Stage:
         start = time.perf_counter()
         image = stage.item["image"]
         with torch.inference_mode(), listening() as heard:

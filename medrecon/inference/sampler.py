@@ -17,11 +17,12 @@ from typing import Any
 
 import torch
 
-from medrecon.blocks.tiles import Span, plan_tiles
-from medrecon.contract import Generative, Progress
+from medrecon.blocks.tiles import Span, Tile, plan_tiles
+from medrecon.contract import Generative, Progress, untold
 from medrecon.errors import ModelError
 from medrecon.inference.corrections import by_decoder, by_gradient
 from medrecon.inference.memory import affordable_voxels
+from medrecon.inference.passes import passes_of
 from medrecon.inference.placed_noise import placed_noise
 from medrecon.inference.tiling import ResultsInferer
 from medrecon.reconstructor import Reconstructor
@@ -30,7 +31,7 @@ MOST_VOXELS = 48 << 20
 """A tile of the flow is never larger: 3 GB of a CPU. 512x512x300 voxels are two, which compute 16 % twice."""
 
 Function = Callable[..., torch.Tensor]
-Tiles = list[tuple[Span, ...]]
+Tiles = list[Tile]
 
 
 class Sampler:
@@ -116,12 +117,7 @@ class Sampler:
         """
         self.check([result])
         base = self.base(image, result)
-        for number in range(count):
-
-            def tell(done: int, of: int, before: int = number) -> None:
-                if progress is not None:
-                    progress(before * of + done, count * of)
-
+        for number, tell in enumerate(passes_of(progress, count)):
             yield self.draw(base, result, number, seed, tell, image)
 
     def draw(
@@ -157,7 +153,7 @@ class Sampler:
             )
         if base.shape[0] != 1 or base.shape[1] != 1:
             raise ModelError(f"samples of {tuple(base.shape)}", remedy="give one image of one channel")
-        tell = progress or _untold
+        tell = progress or untold
         volume = (base if base.ndim == 5 else base[..., None]).float()
         parts = self.steps + self.corrections
         with torch.inference_mode():
@@ -270,7 +266,3 @@ class Sampler:
 
 def _device(generative: Generative) -> torch.device:
     return next(generative.parameters()).device
-
-
-def _untold(done: int, of: int) -> None:
-    """Nobody wants to know."""

@@ -16,8 +16,8 @@ from monai.data import MetaTensor
 from monai.data.utils import dense_patch_slices
 from monai.inferers import Inferer, sliding_window_inference
 
-from medrecon.blocks.tiles import Span, largest_tile, plan_tiles
-from medrecon.contract import Progress
+from medrecon.blocks.tiles import Tile, largest_tile, plan_tiles
+from medrecon.contract import Progress, untold
 from medrecon.errors import ModelError
 from medrecon.inference.memory import affordable_voxels, give_back, is_out_of_memory
 from medrecon.io.notices import notice
@@ -81,7 +81,7 @@ class ResultsInferer(Inferer):
         each = network.inversion.channels
         sides = (image.shape[0], len(self.results) * each, *image.shape[2:])
         output = torch.empty(sides, dtype=image.dtype)
-        work = _Work(image, output, network, device, tuple(self.results), progress or _untold)
+        work = _Work(image, output, network, device, tuple(self.results), progress or untold)
         with network.conditioned_on(image) if work.made else contextlib.nullcontext():
             self._fill(work)
         return MetaTensor(output).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else output
@@ -89,10 +89,6 @@ class ResultsInferer(Inferer):
     @abstractmethod
     def _fill(self, work: _Work) -> None:
         """Write each result into its channels."""
-
-
-def _untold(done: int, of: int) -> None:
-    """Nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -189,10 +185,8 @@ class VolumeInferer(ResultsInferer):
             most = math.prod(largest_tile(self.plan(shape, work.network, most))) // 2
             notice(f"out of memory: tiles of at most {most} voxels from here on", TilingWarning)
 
-    def plan(self, shape: Sequence[int], network: Reconstructor, most: int) -> list[tuple[Span, ...]]:
+    def plan(self, shape: Sequence[int], network: Reconstructor, most: int) -> list[Tile]:
         """The tiles of a volume; one, the whole, where a result may depend on all of it."""
-        if network.halo is None:
-            return [tuple(Span(0, n, 0, n) for n in shape)]
         return plan_tiles(shape, network.stride, network.halo, most)
 
     def _tiles(self, work: _Work, most: int) -> bool:
@@ -227,7 +221,7 @@ def _within(work: _Work, before: int, parts: int, total: int) -> Progress:
     return tell
 
 
-def _do_tile(work: _Work, tile: tuple[Span, ...], within: Progress | None) -> None:
+def _do_tile(work: _Work, tile: Tile, within: Progress | None) -> None:
     seen: tuple[Any, ...] = (..., *(slice(s.low, s.high) for s in tile))
     kept: tuple[Any, ...] = (..., *(slice(s.start - s.low, s.stop - s.low) for s in tile))
     target = [slice(s.start, s.stop) for s in tile]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-from medrecon.blocks.tiles import Span, arithmetic, cut, largest_tile
+from medrecon.blocks.tiles import Tile, arithmetic, cut, largest_tile
 from medrecon.errors import ModelError
 from medrecon.inference.memory import affordable_voxels, free_voxels
 from medrecon.inference.tiling import VolumeInferer
@@ -74,7 +74,7 @@ class TilingCheck:
 class _Halved(VolumeInferer):
     """Cuts each axis in two."""
 
-    def plan(self, shape: Sequence[int], network: Reconstructor, most: int) -> list[tuple[Span, ...]]:
+    def plan(self, shape: Sequence[int], network: Reconstructor, most: int) -> list[Tile]:
         step, halo = network.stride, math.ceil((network.halo or 0) / network.stride) * network.stride
         halves = [math.ceil(math.ceil(n / step) / 2) * step for n in shape]
         return list(itertools.product(*(cut(n, core, halo) for n, core in zip(shape, halves, strict=True))))

@@ -13,7 +13,7 @@ import torch
 from monai.networks.utils import eval_mode
 from torch import nn
 
-from medrecon.contract import Decoder, Encoder, Features, Progress
+from medrecon.contract import Decoder, Encoder, Features, Progress, untold
 from medrecon.errors import ModelError, UsageError
 from medrecon.inversion.minimise import OPTIMISERS, Budget, Minimum, minimise
 from medrecon.inversion.parameterisation import Parameterisation, parameterisation
@@ -151,7 +151,7 @@ class ImageOptimiser(Decoder):
         if not features:
             raise ModelError("no features to invert", remedy="name a layer")
         first = next(iter(features.values()))
-        steps, count = self.budget.steps, len(first)
+        steps, count, tell = self.budget.steps, len(first), progress or untold
         images: list[torch.Tensor] = []
         self.outcomes = []
         with (
@@ -166,15 +166,12 @@ class ImageOptimiser(Decoder):
             starts = self._starts(wanted, shape)
             for item in range(count):
                 one = {name: value[item : item + 1] for name, value in wanted.items()}
-                before = item * steps
 
-                def tick(done: int, before: int = before) -> None:
-                    if progress is not None:
-                        progress(before + done, count * steps)
+                def tick(done: int, before: int = item * steps) -> None:
+                    tell(before + done, count * steps)
 
                 images.append(self._invert(one, starts[item : item + 1], tick))
-        if progress is not None:
-            progress(count * steps, count * steps)
+        tell(count * steps, count * steps)
         return torch.cat(images)
 
     def _starts(self, wanted: Features, shape: Sequence[int]) -> torch.Tensor:

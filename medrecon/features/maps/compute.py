@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from medrecon.blocks.tiles import Span, plan_tiles
-from medrecon.contract import Encoder, LayerInfo, Progress
-from medrecon.features.tiles import encoder_halo
+from medrecon.blocks.tiles import plan_tiles
+from medrecon.contract import Encoder, LayerInfo, Progress, untold
 from medrecon.inference.memory import MOST_VOXELS, affordable_voxels
+from medrecon.reconstructor import encoder_halo
 
 Visit = Callable[[str, tuple[slice, ...], torch.Tensor], None]
 """Called with a layer, where on its grid, and its values there: (channels, x, y, z), float32 on the CPU."""
@@ -54,124 +55,108 @@ def visit_features(
     Raises:
         ModelError: the network cannot take this image.
     """
-    with torch.inference_mode(), encoder.conditioned_on(_whole(encoder, image)):
+    whole = image[None] if encoder.spatial_dims == 3 else image.permute(3, 0, 1, 2)
+    with torch.inference_mode(), encoder.conditioned_on(whole):
+        run = _Run(encoder, layers, device, visit, progress or untold)
         if encoder.spatial_dims == 2:
-            _slices(encoder, image, layers, device, visit, progress)
+            run.slices(image)
         elif encoder.window is not None:
-            for name, values in _windows(encoder, image[None], layers, device, progress).items():
+            for name, values in run.windows(image[None], run.progress).items():
                 visit(name, _everything(values[0]), values[0])
         else:
-            _tiles(encoder, image, layers, device, visit, progress)
-
-
-def _whole(encoder: Encoder, image: torch.Tensor) -> torch.Tensor:
-    return image[None] if encoder.spatial_dims == 3 else image.permute(3, 0, 1, 2)
+            run.tiles(image)
 
 
 def _everything(values: torch.Tensor) -> tuple[slice, ...]:
     return tuple(slice(0, n) for n in values.shape[1:])
 
 
-def _slices(
-    encoder: Encoder,
-    image: torch.Tensor,
-    layers: Sequence[LayerInfo],
-    device: torch.device,
-    visit: Visit,
-    progress: Progress | None,
-) -> None:
-    depth, names = image.shape[-1], [info.name for info in layers]
-    most = min(_SLICES, affordable_voxels(device) // 4)
-    count = 1 if encoder.window is not None else max(1, most // (image.shape[1] * image.shape[2]))
-    for start in range(0, depth, count):
-        batch = image[..., start : start + count].permute(3, 0, 1, 2).contiguous()
-        if encoder.window is not None:
-            made = _windows(encoder, batch, layers, device, None)
-        else:
-            found = encoder(batch.to(device, torch.float32), names)
-            made = {name: found[name].float().cpu() for name in names}
-        for info in layers:
-            across, down, _ = grid_shape(info, image.shape[1:])  # an encoder may give more at the far ends
-            piece = made[info.name][..., :across, :down].permute(1, 2, 3, 0)
-            x, y, z = _everything(piece)
-            visit(info.name, (x, y, slice(start, start + z.stop)), piece)
-        if progress is not None:
-            progress(min(start + count, depth), depth)
+@dataclass(frozen=True)
+class _Run:
+    """One call of `visit_features`."""
 
+    encoder: Encoder
+    layers: Sequence[LayerInfo]
+    device: torch.device
+    visit: Visit
+    progress: Progress
 
-def _tiles(
-    encoder: Encoder,
-    image: torch.Tensor,
-    layers: Sequence[LayerInfo],
-    device: torch.device,
-    visit: Visit,
-    progress: Progress | None,
-) -> None:
-    shape, names = tuple(image.shape[1:]), [info.name for info in layers]
-    fields = {info.name: info for info in encoder.measure()}
-    halo = encoder_halo([fields[name] for name in names])
-    grid = math.lcm(*encoder.multiple, *(s for info in encoder.layers() for s in info.stride))
-    whole = [tuple(Span(0, n, 0, n) for n in shape)]
-    most = min(MOST_VOXELS, affordable_voxels(device))
-    tiles = whole if halo is None else plan_tiles(shape, grid, halo, most)
-    for done, tile in enumerate(tiles):
-        seen: tuple[Any, ...] = (slice(None), *(slice(s.low, s.high) for s in tile))
-        found = encoder(image[seen][None].to(device, torch.float32), names)
-        for info in layers:
-            values, inside, where = found[info.name][0].float().cpu(), [slice(None)], []
-            for span, step in zip(tile, info.stride, strict=True):
-                first, last, before = span.start // step, math.ceil(span.stop / step), span.low // step
-                inside.append(slice(first - before, last - before))
-                where.append(slice(first, last))
-            visit(info.name, tuple(where), values[tuple(inside)])
-        if progress is not None:
-            progress(done + 1, len(tiles))
+    def found(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Layers of images (B, C, *spatial)."""
+        found = self.encoder(images.to(self.device, torch.float32), [info.name for info in self.layers])
+        return {info.name: found[info.name].float().cpu() for info in self.layers}
 
+    def slices(self, image: torch.Tensor) -> None:
+        depth, flat = image.shape[-1], self.encoder.window is None
+        most = min(_SLICES, affordable_voxels(self.device) // 4)
+        count = max(1, most // (image.shape[1] * image.shape[2])) if flat else 1
+        for start in range(0, depth, count):
+            batch = image[..., start : start + count].permute(3, 0, 1, 2).contiguous()
+            made = self.found(batch) if flat else self.windows(batch)
+            for info in self.layers:
+                # an encoder may give more at the far ends
+                across, down, _ = grid_shape(info, image.shape[1:])
+                piece = made[info.name][..., :across, :down].permute(1, 2, 3, 0)
+                x, y, z = _everything(piece)
+                self.visit(info.name, (x, y, slice(start, start + z.stop)), piece)
+            self.progress(min(start + count, depth), depth)
 
-def _windows(
-    encoder: Encoder,
-    batch: torch.Tensor,
-    layers: Sequence[LayerInfo],
-    device: torch.device,
-    progress: Progress | None,
-) -> dict[str, torch.Tensor]:
-    """Layers of images (B, C, *spatial), from overlapping windows that begin on multiples of the strides."""
-    window = tuple(encoder.window or ())
-    size = batch.shape[2:]
-    steps = [math.lcm(*(info.stride[axis] for info in layers)) for axis in range(len(window))]
-    jumps = [
-        w if step >= w else max(step, w // 2 // step * step) for w, step in zip(window, steps, strict=True)
-    ]
-    counts = [math.ceil(max(0, n - w) / j) + 1 for n, w, j in zip(size, window, jumps, strict=True)]
-    padded = [(c - 1) * j + w for c, j, w in zip(counts, jumps, window, strict=True)]
-    missing = [p for n, t in zip(reversed(size), reversed(padded), strict=True) for p in (0, max(0, t - n))]
-    image = functional.pad(batch, missing, mode="replicate") if any(missing) else batch
-    sums: dict[str, torch.Tensor] = {}
-    weights: dict[str, torch.Tensor] = {}
-    places = list(itertools.product(*(range(0, c * j, j) for c, j in zip(counts, jumps, strict=True))))
-    for done, place in enumerate(places):
-        cut: Any = (..., *(slice(p, p + w) for p, w in zip(place, window, strict=True)))
-        found = encoder(image[cut].to(device, torch.float32), [info.name for info in layers])
-        for info in layers:
-            values = found[info.name].float().cpu()
-            if info.name not in sums:
-                full = [math.ceil(n / s) for n, s in zip(padded, info.stride, strict=True)]
-                sums[info.name] = torch.zeros(*values.shape[:2], *full)
-                weights[info.name] = torch.zeros(full)
-            there = [p // s for p, s in zip(place, info.stride, strict=True)]
-            ends = zip(there, values.shape[2:], strict=True)
-            where: Any = (..., *(slice(t, t + n) for t, n in ends))
-            hill = _hill(values.shape[2:])
-            sums[info.name][where] += values * hill
-            weights[info.name][where] += hill
-        if progress is not None:
-            progress(done + 1, len(places))
-    made = {}
-    for info in layers:
-        positions = (math.ceil(n / s) for n, s in zip(size, info.stride, strict=True))
-        kept: Any = (..., *(slice(0, n) for n in positions))
-        made[info.name] = (sums[info.name] / weights[info.name])[kept]
-    return made
+    def tiles(self, image: torch.Tensor) -> None:
+        fields = {info.name: info for info in self.encoder.measure()}
+        halo = encoder_halo([fields[info.name] for info in self.layers])
+        grid = math.lcm(*self.encoder.multiple, *(s for info in self.encoder.layers() for s in info.stride))
+        most = min(MOST_VOXELS, affordable_voxels(self.device))
+        tiles = plan_tiles(image.shape[1:], grid, halo, most)
+        for done, tile in enumerate(tiles, start=1):
+            seen: tuple[Any, ...] = (slice(None), *(slice(s.low, s.high) for s in tile))
+            found = self.found(image[seen][None])
+            for info in self.layers:
+                inside, where = [slice(None)], []
+                for span, step in zip(tile, info.stride, strict=True):
+                    first, last, before = span.start // step, math.ceil(span.stop / step), span.low // step
+                    inside.append(slice(first - before, last - before))
+                    where.append(slice(first, last))
+                self.visit(info.name, tuple(where), found[info.name][0][tuple(inside)])
+            self.progress(done, len(tiles))
+
+    def windows(self, batch: torch.Tensor, progress: Progress = untold) -> dict[str, torch.Tensor]:
+        """Layers of (B, C, *spatial), from overlapping windows that begin on multiples of the strides."""
+        window = tuple(self.encoder.window or ())
+        size = batch.shape[2:]
+        steps = [math.lcm(*(info.stride[axis] for info in self.layers)) for axis in range(len(window))]
+        jumps = [
+            w if step >= w else max(step, w // 2 // step * step)
+            for w, step in zip(window, steps, strict=True)
+        ]
+        counts = [math.ceil(max(0, n - w) / j) + 1 for n, w, j in zip(size, window, jumps, strict=True)]
+        padded = [(c - 1) * j + w for c, j, w in zip(counts, jumps, window, strict=True)]
+        ends = zip(reversed(size), reversed(padded), strict=True)
+        missing = [p for n, t in ends for p in (0, max(0, t - n))]
+        image = functional.pad(batch, missing, mode="replicate") if any(missing) else batch
+        sums: dict[str, torch.Tensor] = {}
+        weights: dict[str, torch.Tensor] = {}
+        places = list(itertools.product(*(range(0, c * j, j) for c, j in zip(counts, jumps, strict=True))))
+        for done, place in enumerate(places, start=1):
+            cut: Any = (..., *(slice(p, p + w) for p, w in zip(place, window, strict=True)))
+            found = self.found(image[cut])
+            for info in self.layers:
+                values = found[info.name]
+                if info.name not in sums:
+                    full = [math.ceil(n / s) for n, s in zip(padded, info.stride, strict=True)]
+                    sums[info.name] = torch.zeros(*values.shape[:2], *full)
+                    weights[info.name] = torch.zeros(full)
+                there = [p // s for p, s in zip(place, info.stride, strict=True)]
+                where: Any = (..., *(slice(t, t + n) for t, n in zip(there, values.shape[2:], strict=True)))
+                hill = _hill(values.shape[2:])
+                sums[info.name][where] += values * hill
+                weights[info.name][where] += hill
+            progress(done, len(places))
+        made = {}
+        for info in self.layers:
+            positions = (math.ceil(n / s) for n, s in zip(size, info.stride, strict=True))
+            kept: Any = (..., *(slice(0, n) for n in positions))
+            made[info.name] = (sums[info.name] / weights[info.name])[kept]
+        return made
 
 
 def _hill(shape: Sequence[int]) -> torch.Tensor:

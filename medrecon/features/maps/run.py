@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from monai.data import MetaTensor
 
 from medrecon.blocks.weights import fingerprint
-from medrecon.contract import Encoder, LayerInfo
+from medrecon.contract import Encoder, LayerInfo, Progress
 from medrecon.encoders.channels import ChannelsEncoder, find_channels
 from medrecon.encoders.naming import resolve_layers
 from medrecon.encoders.offsets import measure_offsets
@@ -29,7 +29,6 @@ from medrecon.io.files.names import safe_name
 
 RECORD = "features.json"
 KEEP = "all, strongest:N or colours"
-Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class FeatureMaps:
         self.fingerprint = print_
         self.places = measure_offsets(encoder, self.layers)
 
-    def maps(self, image: MetaTensor, progress: Tick | None = None) -> list[FeatureMap]:
+    def maps(self, image: MetaTensor, progress: Progress | None = None) -> list[FeatureMap]:
         """The layers of an image.
 
         Args:
@@ -162,7 +161,7 @@ class FeatureMaps:
         return made
 
     def _sums(
-        self, image: torch.Tensor, progress: Tick | None
+        self, image: torch.Tensor, progress: Progress | None
     ) -> dict[str, tuple[int, torch.Tensor, torch.Tensor]]:
         """Layer -> positions, sum, and sum of squares of each channel or products of all pairs."""
         sums: dict[str, tuple[int, torch.Tensor, torch.Tensor]] = {}

@@ -19,7 +19,7 @@ from medrecon.blocks.weights import fingerprint
 from medrecon.bundle.config import ANY_NETWORK, find_bundle
 from medrecon.bundle.workflow import encoder_of
 from medrecon.compute.devices import pick_device
-from medrecon.contract import Encoder
+from medrecon.contract import Encoder, Progress
 from medrecon.inversion import LinearDecoder, closed_form, linear, moments
 from medrecon.io import Scan
 from medrecon.io.files.names import safe_name
@@ -39,7 +39,6 @@ LOWER_BOUND = (
 _CODE = (linear, moments, closed_form, patches, images)
 _TEXTS = (".json", ".yaml", ".yml", ".py")
 _MOST_TEXT = 1 << 20
-Tick = Callable[[int, int], None]
 
 
 def linear_inverse(
@@ -51,7 +50,7 @@ def linear_inverse(
     check: Callable[[Encoder], None] | None = None,
     built: Encoder | None = None,
     device: str = "auto",
-    progress: Tick | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """A bundle that inverts layers of any network by linear maps; nothing is trained.
 
@@ -99,7 +98,7 @@ def fitted(
     file: str | Path | None,
     scans: Sequence[Scan],
     place: torch.device,
-    progress: Tick | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """The folder of the linear inverse of a network that is built, fitted where the cache has none.
 

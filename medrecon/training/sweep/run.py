@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from medrecon.bundle.config import Bundle, layers_of
+from medrecon.contract import Progress
 from medrecon.io import Scan, publish
 from medrecon.io.files.atomic import write_whole
 from medrecon.training.sweep.measure import averages, measure, parameters_of, perceptual_of, reconstruct
 from medrecon.training.sweep.samples import MOST_TRAINING_SCANS, Sample, evenly, take_samples
 from medrecon.training.sweep.table import mark_fronts
-from medrecon.training.sweep.train import Tick, Trainer
+from medrecon.training.sweep.train import Trainer
 from medrecon.training.sweep.variants import Variant
 
 RESULT, PICTURES = "result.json", "slices.npz"
@@ -39,7 +40,7 @@ class Watch:
     """
 
     say: Callable[[str], None]
-    bar: Callable[[str], AbstractContextManager[Tick | None]]
+    bar: Callable[[str], AbstractContextManager[Progress | None]]
     failed: Callable[[str, Exception], bool]
     measured: Callable[[list[dict[str, Any]]], object]
 

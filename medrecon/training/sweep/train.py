@@ -10,7 +10,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,13 +20,12 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from medrecon.bundle.config import read_training
+from medrecon.contract import Progress
 from medrecon.errors import OutputError
 from medrecon.io.files.atomic import write_whole
 from medrecon.training.run_bundle import write_bundle
 from medrecon.training.sweep.budget import Budget, adversarial_start, epochs_for
 from medrecon.training.sweep.variants import Variant
-
-Tick = Callable[[int, int], None]
 
 PLAN, TIMES = "variant.json", "times.json"
 _NAMES = ("dataset_dir", "held_out")
@@ -84,7 +83,9 @@ class Trainer:
         write_whole(file, json.dumps(made, indent=2) + "\n")
         return made
 
-    def train(self, variant: Variant, run: Path, plan: Mapping[str, Any], tick: Tick | None = None) -> float:
+    def train(
+        self, variant: Variant, run: Path, plan: Mapping[str, Any], tick: Progress | None = None
+    ) -> float:
         """Train, or go on training, until RUN is a bundle.
 
         Args:
@@ -182,7 +183,7 @@ class Clock:
         steps: in all.
     """
 
-    def __init__(self, file: Path, tick: Tick | None = None, steps: int = 0) -> None:
+    def __init__(self, file: Path, tick: Progress | None = None, steps: int = 0) -> None:
         self.file, self.tick, self.steps = file, tick, steps
         self.epochs: list[float] = json.loads(file.read_text("utf-8")) if file.is_file() else []
 
