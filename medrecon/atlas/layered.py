@@ -35,6 +35,9 @@ class LayeredNetwork:
         UsageError: the options do not make sense.
     """
 
+    beside = "the scan itself stands beside the layers"
+    """What is said to who asks for it as one."""
+
     def __init__(
         self,
         bundle: str | Path,
@@ -46,9 +49,7 @@ class LayeredNetwork:
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
         if layers is not None and INPUT in parse_results(layers):
-            raise UsageError(
-                "'input' is no layer", remedy="leave it out: the scan itself stands beside the layers"
-            )
+            raise UsageError("'input' is no layer", remedy=f"leave it out: {self.beside}")
         self.parts = parts = open_parts(
             bundle,
             scans=scans,

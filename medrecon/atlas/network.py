@@ -110,6 +110,8 @@ class AtlasNetwork(LayeredNetwork):
         UsageError: the options do not make sense.
     """
 
+    beside = "it stands beside each layer as 'identity'"
+
     def __init__(
         self,
         bundle: str | Path,

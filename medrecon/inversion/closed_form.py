@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
 
 from medrecon.contract import Features, LayerInfo, Progress
-from medrecon.errors import ModelError
+from medrecon.inversion.given import features_given, layers_to_invert
 from medrecon.inversion.linear import (
     Batches,
     LinearInverse,
@@ -47,12 +47,8 @@ class LinearDecoder(MadeFor):
 
     def __init__(self, layers: Sequence[LayerInfo], names: Sequence[str] | None = None) -> None:
         super().__init__()
-        by_name = {info.name: info for info in layers}
-        unknown = next((name for name in names or () if name not in by_name), None)
-        if unknown is not None or not by_name:
-            wrong = f"has no layer {unknown!r}" if by_name else "gives no layer"
-            raise ModelError(f"the encoder {wrong} to invert", remedy=f"its layers: {', '.join(by_name)}")
-        self.infos = {name: info for name, info in by_name.items() if names is None or name in names}
+        chosen = layers_to_invert(layers, names)
+        self.infos = {info.name: info for info in layers if info in chosen}
         self.names = list(self.infos)
         self.spatial_dims = len(layers[0].stride)
         self.scales, self.linear = nn.ModuleList(), nn.ModuleList()
@@ -80,14 +76,8 @@ class LinearDecoder(MadeFor):
         Raises:
             ModelError: no layer, an unknown one, or features of another form.
         """
-        unknown = next((name for name in features if name not in self.infos), None)
-        if unknown is not None or not features:
-            wrong = "no layer" if unknown is None else f"{unknown!r}"
-            raise ModelError(
-                f"this decoder inverts {', '.join(self.names)}; {wrong} was given",
-                remedy="ask for layers it inverts",
-            )
-        images = {name: self._image(name, value, shape) for name, value in features.items()}
+        maps = features_given(features, self.infos)
+        images = {name: self._image(name, value, shape) for name, value in maps.items()}
         if len(images) == 1:
             return next(iter(images.values()))
         places = [self.names.index(name) for name in images]
@@ -106,12 +96,12 @@ class LinearDecoder(MadeFor):
         Raises:
             ModelError: no batch, or features that are not finite.
         """
-        gridded = _Gridded(batches, self._grid)
+        gridded = _Gridded(batches, self.infos)
         measure_scales({name: self._scale(name) for name in self.names}, gridded, _MEASURED)
         inverses = {name: self._inverse(name) for name in self.names}
         fit_inverses(inverses, gridded, lambda name, value: self._scale(name).standardise(value))
         if len(self.names) > 1:
-            self._fit_together(batches)
+            self._fit_together(gridded)
 
     def _fit_together(self, batches: Batches) -> None:
         """Second moments of the layers' images and of the truth, on what no map was fitted to."""
@@ -136,20 +126,9 @@ class LinearDecoder(MadeFor):
         return solved
 
     def _image(self, name: str, value: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-        x = self._scale(name).standardise(self._grid(name, value))
+        x = self._scale(name).standardise(value)
         image: torch.Tensor = self._inverse(name)(x)
         return fit_size(image, tuple(shape))
-
-    def _grid(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        info = self.infos[name]
-        x = value.reshape(*value.shape, *(1,) * self.spatial_dims) if value.ndim == 2 else value
-        if x.ndim != self.spatial_dims + 2 or x.shape[1] != info.channels:
-            raise ModelError(
-                f"features of {name} have {info.channels} channels and {self.spatial_dims} axes, these have "
-                f"shape {tuple(value.shape)}",
-                remedy="use features of the encoder that this decoder was fitted for",
-            )
-        return x
 
     def _scale(self, name: str) -> Standardised:
         scale: Standardised = self.scales[self.names.index(name)]  # type: ignore[assignment]
@@ -163,9 +142,9 @@ class LinearDecoder(MadeFor):
 class _Gridded:
     """Batches whose latent vectors are maps of one position."""
 
-    def __init__(self, batches: Batches, grid: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
-        self.batches, self.grid = batches, grid
+    def __init__(self, batches: Batches, infos: Mapping[str, LayerInfo]) -> None:
+        self.batches, self.infos = batches, infos
 
     def __iter__(self) -> Iterator[tuple[Features, torch.Tensor]]:
         for features, image in self.batches:
-            yield {name: self.grid(name, value) for name, value in features.items()}, image
+            yield features_given(features, self.infos), image

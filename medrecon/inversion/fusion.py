@@ -14,6 +14,7 @@ from torch.nn import functional
 from medrecon.blocks.convolutions import ACTIVATIONS, ResidualBlock
 from medrecon.contract import Features, LayerInfo, Progress
 from medrecon.errors import ModelError
+from medrecon.inversion.given import features_given, layers_to_invert
 from medrecon.inversion.linear import Batches, LinearInverse, Standardised, fit_inverses, measure_scales
 from medrecon.inversion.made_for import MadeFor
 from medrecon.inversion.single import stages
@@ -66,7 +67,9 @@ class FusionDecoder(MadeFor):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        chosen = _chosen(layers, names)
+        chosen = layers_to_invert(layers, names)
+        if len({len(info.stride) for info in chosen}) > 1:
+            raise ModelError("these layers differ in their number of axes", remedy="invert them one by one")
         if output not in OUTPUTS:
             raise ModelError(f"there is no output {output!r}", remedy=f"choose {' or '.join(OUTPUTS)}")
         if activation not in ACTIVATIONS:
@@ -127,7 +130,8 @@ class FusionDecoder(MadeFor):
         Raises:
             ModelError: no layer, an unknown one, or features of another form.
         """
-        given = {name: self._normalised(name, value) for name, value in self._given(features).items()}
+        maps = features_given(features, self.infos)
+        given = {name: self._normalised(name, value) for name, value in maps.items()}
         x: torch.Tensor | None = None
         size = _padded(given, self.infos)
         shallow = min(given, key=lambda name: math.prod(self.infos[name].stride))
@@ -173,27 +177,6 @@ class FusionDecoder(MadeFor):
         scaled: torch.Tensor = entrance.standardise(value)
         return scaled
 
-    def _given(self, features: Mapping[str, torch.Tensor]) -> Features:
-        unknown = [name for name in features if name not in self.infos]
-        if unknown or not features:
-            wrong = f"{unknown[0]!r} was given" if unknown else "no layer was given"
-            raise ModelError(
-                f"this decoder inverts {', '.join(self.infos)}; {wrong}", remedy="ask for layers it inverts"
-            )
-        given = Features()
-        for name, value in features.items():
-            info = self.infos[name]
-            latent = value.ndim == 2
-            x = value.reshape(*value.shape, *(1,) * self.spatial_dims) if latent else value
-            if x.ndim != self.spatial_dims + 2 or x.shape[1] != info.channels:
-                raise ModelError(
-                    f"features of {name} have {info.channels} channels and {self.spatial_dims} axes, these "
-                    f"have shape {tuple(value.shape)}",
-                    remedy="use features of the encoder that this decoder was built for",
-                )
-            given[name] = x
-        return given
-
 
 class FeatureInput(Standardised):
     """Features of one layer, brought to a common scale and to the width of their stage."""
@@ -231,18 +214,6 @@ def stage_strides(strides: Sequence[Stride]) -> list[Stride]:
             now = tuple(n // s for n, s in zip(now, step, strict=True))
             path.append(now)
     return path
-
-
-def _chosen(layers: Sequence[LayerInfo], names: Sequence[str] | None) -> list[LayerInfo]:
-    by_name = {info.name: info for info in layers}
-    unknown = [name for name in names or () if name not in by_name]
-    chosen = [by_name[name] for name in names] if names is not None and not unknown else list(layers)
-    if unknown or not chosen:
-        wrong = f"has no layer {unknown[0]!r} to invert" if unknown else "gives no layer to invert"
-        raise ModelError(f"the encoder {wrong}", remedy=f"its layers: {', '.join(by_name) or 'none'}")
-    if len({len(info.stride) for info in chosen}) > 1:
-        raise ModelError("these layers differ in their number of axes", remedy="invert them one by one")
-    return chosen
 
 
 def _width(stride: Stride, widths: Sequence[int]) -> int:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from monai.networks.blocks import Convolution
 from torch import nn
-from torch.nn import functional
 
 from medrecon.contract import Decoder, Features, LayerInfo, Progress
 from medrecon.errors import ModelError
+from medrecon.inversion.given import features_given, layers_to_invert
+from medrecon.inversion.upsample import fit_size
 
 
 class SingleLayerDecoder(Decoder):
@@ -37,11 +38,7 @@ class SingleLayerDecoder(Decoder):
         self, layers: Sequence[LayerInfo], layer: str | None = None, width: int = 32, max_width: int = 256
     ) -> None:
         super().__init__()
-        by_name = {info.name: info for info in layers}
-        if not by_name or (layer is not None and layer not in by_name):
-            known = ", ".join(by_name) or "none"
-            raise ModelError(f"the encoder has no layer {layer!r} to invert", remedy=f"its layers: {known}")
-        self.layer = by_name[layer] if layer is not None else layers[-1]
+        self.layer = layers_to_invert(layers, None if layer is None else [layer])[-1]
         self.names = [self.layer.name]
         self.spatial_dims = len(self.layer.stride)
         scales = stages(self.layer.stride)
@@ -72,21 +69,7 @@ class SingleLayerDecoder(Decoder):
         Raises:
             ModelError: features of other layers, of other channels, or too few for the shape.
         """
-        name = self.layer.name
-        if set(features) != {name}:
-            raise ModelError(
-                f"this decoder inverts {name} alone, not {' and '.join(sorted(features)) or 'nothing'}",
-                remedy=f"ask for {name}, or use a decoder of several layers",
-            )
-        x = features[name]
-        if x.ndim == 2:
-            x = x.reshape(*x.shape, *(1,) * self.spatial_dims)
-        if x.ndim != self.spatial_dims + 2 or x.shape[1] != self.layer.channels:
-            raise ModelError(
-                f"features of {name} have {self.layer.channels} channels and {self.spatial_dims} axes, "
-                f"these have shape {tuple(features[name].shape)}",
-                remedy="use features of the encoder that this decoder was built for",
-            )
+        (x,) = features_given(features, {self.layer.name: self.layer}).values()
         # Float before the sigmoid: bfloat16 would leave 8 bits to the image.
         return fit_to(torch.sigmoid(self.out(self.up(x)).float()), shape, self.layer.stride)
 
@@ -110,10 +93,7 @@ def fit_to(image: torch.Tensor, shape: Sequence[int], stride: Sequence[int]) -> 
             f"these features make an image of {size}, not {tuple(shape)}",
             remedy="ask for the size of the image that they come from",
         )
-    for axis, wanted in enumerate(shape, start=2):
-        image = image.narrow(axis, 0, min(wanted, image.shape[axis]))
-    missing = [p for w, s in zip(reversed(shape), reversed(size), strict=True) for p in (0, max(0, w - s))]
-    return functional.pad(image, missing, mode="replicate") if any(missing) else image
+    return fit_size(image, shape)
 
 
 def _primes(number: int) -> list[int]:
