@@ -83,7 +83,7 @@ def invert(
     from medrecon.bundle.results import parse_results
     from medrecon.compute.devices import pick_device
     from medrecon.io import manifest_path, plan_outputs, write_manifest
-    from medrecon.io.manifest import unused
+    from medrecon.io.files.names import unused
     from medrecon.io.subset import parse_slices, take_slices
     from medrecon.reconstructor import INPUT
 

@@ -17,7 +17,7 @@ from medrecon.features.restore import restore
 from medrecon.inference.passes import passes_of
 from medrecon.inference.sample_files import Sample, check_request
 from medrecon.inference.sampler import Sampler
-from medrecon.io.derivation import Derivation, Drawn
+from medrecon.io.derivation import Derivation
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ class Drawing:
 
     def derivation(self, plain: Derivation) -> Derivation:
         """That of the samples, from that of the decoder's answer."""
-        sampler = self.sampler
-        drawn = Drawn("", self.seed, sampler.steps, sampler.corrections, self.sha256, sampler.by_gradient)
-        return replace(plain, drawn=drawn)
+        return replace(plain, drawn=self.sampler.drawn(self.seed, self.sha256))
 
 
 def drawing_of(model: Model, results: list[str], count: int | None, seed: int) -> Drawing | None:

@@ -11,7 +11,7 @@ from medrecon.inference.maps import check_map_places, write_map
 from medrecon.inference.record import Record
 from medrecon.io import Derivation, Written, find_one, read_scan
 from medrecon.io.dicom.writing.parametric_map import ERROR
-from medrecon.io.formats import ENDINGS, format_named
+from medrecon.io.formats import split_ending
 from medrecon.reconstructor import INPUT
 
 _SERIES = 50  # added to a source's series number, with the result's: far from those of the results
@@ -19,11 +19,8 @@ _SERIES = 50  # added to a source's series number, with the result's: far from t
 
 def error_map_path(output: Path) -> Path:
     """`CT_level3_error.dcm` of a series folder `CT_level3`, `t1_error.nii.gz` of a file `t1.nii.gz`."""
-    for ending in ENDINGS.get(format_named(output), ()):
-        if output.name.lower().endswith(ending):
-            cut = len(output.name) - len(ending)
-            return output.with_name(f"{output.name[:cut]}_error{output.name[cut:]}")
-    return output.with_name(f"{output.name}_error.dcm")
+    stem, ending = split_ending(output.name)
+    return output.with_name(f"{stem}_error{ending or '.dcm'}")
 
 
 def check_error_maps(outputs: Iterable[Path], *, overwrite: bool = False) -> None:

@@ -24,7 +24,7 @@ from medrecon.inference.sample_files import Samples
 from medrecon.inference.thick_slices import advice
 from medrecon.inference.tiling_check import TilingCheck, check_tiling
 from medrecon.io import Derivation, Written, manifest_path, read_scan, write_manifest
-from medrecon.io.manifest import unused
+from medrecon.io.files.names import unused
 from medrecon.io.notices import listening
 from medrecon.io.scan import LeftOut, Scan, ScanError
 from medrecon.reconstructor import INPUT

@@ -15,7 +15,7 @@ from medrecon.inference.moments import RunningMoments
 from medrecon.io import Written, write_volume
 from medrecon.io.derivation import Derivation
 from medrecon.io.dicom.writing.parametric_map import DEVIATION
-from medrecon.io.formats import ENDINGS, format_named
+from medrecon.io.formats import split_ending
 from medrecon.io.scan import Scan
 
 MEAN, SPREAD = "mean", "standard deviation"
@@ -71,9 +71,8 @@ def sample_places(output: Path, count: int) -> dict[str, Path]:
     Returns:
         "sample 1" ..., "mean" and "standard deviation" -> path.
     """
-    endings = ENDINGS.get(format_named(output), ())
-    ending = next((output.name[-len(e) :] for e in endings if output.name.lower().endswith(e)), "")
-    folder = output.with_name(f"{output.name[: len(output.name) - len(ending)]}_samples")
+    stem, ending = split_ending(output.name)
+    folder = output.with_name(f"{stem}_samples")
     digits = len(str(count))
     return {
         **{f"sample {n}": folder / f"sample_{n:0{digits}d}{ending}" for n in range(1, count + 1)},

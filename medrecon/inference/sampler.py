@@ -25,6 +25,7 @@ from medrecon.inference.memory import affordable_voxels
 from medrecon.inference.passes import passes_of
 from medrecon.inference.placed_noise import placed_noise
 from medrecon.inference.tiling import ResultsInferer
+from medrecon.io.derivation import Drawn
 from medrecon.reconstructor import Reconstructor
 
 MOST_VOXELS = 48 << 20
@@ -95,6 +96,15 @@ class Sampler:
                     if known
                     else "use a bundle that has one, or train it",
                 )
+
+    def drawn(self, seed: int, sha256: str) -> Drawn:
+        """How samples of a seed are drawn, for their provenance.
+
+        Args:
+            seed: of all of them.
+            sha256: hash of the generative decoder's weights file.
+        """
+        return Drawn("", seed, self.steps, self.corrections, sha256, self.by_gradient)
 
     def base(self, image: torch.Tensor, result: str, progress: Progress | None = None) -> torch.Tensor:
         """What the deterministic decoder makes of a result: (1, 1, *spatial), on the CPU."""

@@ -21,7 +21,7 @@ from medrecon.inference.passes import passes_of
 from medrecon.inference.sample_files import Sample, Samples, check_request, check_sample_places, write_samples
 from medrecon.inference.sampler import Sampler
 from medrecon.io import SaveReconstructiond, scan_of
-from medrecon.io.derivation import Derivation, Drawn
+from medrecon.io.derivation import Derivation
 
 Home = Callable[[dict[Hashable, Any]], Mapping[Hashable, Any]]
 Begin = Callable[[str], Progress | None]
@@ -158,9 +158,7 @@ class SaveSamplesd(MapTransform):
 
     def derivation(self, result: str) -> Derivation:
         """How what is drawn of a result is made; which of all it is, is for each to say."""
-        sampler = self.sampler
-        drawn = Drawn("", self.seed, self.steps, sampler.corrections, self.sha256, sampler.by_gradient)
-        return replace(self.saver.derivation[result], drawn=drawn)
+        return replace(self.saver.derivation[result], drawn=self.sampler.drawn(self.seed, self.sha256))
 
     def in_memory(self, image: MetaTensor, result: str, progress: Progress | None = None) -> Samples:
         """All samples of a result, on the scan's grid and in its units; nothing is written.
@@ -181,16 +179,11 @@ class SaveSamplesd(MapTransform):
         return Samples(drawn, moments.mean, moments.deviation(), off, self.derivation(result))
 
     @property
-    def steps(self) -> int:
-        """Of the generative decoder."""
-        return self.sampler.steps
-
-    @property
     def settings(self) -> dict[str, Any]:
         """What a record of the run must tell."""
         return {
             "count": self.count,
-            "steps": self.steps,
+            "steps": self.sampler.steps,
             "corrections": self.sampler.corrections,
             "by_gradient": self.sampler.by_gradient,
             "generative_weights_sha256": self.sha256,

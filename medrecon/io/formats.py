@@ -28,6 +28,13 @@ def format_named(path: str | Path) -> str:
     return next((kind for kind, endings in ENDINGS.items() if name.endswith(endings)), "")
 
 
+def split_ending(name: str) -> tuple[str, str]:
+    """A file's name before its ending, and the ending: ("t1", ".nii.gz"); "" for none, as of a folder."""
+    endings = ENDINGS.get(format_named(name), ())
+    cut = len(name) - next((len(each) for each in endings if name.lower().endswith(each)), 0)
+    return name[:cut], name[cut:]
+
+
 def writer_of(kind: str) -> type[ResultWriter]:
     """The writer of a format of `ENDINGS`."""
     found: type[ResultWriter] = resolve_name(_WRITERS[kind])

@@ -17,7 +17,7 @@ from medrecon.io.derivation import Derivation
 from medrecon.io.files.names import hiding, scan_label
 from medrecon.io.files.outputs import Written, hash_file
 from medrecon.io.files.publish import publish
-from medrecon.io.formats import ENDINGS, format_named
+from medrecon.io.formats import split_ending
 from medrecon.io.scan import LeftOut, Scan, ScanError
 
 SCHEMA = "medrecon.manifest/1"
@@ -34,19 +34,7 @@ def manifest_path(output: str | Path, targets: Iterable[str | Path]) -> Path:
     output = Path(output)
     if [Path(target) for target in targets] != [output]:
         return output / "manifest.json"
-    name = output.name
-    for ending in ENDINGS.get(format_named(output), ()):
-        name = name[: -len(ending)] if name.lower().endswith(ending) else name
-    return output.with_name(f"{name}.manifest.json")
-
-
-def unused(place: Path) -> Path:
-    """This path, or with a number where the manifest of a run before is there."""
-    number, first = 2, place
-    while place.exists():
-        place = first.with_name(f"{first.stem}-{number}.json")
-        number += 1
-    return place
+    return output.with_name(f"{split_ending(output.name)[0]}.manifest.json")
 
 
 def write_manifest(

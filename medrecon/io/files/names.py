@@ -103,3 +103,11 @@ def result_names(results: Iterable[str]) -> dict[str, str]:
         names[result] = name
         taken.add(name.lower())
     return names
+
+
+def unused(place: Path) -> Path:
+    """This path, or with a number where what a run before wrote is there: `out.sources-2.csv`."""
+    number, first = 2, place
+    while os.path.lexists(place):
+        place, number = first.with_name(f"{first.stem}-{number}{first.suffix}"), number + 1
+    return place

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medrecon.io.files.atomic import PRIVATE, write_whole
-from medrecon.io.files.names import scan_label
+from medrecon.io.files.names import scan_label, unused
 from medrecon.io.files.table import csv_text
 from medrecon.io.scan import LeftOut, Scan, ScanError
 
@@ -53,11 +52,7 @@ def write_sources(
     ]
     rows += [{"path": str(item.path.absolute()), "note": f"left out: {item.reason}"} for item in left_out]
     rows += [{"path": str(item.path or ""), "note": f"refused: {item.message}"} for item in refused]
-    first = place = sources_path(output)
-    number = 2
-    while os.path.lexists(place):
-        place, number = first.with_name(f"{first.stem}-{number}.csv"), number + 1
-    return _write(place, rows, COLUMNS)
+    return _write(unused(sources_path(output)), rows, COLUMNS)
 
 
 def write_rows(output: str | Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Path:
