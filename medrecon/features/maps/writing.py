@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from medrecon.errors import OutputError
-from medrecon.io.itk.header import itk_path
+from medrecon.io.itk.header import itk_path, place_image
 
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _LONGEST = 79  # of NIfTI's description
@@ -71,9 +71,5 @@ def _write_nrrd(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
     stored = np.ascontiguousarray(values.transpose(3, 2, 1, 0))
     vector = stored.shape[3] > 1
     image = sitk.GetImageFromArray(stored if vector else stored[..., 0], isVector=vector)
-    placed = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    steps = np.linalg.norm(placed[:3, :3], axis=0)
-    image.SetSpacing(steps.tolist())
-    image.SetOrigin(placed[:3, 3].tolist())
-    image.SetDirection((placed[:3, :3] / steps).ravel().tolist())
+    place_image(image, affine)
     sitk.WriteImage(image, itk_path(path), useCompression=True, compressionLevel=1)

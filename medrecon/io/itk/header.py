@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from medrecon.io.geometry import RAS_FROM_LPS
 from medrecon.io.scan import ScanError
 
 MAX_HEADER = 1 << 20
@@ -153,6 +154,15 @@ def beside(path: Path, name: str) -> Path:
             remedy="put both in one folder",
         )
     return data
+
+
+def place_image(image: sitk.Image, affine: np.ndarray) -> None:
+    """Give an image of ITK's, whose axes are LPS, the grid of an affine in RAS."""
+    affine = RAS_FROM_LPS @ affine
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    image.SetSpacing(steps.tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetDirection((affine[:3, :3] / steps).ravel().tolist())
 
 
 def itk_path(path: Path) -> str:

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from medrecon.errors import OutputError
 from medrecon.io.formats import format_named
-from medrecon.io.itk.header import itk_path
+from medrecon.io.itk.header import itk_path, place_image
 from medrecon.io.itk.volume import read_text, text_scan
 from medrecon.io.result_form import choose_form
 from medrecon.io.scan import ReadOptions, Scan, ScanError
@@ -35,11 +35,7 @@ class ItkWriter(VolumeWriter):
         """
         nrrd = format_named(final) == "nrrd"
         image = sitk.GetImageFromArray(stored)
-        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine
-        steps = np.linalg.norm(affine[:3, :3], axis=0)
-        image.SetSpacing(steps.tolist())
-        image.SetOrigin(affine[:3, 3].tolist())
-        image.SetDirection((affine[:3, :3] / steps).ravel().tolist())
+        place_image(image, scan.affine)
         writer = sitk.ImageFileWriter()
         writer.SetImageIO("NrrdImageIO" if nrrd else "MetaImageIO")
         writer.UseCompressionOn()

@@ -79,6 +79,9 @@ def slices_of(header: Header, options: ReadOptions) -> tuple[list[Slice], list[s
         )
     frame, notes = first_frame(header, options)
     notes += [f"{header.path.name}: {n}" for n in header.notes]
+    if frame.count > MAX_FRAMES:
+        said = f"{frame.count} frames, at most {MAX_FRAMES} are read"
+        raise ScanError(said, path=header.path, remedy=REPAIR)
     if PER_FRAME in header.seen:
         with no_collection():
             return _enhanced(header, frame, options), notes
@@ -135,8 +138,6 @@ def _classic(header: Header, frame: Frame, options: ReadOptions) -> Slice:
 def _in_order(first: Slice, step: float, options: ReadOptions) -> list[Slice]:
     """The frames of an image that places only its first one."""
     header, count = first.header, first.frame.count
-    if count > MAX_FRAMES:
-        raise ScanError(f"{count} frames, at most {MAX_FRAMES} are read", path=header.path, remedy=REPAIR)
     return [
         replace(
             first,
@@ -153,24 +154,13 @@ def _in_order(first: Slice, step: float, options: ReadOptions) -> list[Slice]:
 
 def _enhanced(header: Header, frame: Frame, options: ReadOptions) -> list[Slice]:
     """The frames of an enhanced multi-frame object (PS3.3 C.7.6.16) by their functional groups."""
-    if frame.count > MAX_FRAMES:
-        raise ScanError(
-            f"{frame.count} frames, at most {MAX_FRAMES} are read", path=header.path, remedy=REPAIR
-        )
     try:
         shared, groups, dimensions = functional_groups(header.path)
         pointers = [_dimension(item) for item in dimensions]
-    except ScanError:
-        raise
-    except (HeaderFault, ValueError, struct.error) as error:
-        raise ScanError(
-            f"broken functional groups ({error})"[:300], path=header.path, remedy=REPAIR
-        ) from None
-    if len(groups) != frame.count:
-        raise ScanError(
-            f"{frame.count} frames, {len(groups)} of them described", path=header.path, remedy=REPAIR
-        )
-    try:
+        if len(groups) != frame.count:
+            raise ScanError(
+                f"{frame.count} frames, {len(groups)} of them described", path=header.path, remedy=REPAIR
+            )
         marks = {} if shared is None else _frame_marks(shared)
         return [
             _framed(header, frame, k, group, shared, marks, pointers, options)

@@ -19,6 +19,7 @@ from medrecon.io.derivation import Derivation
 from medrecon.io.dicom.writing.provenance import code
 from medrecon.io.dicom.writing.source import SourceSlice, source_slices
 from medrecon.io.files.publish import IMPLEMENTATION_VERSION, publish
+from medrecon.io.geometry import RAS_FROM_LPS
 from medrecon.io.scan import Scan
 
 _UNITS = {
@@ -37,6 +38,12 @@ _REGIONS = {
     "NECK": ("45048000", "Neck"),
     "BREAST": ("76752008", "Breast"),
 }
+_REQUIRED = """
+    PatientID PatientName PatientBirthDate PatientSex StudyID AccessionNumber StudyDate StudyTime
+    ReferringPhysicianName PositionReferenceIndicator
+"""
+"""What must be there, if only empty."""
+
 _WHOLE_BODY = ("38266002", "Entire body")
 
 
@@ -121,7 +128,7 @@ def _build(
     slices = _completed(scan)
     values = np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)
     centre, width = _window(values, quantity)
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ scan.affine
+    affine = RAS_FROM_LPS @ scan.affine
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     limits = (float(values.min()), float(values.max()))
     image = hd.pm.ParametricMap(
@@ -215,17 +222,7 @@ def _complete(source: SourceSlice, first: Dataset) -> None:
         header.pop("SpecificCharacterSet", None)
     elif isinstance(character_set, str):
         header.SpecificCharacterSet = character_set.replace("ISO 2022 IR", "ISO_IR")
-    for keyword in (
-        "PatientID",
-        "PatientName",
-        "PatientBirthDate",
-        "PatientSex",
-        "StudyID",
-        "AccessionNumber",
-    ):
-        if keyword not in header:
-            setattr(header, keyword, "")
-    for keyword in ("StudyDate", "StudyTime", "ReferringPhysicianName", "PositionReferenceIndicator"):
+    for keyword in _REQUIRED.split():
         if keyword not in header:
             setattr(header, keyword, "")
 

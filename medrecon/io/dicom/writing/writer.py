@@ -22,11 +22,11 @@ from medrecon.io.dicom.writing.stored_values import Encoded, encode
 from medrecon.io.files.outputs import LOG, Written
 from medrecon.io.files.publish import publish
 from medrecon.io.find import find_one
+from medrecon.io.geometry import RAS_FROM_LPS
 from medrecon.io.read import read_scan
 from medrecon.io.result_writer import ResultWriter
 from medrecon.io.scan import Scan, ScanError
 
-_LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _WRITERS = 4  # files written, read back and hashed while the next are made
 _MOVED = 0.25  # share of a voxel by which a slice may be off the grid before the grid counts as another one
 
@@ -181,7 +181,7 @@ def _padding(first: Dataset, voxels: Future[np.ndarray], encoded: Encoded, form:
 
 def _moved(slices: list[SourceSlice], scan: Scan) -> np.ndarray | None:
     """The LPS affine where the scan's grid is not that of its headers (resampled, or made), else None."""
-    affine = _LPS_FROM_RAS @ scan.affine
+    affine = RAS_FROM_LPS @ scan.affine
     if scan.recipe.placed:
         return affine
     limit = _MOVED * min(scan.spacing)
