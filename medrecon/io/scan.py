@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -84,6 +85,21 @@ class ReadOptions:
     def accepts(self, name: str) -> bool:
         """Whether the user accepts what is refused under this name (`ACCEPTABLE`)."""
         return name in self.accept
+
+    def check_size(self, shape: Sequence[int], itemsize: int, path: Path) -> None:
+        """Refuse voxels that take more memory than the limit.
+
+        Raises:
+            ScanError: they do.
+        """
+        need = math.prod(map(int, shape)) * itemsize
+        if need > self.max_bytes:
+            raise ScanError(
+                f"{' x '.join(map(str, shape))} voxels are {need >> 20} MiB, the limit is "
+                f"{self.max_bytes >> 20} MiB",
+                path=path,
+                remedy="raise the limit (max_bytes) if the scan is real",
+            )
 
     def to_text(self) -> str:
         """The options that differ from the defaults, as JSON: they travel in a MetaTensor's meta."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,17 +38,9 @@ class Written:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of one file."""
+    """SHA-256 of one file, in pieces (hashlib.file_digest needs Python 3.11)."""
+    total = hashlib.sha256()
     with path.open("rb") as stream:
-        return (
-            hashlib.file_digest(stream, "sha256").hexdigest()
-            if sys.version_info >= (3, 11)
-            else _slow(stream)
-        )
-
-
-def _slow(stream: object) -> str:
-    digest = hashlib.sha256()
-    while chunk := stream.read(1 << 20):  # type: ignore[attr-defined]
-        digest.update(chunk)
-    return digest.hexdigest()
+        while chunk := stream.read(1 << 20):
+            total.update(chunk)
+    return total.hexdigest()

@@ -68,12 +68,7 @@ def text_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
 
 def _check_size(header: TextHeader, path: Path, options: ReadOptions) -> None:
     need, there = header.nbytes, header.data_path.stat().st_size - (header.offset or 0)
-    if need > options.max_bytes:
-        raise ScanError(
-            f"the voxels take {need >> 20} MiB, the limit is {options.max_bytes >> 20} MiB",
-            path=path,
-            remedy="raise the limit (max_bytes) if the file is real",
-        )
+    options.check_size(header.shape, header.dtype.itemsize, path)
     least = (header.packed_size or 0) if header.packed else need
     if header.digits:
         least = 2 * need if header.digits == "hex" else 2 * math.prod(header.shape) - 1

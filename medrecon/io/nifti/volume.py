@@ -63,13 +63,7 @@ def nifti_scan(path: Path, volume: int | None, options: ReadOptions) -> Scan:
     size = data_path.stat().st_size
     need = header.offset + int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
     packed = is_gzip(data_path)
-    if need - header.offset > options.max_bytes:
-        raise ScanError(
-            f"{' x '.join(map(str, header.shape))} voxels are {need >> 20} MiB, the limit is "
-            f"{options.max_bytes >> 20} MiB",
-            path=path,
-            remedy="raise the limit (max_bytes) if the file is real",
-        )
+    options.check_size(header.shape, header.dtype.itemsize, path)
     if not packed and need > size:
         raise ScanError(f"cut short: {need} bytes are needed, {size} are there", path=path, remedy=EXPORT)
     check_affordable(data_path, need + _made(header) if packed else need, path, packed)

@@ -131,12 +131,7 @@ def _scan(
         resampling, shape, affine = straight_grid(lined, shape)
         if lined.drift is not None:
             notes += ("slices shifted in plane (gantry tilt): resampled linearly onto a straight grid",)
-    if shape[0] * shape[1] * shape[2] * 4 > options.max_bytes:
-        raise ScanError(
-            f"{' x '.join(map(str, shape))} voxels exceed the limit of {options.max_bytes >> 20} MiB",
-            path=path,
-            remedy="raise the limit (max_bytes) if the scan is real",
-        )
+    options.check_size(shape, 4, path)
     modality = defined(first.text("Modality"), MODALITIES)
     kind = _rescale_type(slices[0]) if modality == "CT" else first.text("Units")
     return Scan(

@@ -41,16 +41,6 @@ class Choice:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Volume:
-    """One volume of a series: what its images are, by the columns that tell, and its slices."""
-
-    label: str
-    key: tuple[object, ...]
-    indices: list[int]
-    note: str = ""
-
-
 def split_volumes(slices: Sequence[Slice], volume: int | None, options: ReadOptions, path: Path) -> Choice:
     """Choose the slices of one volume.
 
@@ -81,7 +71,7 @@ def split_volumes(slices: Sequence[Slice], volume: int | None, options: ReadOpti
         notes = (f"slices that differ in {_names(contents)} are read as one volume",)
         contents = []
     columns = [*grids, *contents]
-    found: list[_Volume] = []
+    found: list[Part] = []
     for label, members in grouped(columns, list(range(len(slices)))).items():
         found += _volumes(slices, members, places, label, columns, options, path)
     found.sort(key=lambda v: v.key)
@@ -108,7 +98,7 @@ def _volumes(
     columns: Sequence[Column],
     options: ReadOptions,
     path: Path,
-) -> list[_Volume]:
+) -> list[Part]:
     """The volumes of slices of one grid and one content."""
     thick = labels(
         THICKNESS, [slices[i].raw(THICKNESS) for i in members], [slices[i].header.order for i in members]
@@ -133,9 +123,7 @@ def _volumes(
             shown = [texts[i] for i in telling] + texts[len(columns) :]
             key = (*map(natural, label), k, *part.key)
             made.append(
-                _Volume(
-                    ", ".join([*shown, *([part.label] if part.label else [])]), key, part.indices, part.note
-                )
+                Part(", ".join([*shown, *([part.label] if part.label else [])]), key, part.indices, part.note)
             )
     return made
 
@@ -157,7 +145,7 @@ def _names(columns: Sequence[Column]) -> str:
 
 
 def _short(
-    found: Sequence[_Volume], places: np.ndarray, stacks: dict[tuple[str, ...], list[int]]
+    found: Sequence[Part], places: np.ndarray, stacks: dict[tuple[str, ...], list[int]]
 ) -> dict[int, tuple[int, int]]:
     """Volumes that lack positions of others: number -> (how many they hold, of how many)."""
     stack_of = {i: k for k, members in enumerate(stacks.values()) for i in members}
@@ -173,7 +161,7 @@ def _short(
 
 def _which(
     slices: Sequence[Slice],
-    found: Sequence[_Volume],
+    found: Sequence[Part],
     columns: Sequence[Column],
     short: dict[int, tuple[int, int]],
     joinable: bool,
