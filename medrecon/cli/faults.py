@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from medrecon.errors import (
@@ -49,12 +49,7 @@ class Fault:
 
     def data(self) -> dict[str, object]:
         """The same, for `--json`."""
-        return {
-            "path": self.path,
-            "message": self.message,
-            "remedy": self.remedy,
-            "exit_code": self.exit_code,
-        }
+        return asdict(self)
 
 
 def one_line(text: str) -> str:

@@ -54,14 +54,17 @@ def dct_code(
 
 def lowest_frequencies(block: Sequence[int], values_per_voxel: float) -> np.ndarray:
     """Mark the coefficients of a DCT block that `dct_code` keeps: a mask of shape `block`."""
-    squared = sum(
-        (np.arange(n) / n).reshape([-1 if a == axis else 1 for a in range(len(block))]) ** 2
-        for axis, n in enumerate(block)
-    )
     count = max(1, round(values_per_voxel * math.prod(block)))
     keep = np.zeros(math.prod(block), dtype=bool)
-    keep[np.argsort(np.asarray(squared).round(12), axis=None, kind="stable")[:count]] = True
+    keep[lowest_first(block)[:count]] = True
     return keep.reshape(tuple(block))
+
+
+def lowest_first(shape: Sequence[int]) -> np.ndarray:
+    """The order of a DCT's coefficients by their distance from zero frequency, ties by their places."""
+    axes = np.meshgrid(*(np.arange(n) / n for n in shape), indexing="ij", sparse=True)
+    squared = sum(axis**2 for axis in axes)
+    return np.argsort(np.asarray(squared).round(12), axis=None, kind="stable")
 
 
 def mean_image(volume: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from medrecon.atlas.audit.defences import Defence
 from medrecon.atlas.audit.grid import on_common_grid, second_view
 from medrecon.atlas.audit.network import AuditNetwork, Seen, pooled
 from medrecon.contract import Progress
-from medrecon.evaluation.controls import dct_code
+from medrecon.evaluation.controls import dct_code, lowest_first
 from medrecon.io.scan import Scan
 from medrecon.reconstructor import parse_layers
 
@@ -146,10 +146,3 @@ def _defended(
 
 def _error(made: torch.Tensor, image: torch.Tensor) -> float:
     return float((made - image).square().mean())
-
-
-def lowest_first(shape: tuple[int, ...]) -> np.ndarray:
-    """The order of a DCT's coefficients by their distance from zero frequency, ties by their places."""
-    axes = np.meshgrid(*(np.arange(n) / n for n in shape), indexing="ij")
-    squared = np.sum([axis**2 for axis in axes], axis=0)
-    return np.argsort(np.asarray(squared).round(12), axis=None, kind="stable")
