@@ -108,8 +108,7 @@ def features(
     from medrecon.io.files.names import scan_label
 
     encoder, image = opened.encoder, opened.image(scan)
-    wanted = opened.default if layers is None or other.encoder is not None else layers
-    engine = FeatureMaps(encoder, wanted, place, kept.keep, kept.components)
+    engine = FeatureMaps(encoder, opened.wanted, place, kept.keep, kept.components)
     notes = [*scan.notes, *network_notes(encoder, max(1, len(other.channels or ()))), *doubts(engine.places)]
     for note in notes:
         say_note(session, scan, note)
@@ -148,11 +147,11 @@ def _show(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A network that is built: its name, the layers where none are named, and the way of a scan to it."""
+    """A network that is built: its name, the layers that are wanted, and the way of a scan to it."""
 
     encoder: Encoder
     name: str
-    default: list[str]
+    wanted: str | list[str]
     image: Callable[[Scan], MetaTensor]
 
 
@@ -187,7 +186,7 @@ def _open(
             made: MetaTensor = prepared({"image": scan})["image"]
             return made
 
-        return _Opened(network, model.name, default, image)
+        return _Opened(network, model.name, default if layers is None else layers, image)
     encoder = other.build(other.layers(layers)).to(place).eval()
     from medrecon.inference.prepared import prepare
 

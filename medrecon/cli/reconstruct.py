@@ -123,7 +123,7 @@ def reconstruct(
     from medrecon.inference.error_map import check_error_maps
     from medrecon.inference.pipeline import Pipeline
 
-    found = chosen.found
+    found, seed = chosen.found, drawn.drawn_with
     pipeline = Pipeline.from_bundle(
         chosen.bundle,
         scans=found.scans,
@@ -134,7 +134,7 @@ def reconstruct(
         overwrite=beside.overwrite,
         overrides=chosen.overrides,
         samples=drawn.samples,
-        seed=drawn.drawn_with,
+        seed=seed,
     )
     say_notes(session, found)
     if beside.error_map:
@@ -142,9 +142,7 @@ def reconstruct(
     if dry_run:
         return planned_outcome(pipeline, found, beside.error_map, drawn.samples)
     if drawn.samples is not None:
-        session.say(
-            f"samples: {drawn.samples} of each result, seed {drawn.drawn_with}: generated, not measured"
-        )
+        session.say(f"samples: {drawn.samples} of each result, seed {seed}: generated, not measured")
     run = _Run(session, pipeline, found, beside)
     records, failures = tell_each(session, found, run.outcomes())
     records = remote.deliver(records, whole=not failures)
