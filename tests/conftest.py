@@ -8,7 +8,9 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_finish() -> None:
-    """What the modules hold is no garbage: without this each collection looks through all of it."""
+    """What the modules hold is no garbage, and MONAI's components are the same for each configuration.
+
+    Without this each collection of garbage looks through all modules, and each parser through all of MONAI's.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    if found := sys.modules.get("monai.bundle.config_item"):
+        look = found.ComponentLocator._find_classes_or_functions
+        once = cache(lambda names: look(found.ComponentLocator(), names))
+        found.ComponentLocator._find_classes_or_functions = lambda _, names: once(tuple(names))
 
 
 @pytest.fixture(scope="session", autouse=True)

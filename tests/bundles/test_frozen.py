@@ -231,7 +231,8 @@ def test_overlays(
     assert (tmp_path / "run" / "models" / "model.pt").is_file()
 
 
-@LONG
+@pytest.mark.slow  # test_any_network.py and test_sweep.py refuse the same
+@bundles
 def test_without_the_weights_of_the_network_or_with_others_it_is_refused(
     name: str, tmp_path: Path, bundle: MakeBundle, scans: Scans, training: Overrides, workflow: Workflow
 ) -> None:

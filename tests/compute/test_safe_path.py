@@ -69,7 +69,14 @@ def call(folder: Path, *words: object, **changes: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.mark.parametrize("path", [str(ROOT), f":{ROOT}", f"{ROOT}:", f"{ROOT}::/nowhere"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f":{ROOT}",
+        *(pytest.param(p, marks=pytest.mark.slow) for p in (f"{ROOT}", f"{ROOT}:", f"{ROOT}::/nowhere")),
+    ],
+    ids=["first", "none", "last", "between"],
+)
 def test_the_command_takes_no_code_from_the_current_folder(planted: Path, tmp_path: Path, path: str) -> None:
     done = call(planted, sys.executable, "-m", "medrecon", "scans", ".", PYTHONPATH=path)
     assert (done.returncode, (tmp_path / "ran").exists()) == (3, False), done.stderr

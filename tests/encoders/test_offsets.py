@@ -198,6 +198,7 @@ def test_an_inception_network(window: tuple[int, int] | None) -> None:
     }
 
 
+@pytest.mark.slow
 def test_shifted_windows() -> None:
     layers = {"swinViT.layers1.0": 1.5, "swinViT.layers4.0.blocks.0.norm1": 7.5, "decoder3": 1.5}
     swin = SwinUNETR(1, 2, feature_size=12, depths=(2, 1, 1, 1), spatial_dims=2)

@@ -44,6 +44,7 @@ def test_a_halo_that_is_too_small_fails() -> None:
     assert check.small > LIMIT
 
 
+@pytest.mark.slow
 def test_what_bfloat16_rounds_is_told_from_a_seam() -> None:
     network = build(mixed_precision=True)
     check = check_tiling(picture(), network, VolumeInferer(RESULTS, most_voxels=1))

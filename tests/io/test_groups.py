@@ -88,6 +88,7 @@ def test_broken_items_are_faults() -> None:
         Item(b"\x08\0\0\x01SH\x40\0", "<").get("CodeValue")
 
 
+@pytest.mark.slow
 def test_many_frames_take_little_time(tmp_path: Path) -> None:
     def many(ds: Dataset) -> None:
         first = ds.PerFrameFunctionalGroupsSequence[0]

@@ -244,7 +244,7 @@ def test_where_a_mask_decides_decoders_are_refused(tmp_path: Path) -> None:
     assert said.scale is None
 
 
-@pytest.mark.parametrize("best", [False, True])
+@pytest.mark.parametrize("best", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_folders_as_totalsegmentator_names_them(tmp_path: Path, best: bool) -> None:
     root = tmp_path / "Dataset297_TotalSegmentator_total_3mm_1559subj"
     made = model(root, old=True, folds=("fold_0", "fold_1", "fold_all"))

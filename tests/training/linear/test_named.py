@@ -125,6 +125,7 @@ def test_a_class_without_a_path(scan: Path, tmp_path: Path) -> None:
     assert one.derivations.keys() == two.derivations.keys()
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_an_atlas_of_a_network_and_of_a_name(scan: Path, tmp_path: Path) -> None:
     one = medrecon.make_atlas(
         scan, tmp_path / "one", "model.0", encoder=network(), device="cpu", viewer=False
