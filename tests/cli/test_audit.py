@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +15,15 @@ from medrecon.encoders import VGGEncoder
 
 from .. import audit_cohort
 from ..audit_cohort import write_cohort
+from .conftest import Run
 
-Run = Callable[..., tuple[int, str, str]]
 SMALL = ("--size", "16", "--spacing", "4")
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tiny_bundle: Path) -> Run:
+def run(medrecon: Run, tiny_bundle: Path) -> Run:
     """Runs `medrecon audit ... --bundle tiny`: exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["audit", *map(str, arguments), *SMALL, "--bundle", str(tiny_bundle), "--device", "cpu"])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return lambda *words: medrecon("audit", *words, *SMALL, "--bundle", tiny_bundle, "--device", "cpu")
 
 
 def test_a_cohort_is_audited_and_shuffled_patients_come_out_at_chance(run: Run, tmp_path: Path) -> None:

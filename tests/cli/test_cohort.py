@@ -10,38 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrecon.cli.app import main
 from medrecon.cohort.progress import Tally
 from medrecon.cohort.run import Summary
 from medrecon.cohort.studies import Plan
 
+from .conftest import Run
+
 Make = Callable[..., np.ndarray]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tiny_bundle: Path, tmp_path: Path, make_nifti: Make) -> Run:
+def run(medrecon: Run, tiny_bundle: Path, tmp_path: Path, make_nifti: Make) -> Run:
     """Runs `medrecon cohort in out --bundle tiny ...`: exit code, stdout, stderr."""
     make_nifti(tmp_path / "in" / "a.nii.gz")
 
-    def call(*arguments: object, layers: str = "coarse2") -> tuple[int, str, str]:
-        words = [
-            "cohort",
-            tmp_path / "in",
-            tmp_path / "out",
-            "--bundle",
-            tiny_bundle,
-            "-l",
-            layers,
-            "-d",
-            "cpu",
-        ]
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in [*words, *arguments]])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    places = (tmp_path / "in", tmp_path / "out", "--bundle", tiny_bundle, "-d", "cpu")
+    return lambda *words, layers="coarse2": medrecon("cohort", *places, "-l", layers, *words)
 
 
 @pytest.fixture

@@ -10,23 +10,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medrecon.cli.app import main
+from .conftest import Run
 
 Make = Callable[..., np.ndarray]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tiny_bundle: Path) -> Run:
+def run(medrecon: Run, tiny_bundle: Path) -> Run:
     """Runs `medrecon VERB ... --bundle tiny`: exit code, stdout, stderr."""
-
-    def call(verb: str, *arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([verb, *map(str, arguments), "--bundle", str(tiny_bundle), "--device", "cpu"])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return lambda *words: medrecon(*words, "--bundle", tiny_bundle, "--device", "cpu")
 
 
 def test_there_and_back(run: Run, tmp_path: Path, make_nifti: Make) -> None:

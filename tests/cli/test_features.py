@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from medrecon.cli.app import main
+from .conftest import Run
 
 UNET = [
     *("--encoder", "monai.networks.nets.UNet", "--encoder-arguments"),
     '{"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "channels": [4, 6], "strides": [2]}',
 ]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(medrecon: Run) -> Run:
     """Runs `medrecon features ...`: exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["features", *map(str, arguments), "--device", "cpu"])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return lambda *words: medrecon("features", *words, "--device", "cpu")
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ import pydicom
 import pytest
 import torch
 
-from medrecon.cli.app import main
 from medrecon.encoders.tapped.tap import TappedEncoder
 from medrecon.io import find_one, read_scan
+
+from .conftest import Run
 
 Make = Callable[..., np.ndarray]
 PLAIN = [
@@ -25,16 +26,9 @@ PLAIN = [
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run(medrecon: Run) -> Run:
     """Runs `medrecon invert ...`: exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["invert", *map(str, arguments), "--device", "cpu"])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return lambda *words: medrecon("invert", *words, "--device", "cpu")
 
 
 def smooth(path: Path, shape: tuple[int, int, int] = (18, 16, 6)) -> np.ndarray:

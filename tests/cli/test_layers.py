@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from medrecon.cli.app import main
+from .conftest import Run
 
 SEGRESNET = ("--encoder", "monai.networks.nets.SegResNet")
 ARGUMENTS = (
@@ -15,15 +15,8 @@ ARGUMENTS = (
 )
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["layers", *arguments])
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
-
-
-def test_any_network(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, *SEGRESNET, *ARGUMENTS, "--size", "33,20", "--json")
+def test_any_network(medrecon: Run) -> None:
+    code, out, err = medrecon("layers", *SEGRESNET, *ARGUMENTS, "--size", "33,20", "--json")
     assert (code, err) == (0, "")
     data = json.loads(out)
     rows = {row["name"]: row for row in data["layers"]}
@@ -36,11 +29,20 @@ def test_any_network(capsys: pytest.CaptureFixture[str]) -> None:
     assert deep["receptive_field"] is not None
 
 
-def test_as_a_table_by_pattern_with_what_cannot_be_tapped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_a_table_by_pattern_with_what_cannot_be_tapped(medrecon: Run) -> None:
     network = "monai.networks.nets.resnet10"
     arguments = '{"spatial_dims": 2, "n_input_channels": 1, "num_classes": 2}'
-    code, out, err = run(
-        capsys, "-e", network, "--encoder-arguments", arguments, "-l", "layer?", "--size", "64", "--no-fields"
+    code, out, err = medrecon(
+        "layers",
+        "-e",
+        network,
+        "--encoder-arguments",
+        arguments,
+        "-l",
+        "layer?",
+        "--size",
+        "64",
+        "--no-fields",
     )
     assert (code, err) == (0, "")
     assert "512x4x4" in out
@@ -61,10 +63,8 @@ def test_as_a_table_by_pattern_with_what_cannot_be_tapped(capsys: pytest.Capture
         ((*SEGRESNET, "--encoder-arguments", "{"), 4, "the encoder's arguments are not JSON"),
     ],
 )
-def test_mistakes_are_one_line(
-    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, said: str
-) -> None:
-    found, out, err = run(capsys, *arguments)
+def test_mistakes_are_one_line(medrecon: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
+    found, out, err = medrecon("layers", *arguments)
     assert (found, out) == (code, "")
     assert said in err
     assert err.count("\n") == 1

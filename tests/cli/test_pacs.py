@@ -16,12 +16,11 @@ from pydicom import dcmread
 pytest.importorskip("pynetdicom", reason="the extra pacs is not installed")
 pytest.importorskip("dicomweb_client", reason="the extra pacs is not installed")
 
-from medrecon.cli.app import main
 
 from ..pacs.small_pacs import SmallPacs, serving
+from .conftest import Run
 
 Make = Callable[..., np.ndarray]
-Run = Callable[..., tuple[int, str, str]]
 SECRETS = ("Doe", "ID-4711", "Chest")
 
 
@@ -41,16 +40,8 @@ def pacs(tmp_path: Path, make_ct: Make, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `medrecon ...`: exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, arguments)])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+def run(medrecon: Run) -> Run:
+    return medrecon
 
 
 @pytest.fixture

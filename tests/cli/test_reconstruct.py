@@ -12,20 +12,15 @@ import pytest
 
 from medrecon.cli.app import main
 
+from .conftest import Run
+
 Make = Callable[..., np.ndarray]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tiny_bundle: Path) -> Callable[..., tuple[int, str, str]]:
+def run(medrecon: Run, tiny_bundle: Path) -> Run:
     """Runs `medrecon reconstruct ... --bundle tiny`: exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["reconstruct", *map(str, arguments), "--bundle", str(tiny_bundle), "--device", "cpu"])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return lambda *words: medrecon("reconstruct", *words, "--bundle", tiny_bundle, "--device", "cpu")
 
 
 @pytest.fixture

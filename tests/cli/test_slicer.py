@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,9 +17,10 @@ import SimpleITK as sitk
 
 from medrecon import __version__, layers
 from medrecon.bundle.config import Bundle
-from medrecon.cli.app import main
 from medrecon.cli.slicer_module import BUNDLE, DEFAULT_LAYER
 from medrecon.report.scene import DEFAULT_LAYER as SCENE_LAYER
+
+from .conftest import Run
 
 HEAD = ("category", "title", "description", "version", "documentation-url", "license", "contributor")
 SCALARS = {"boolean", "integer", "float", "double", "string", "string-enumeration", "directory"}
@@ -31,20 +32,11 @@ ATTRIBUTES = {
 }
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(medrecon: Run) -> Run:
     """Runs `medrecon slicer ...`: exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["slicer", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return lambda *words: medrecon("slicer", *words)
 
 
 def faults(text: str) -> list[str]:

@@ -9,27 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrecon.cli.app import main
+from .conftest import Run
 
 Make = Callable[..., np.ndarray]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], repo: Path, tmp_path: Path, make_nifti: Make) -> Run:
+def run(medrecon: Run, repo: Path, tmp_path: Path, make_nifti: Make) -> Run:
     """Runs `medrecon train in RUN --bundle slice_autoencoder ...`: exit code, stdout, stderr."""
     for number in range(3):
         make_nifti(tmp_path / "in" / f"{number}.nii.gz", seed=number)
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        bundle = repo / "bundles" / "slice_autoencoder"
-        words = ["train", tmp_path / "in", tmp_path / "run", "-b", bundle, "-d", "cpu", *arguments]
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    bundle = repo / "bundles" / "slice_autoencoder"
+    words = ("train", tmp_path / "in", tmp_path / "run", "-b", bundle, "-d", "cpu")
+    return lambda *more: medrecon(*words, *more)
 
 
 def test_a_dry_run_writes_nothing(run: Run, tmp_path: Path) -> None:
