@@ -93,7 +93,7 @@ class AdaptiveEncoder(Encoder):
             names: levels to compute; all of them when None.
 
         Returns:
-            (B, channels, *blocks) for each level: the DCT coefficients that it keeps, lowest frequency
+            For each level (B, channels, *blocks), the DCT coefficients that it keeps, lowest frequency
             first, and zero for those that it does not.
 
         Raises:
