@@ -13,6 +13,7 @@ from medrecon.atlas.network import AtlasNetwork
 from medrecon.atlas.output import INDEX, PAGE, refuse_taken, write_atlas
 from medrecon.atlas.progress import halves
 from medrecon.atlas.summary import patient_numbers, write_summary
+from medrecon.bundle.channels import read_channels
 from medrecon.errors import UsageError
 from medrecon.evaluation.scores import ScanScores
 from medrecon.inference.prepared import check_scan
@@ -73,7 +74,9 @@ def make_atlas(
     encoder_weights: str | Path | None = None,
     encoder: Named | None = None,
     encoder_arguments: Mapping[str, Any] | None = None,
+    encoder_channels: Mapping[str, Scan | str | Path] | None = None,
     fit_on: str | Path | Sequence[Scan] = (),
+    fit_channels: Mapping[str, str] | None = None,
     roi: str | Path | Sequence[str] = (),
     at: str | Sequence[str] = (),
     labels: str | Path | None = None,
@@ -101,7 +104,11 @@ def make_atlas(
             class, or a network itself (a copy of it is used). Its linear inverse is fitted to generated scans
             and kept for the next time: a lower bound of what each layer keeps. It needs `layers`.
         encoder_arguments: of its class; "_intensity_", "_window_" and the like too.
+        encoder_channels: name of a channel of the network -> a scan or its path, `source` among them, which
+            is what comes back; None gives it to each channel.
         fit_on: scans, or their folder, to fit it to beside generated ones; not those to be judged.
+        fit_channels: of a network with `encoder_channels`: name of a channel -> pattern of the names of the
+            scans to fit to.
         roi: masks on the scan's grid, "PATH" or "NAME=PATH": errors, contrast, edge and size of each label.
         at: points, "R,A,S" or "NAME=R,A,S" in mm: the same of what lies around each.
         labels: a JSON file with names of labels.
@@ -128,14 +135,26 @@ def make_atlas(
     scan = scan_asked(source, hu, reading)
     output = Path(output)
     refuse_taken(output)
-    asked = network_asked(encoder, layers, bundle, encoder_weights, encoder_arguments, fit_on, device)
+    given = read_channels(scan, encoder_channels or {}, hu=hu, **reading)
+    asked = network_asked(
+        encoder,
+        scan,
+        layers,
+        bundle,
+        weights=encoder_weights,
+        arguments=encoder_arguments,
+        channels=given,
+        fit_on=fit_on,
+        fit_channels=fit_channels,
+        device=device,
+    )
     if own_output and "network_def" in asked.overrides:
         raise UsageError(
             "own_output builds the network anew, and this one has no name", remedy="name its class"
         )
     engine = AtlasNetwork(
         asked.bundle,
-        [scan],
+        [asked.scan],
         output=output,
         layers=layers,
         device=device,
@@ -149,7 +168,7 @@ def make_atlas(
     names = None if labels is None else Path(labels)
     marks = Marks(tuple(rois), tuple(points), names, radius)
     return measure_scan(
-        engine, scan, output, marks=marks, viewer=viewer, full_scene=full_scene, progress=progress
+        engine, asked.scan, output, marks=marks, viewer=viewer, full_scene=full_scene, progress=progress
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from medrecon.cli.networks import OtherNetwork
+from medrecon.cli.networks import OtherNetwork, named_pairs
 from medrecon.cli.options import Bundle, Device, OneScan, network_option
 from medrecon.cli.progress import progress_bar
 from medrecon.errors import ScanError, UsageError
@@ -48,6 +48,14 @@ class AnyNetwork(OtherNetwork):
             "those of INPUT. Without it only generated scans are used.",
         ),
     ] = None
+    fit_channels: Annotated[
+        list[str] | None,
+        network_option(
+            "--fit-channels NAME=PATTERN",
+            "With --encoder-channels and --fit-on: a pattern of file names for each channel "
+            "(T1=*_t1.nii.gz); repeat it for each.",
+        ),
+    ] = None
     device: Device = "auto"
 
     def choose(self, session: Session, found: Found, reading: OneScan, layers: str | None) -> Chosen:
@@ -70,6 +78,7 @@ class AnyNetwork(OtherNetwork):
             return Chosen(found, self.bundle, overrides)
         self.instead_of(self.bundle, DEFAULT)
         self.layers(layers)
+        patterns = named_pairs(self.fit_channels, "--fit-channels")
         self.check_scans(found.scans)
         from medrecon.bundle.workflow import encoder_of
         from medrecon.reconstructor import INPUT, layers_in
@@ -80,25 +89,24 @@ class AnyNetwork(OtherNetwork):
         built = encoder_of({**recipe, "layers": layers_in(asked)}, weights or "")
         first = None
         if self.channels:
-            if self.fit_on is not None:
-                raise UsageError(
-                    "--fit-on does not say which of its scans are which channel",
-                    remedy="leave it out, or train with --encoder-channels NAME=PATTERN",
-                )
+            from medrecon.encoders import ScansBeside
+
             found, first = with_channels(session, self, built, found, reading)
-        from medrecon.encoders import ScansBeside
+            built = ScansBeside(built, first)
+        from medrecon.bundle.channels import sets_to_fit
         from medrecon.io import find_scans
         from medrecon.io.choices import check_any_units
         from medrecon.training.linear import linear_inverse
 
         scans = () if self.fit_on is None else find_scans(session.folder_of(self.fit_on)).scans
+        scans = sets_to_fit(built, scans, patterns)
         with progress_bar(session, "fitting the linear inverse", "images") as tick:
             folder = linear_inverse(
                 self.recipe(first),
                 asked,
                 scans=scans,
                 check=lambda network: check_any_units(network.units, found.scans),
-                built=built if first is None else ScansBeside(built, first),
+                built=built,
                 device=self.device,
                 progress=tick,
             )
@@ -115,7 +123,7 @@ def with_channels(
             another channel.
         ScanError: one of them cannot be read, or lies on another grid.
     """
-    from medrecon.io.choices import with_beside
+    from medrecon.bundle.channels import set_beside
 
     if len(found.scans) != 1:
         raise UsageError(
@@ -124,14 +132,8 @@ def with_channels(
         )
     (scan,) = found.scans
     channels = other.scans(network, scan, session, reading)
-    place = next(k for k, each in enumerate(channels) if each is scan)
-    if network.channels_needed and place != 0:
-        raise UsageError(
-            f"its decoders give back {network.channel_names[0]}, and INPUT is {network.channel_names[place]}",
-            remedy="give that scan as INPUT",
-        )
-    beside = [each for each in channels if each is not scan]
-    return replace(found, scans=(with_beside(scan, beside),)), network.channel_names[place]
+    scan, name = set_beside(network, scan, dict(zip(network.channel_names, channels, strict=True)))
+    return replace(found, scans=(scan,)), name
 
 
 def refuse_channels(other: OtherNetwork, why: str) -> None:

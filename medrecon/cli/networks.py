@@ -154,6 +154,7 @@ class OtherNetwork:
             ModelError: a channel that the network does not have.
             ScanError: a channel is missing, or one of them cannot be read.
         """
+        from medrecon.bundle.channels import refuse_twice
         from medrecon.encoders.naming import in_order
 
         given: dict[str, Scan] = {}
@@ -168,9 +169,7 @@ class OtherNetwork:
             return (scan,)
         if not any(each is scan for each in given.values()):
             raise UsageError("INPUT is none of the channels", remedy="name it with --encoder-channels too")
-        twice = [each for k, each in enumerate(given.values()) if each in list(given.values())[:k]]
-        if twice:
-            raise UsageError(f"{twice[0].path} is given for two channels", remedy="name each scan once")
+        refuse_twice(given)
         return in_order(network.channel_names, given)
 
     def layers(self, text: str | None, *, but: str = "") -> list[str]:
@@ -205,13 +204,23 @@ class OtherNetwork:
         Raises:
             UsageError: not NAME=PATH, or a name twice.
         """
-        named: dict[str, str] = {}
-        for text in self.channels or []:
-            name, equals, path = text.partition("=")
-            if not equals or not name or not path or name in named:
-                raise UsageError(f"--encoder-channels '{text}'", remedy="write NAME=PATH, each name once")
-            named[name] = path
-        return named
+        return named_pairs(self.channels, "--encoder-channels")
+
+
+def named_pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    """What an option says that is repeated as NAME=PATH, or NAME=PATTERN.
+
+    Raises:
+        UsageError: not of that form, or a name twice.
+    """
+    named: dict[str, str] = {}
+    for text in given or []:
+        name, equals, what = text.partition("=")
+        if not equals or not name or not what or name in named:
+            kind = "PATH" if option == "--encoder-channels" else "PATTERN"
+            raise UsageError(f"{option} '{text}'", remedy=f"write NAME={kind}, each name once")
+        named[name] = what
+    return named
 
 
 def _absolute(file: Path | None) -> str | None:

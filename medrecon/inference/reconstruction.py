@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from medrecon.bundle.channels import read_channels, set_beside
+from medrecon.bundle.config import Bundle
 from medrecon.inference.pipeline import Pipeline
 from medrecon.inference.sample_files import Samples, check_sample_places, write_samples
 from medrecon.io import Derivation, Scan, find_one, plan_outputs, write_volume
@@ -104,7 +106,9 @@ def reconstruct(
     encoder_weights: str | Path | None = None,
     encoder: Named | None = None,
     encoder_arguments: Mapping[str, Any] | None = None,
+    encoder_channels: Mapping[str, Scan | str | Path] | None = None,
     fit_on: str | Path | Sequence[Scan] = (),
+    fit_channels: Mapping[str, str] | None = None,
     device: str = "auto",
     hu: bool = False,
     samples: int | None = None,
@@ -124,7 +128,11 @@ def reconstruct(
             class, or a network itself (a copy of it is used). Its linear inverse is fitted to generated scans
             and kept for the next time: a lower bound of what each layer keeps. It needs `layers`.
         encoder_arguments: of its class; "_intensity_", "_window_" and the like too.
+        encoder_channels: name of a channel of the network -> a scan or its path, `source` among them, which
+            is what comes back; None gives it to each channel.
         fit_on: scans, or their folder, to fit it to beside generated ones; not those to be judged.
+        fit_channels: of a network with `encoder_channels`: name of a channel -> pattern of the names of the
+            scans to fit to.
         device: "auto", "cpu", "cuda" or "cuda:N".
         hu: the values are HU, which NIfTI, NRRD and MHA cannot say.
         samples: also draw so many plausible scans of each result (2 or more), with their mean and standard
@@ -142,10 +150,22 @@ def reconstruct(
         UsageError: the options do not make sense.
     """
     scan = scan_asked(source, hu, reading)
-    asked = network_asked(encoder, layers, bundle, encoder_weights, encoder_arguments, fit_on, device)
+    given = read_channels(scan, encoder_channels or {}, hu=hu, **reading)
+    asked = network_asked(
+        encoder,
+        scan,
+        layers,
+        bundle,
+        weights=encoder_weights,
+        arguments=encoder_arguments,
+        channels=given,
+        fit_on=fit_on,
+        fit_channels=fit_channels,
+        device=device,
+    )
     pipeline = Pipeline.from_bundle(
         asked.bundle,
-        scans=[scan],
+        scans=[asked.scan],
         output=Path(tempfile.gettempdir()) / f"medrecon-{uuid.uuid4().hex}",  # nothing is written there
         layers=layers,
         device=device,
@@ -153,9 +173,9 @@ def reconstruct(
         samples=samples,
         seed=seed,
     )
-    images, drawn, record = pipeline.run_in_memory(scan, progress)
-    notes = (*pipeline.bundle.caveats, *scan.notes, *record.notes)
-    return Reconstruction(scan, images, pipeline.derivations, record.seconds, notes, drawn)
+    images, drawn, record = pipeline.run_in_memory(asked.scan, progress)
+    notes = (*pipeline.bundle.caveats, *asked.scan.notes, *record.notes)
+    return Reconstruction(asked.scan, images, pipeline.derivations, record.seconds, notes, drawn)
 
 
 def scan_asked(source: Scan | str | Path, hu: bool, reading: Mapping[str, Any]) -> Scan:
@@ -165,30 +185,41 @@ def scan_asked(source: Scan | str | Path, hu: bool, reading: Mapping[str, Any]) 
 
 
 class NetworkAsked(NamedTuple):
-    """A bundle, and what its configuration must be told."""
+    """A scan, with those beside it that are channels too, a bundle, and what that must be told."""
 
+    scan: Scan
     bundle: str | Path
     overrides: dict[str, Any]
 
 
 def network_asked(
     encoder: Named | None,
+    scan: Scan,
     layers: str | Sequence[str] | None,
     bundle: str | Path,
+    *,
     weights: str | Path | None,
     arguments: Mapping[str, Any] | None,
+    channels: Mapping[str, Scan],
     fit_on: str | Path | Sequence[Scan],
+    fit_channels: Mapping[str, str] | None,
     device: str,
 ) -> NetworkAsked:
     """The bundle that was named, or that of the linear inverse of any network; options as of `reconstruct`.
 
     Raises:
         UsageError: encoder and bundle are named, or no layer of the encoder.
-        ModelError: the encoder cannot be built, or a layer cannot be tapped.
+        ModelError: the encoder cannot be built, or a layer cannot be tapped; no channel of that name.
+        ScanError: a channel is missing, or lies on another grid.
     """
     if encoder is None:
-        return NetworkAsked(bundle, {} if weights is None else {"encoder_weights": Path(weights)})
+        told = {} if weights is None else {"encoder_weights": Path(weights)}
+        if channels:
+            scan, _ = set_beside(Bundle.open(bundle, told).architecture().encoder, scan, channels)
+        return NetworkAsked(scan, bundle, told)
     from medrecon.training.linear import inverse_of
 
-    inverse = inverse_of(encoder, layers, bundle, weights, arguments, fit_on, device)
-    return NetworkAsked(inverse.bundle, inverse.overrides)
+    inverse = inverse_of(
+        encoder, scan, layers, bundle, weights, arguments, channels, fit_on, fit_channels, device
+    )
+    return NetworkAsked(inverse.scan, inverse.bundle, inverse.overrides)

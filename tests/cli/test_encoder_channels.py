@@ -107,6 +107,24 @@ def test_each_channel_comes_back_as_itself_and_the_others_are_heard(
 
 
 @pytest.mark.usefixtures("without_pictures")
+def test_scans_to_fit_to_come_in_sets(run: Run, folder: Path, net: list[str], tmp_path: Path) -> None:
+    scan = folder / "p1_t1.nii.gz"
+    words = ["reconstruct", scan, tmp_path / "out.nii.gz", *net, *channels(folder), "-l", "mix"]
+    fit = [
+        "--fit-on",
+        folder,
+        *(f"--fit-channels={k}=*_{name}.nii.gz" for k, name in enumerate(NAMES, start=1)),
+    ]
+    code, _, err = run(*words, *fit)
+    assert code == 0, err
+    assert off(tmp_path / "out.nii.gz", scan) < 0.05
+    code, _, err = run(*words, *fit[:-1], "--overwrite")
+    assert (code, "'4' is missing" in err) == (3, True), err
+    (folder / "p2_t2.nii.gz").unlink()
+    code, _, err = run(*words, *fit, "--overwrite")
+    assert (code, "has no '3'" in err) == (3, True), err
+
+
 def test_without_them_it_is_said_that_one_scan_is_given_to_each(
     run: Run, folder: Path, net: list[str], tmp_path: Path
 ) -> None:
@@ -191,7 +209,7 @@ def test_features_of_a_bundle_and_decoders_for_patterns_of_names(
         (lambda words, here: [*words[:-1], f"4={here}/thick.nii.gz"], 3, "another grid"),
         (lambda words, here: [*words[:-1], f"4={here}/none.nii.gz"], 3, "none.nii.gz"),
         (lambda words, _: [*words[:2], *words[4:], "--encoder-channels", "2=" + words[5][2:]], 2, ""),
-        (lambda words, here: [*words, "--fit-on", str(here / "scans")], 2, "--fit-on"),
+        (lambda words, here: [*words, "--fit-on", str(here / "scans")], 2, "--fit-channels"),
     ],
     ids=["missing", "unknown", "twice", "grid", "no file", "INPUT", "fit-on"],
 )

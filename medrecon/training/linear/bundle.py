@@ -178,7 +178,7 @@ def _key(encoder: Encoder, recipe: Mapping[str, Any], scans: Sequence[Scan]) -> 
         "sources": sources_of(encoder),
         "files": [_sum(path) for path in texts if path.is_file() and path.stat().st_size <= _MOST_TEXT],
         "layers": [(info.name, info.channels, info.stride) for info in encoder.layers()],
-        "scans": sorted(scan.key for scan in scans),
+        "scans": sorted([each.key for each in (scan, *scan.beside)] for scan in scans),
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -14,7 +14,9 @@ from monai.networks.nets import UNet
 from torch import nn
 
 import medrecon
-from medrecon.errors import ModelError, UsageError
+from medrecon.bundle.channels import sets_to_fit
+from medrecon.encoders import ScansBeside, TappedEncoder
+from medrecon.errors import ModelError, ScanError, UsageError
 from medrecon.io import find_scans
 from medrecon.training.linear.bundle import sources_of
 
@@ -163,3 +165,60 @@ def test_other_code_of_the_same_weights_is_another_network(monkeypatch: pytest.M
     assert before == sources_of(encoder)
     monkeypatch.setattr("inspect.getsource", lambda kind: "class Local: changed")
     assert before != sources_of(encoder)
+
+
+class Mixed(nn.Module):
+    """Two channels mixed by numbers that a linear map undoes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv3d(2, 3, 1)
+        with torch.no_grad():
+            self.mix.weight.copy_(torch.tensor([[1.0, 0.5], [-0.5, 1.0], [0.3, -0.8]]).view(3, 2, 1, 1, 1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.mix(image)
+
+
+@pytest.fixture
+def pair(scan: Path) -> dict[str, Path]:
+    """The scan as one channel, and another scan of its grid as the other."""
+    source = nib.load(scan)
+    values = np.asarray(source.dataobj, np.float32)[::-1, ::-1] ** 2
+    other = scan.with_name("t2.nii.gz")
+    nib.save(nib.Nifti1Image(values, source.affine), other)
+    return {"1": scan, "2": other}
+
+
+def test_several_scans_are_channels(scan: Path, pair: dict[str, Path], tmp_path: Path) -> None:
+    given = {"encoder": Mixed(), "encoder_channels": pair, "device": "cpu"}
+    for source in (scan, pair["2"]):
+        made = medrecon.reconstruct(source, "mix", **given)
+        truth = np.asarray(nib.load(source).dataobj, np.float64)
+        assert np.abs(made["mix"] - truth).max() < 0.05 * np.ptp(truth), "each comes back as itself"
+    patterns = {"2": "*2.nii.gz", "1": "*1.nii.gz"}
+    made = medrecon.reconstruct(scan, "mix", **given, fit_on=tmp_path, fit_channels=patterns)
+    truth = np.asarray(nib.load(scan).dataobj, np.float64)
+    assert np.abs(made["mix"] - truth).max() < 0.05 * np.ptp(truth)
+    one = find_scans(scan).scans[0]
+    scores = medrecon.make_atlas(one, tmp_path / "atlas", "mix", **given, viewer=False)
+    assert scores.layers[0].psnr > 30
+
+
+def test_scans_to_fit_to_have_that_first_which_comes_back(pair: dict[str, Path], tmp_path: Path) -> None:
+    encoder = ScansBeside(TappedEncoder(Mixed()), "2")
+    (one,) = sets_to_fit(encoder, find_scans(tmp_path).scans, {"1": "*1.nii.gz", "2": "*2.nii.gz"})
+    assert (one.path, one.beside[0].path) == (pair["2"], pair["1"])
+
+
+def test_channels_that_do_not_suit(scan: Path, pair: dict[str, Path], tmp_path: Path) -> None:
+    def fails(kind: type[Exception], said: str, **more: Any) -> None:
+        with pytest.raises(kind, match=said):
+            medrecon.reconstruct(scan, "mix", **{"encoder": Mixed(), "device": "cpu", **more})
+
+    fails(ScanError, "'2' is missing", encoder_channels={"1": scan})
+    fails(ModelError, "no channel '3'", encoder_channels={"1": scan, "3": pair["2"]})
+    fails(UsageError, "none of its channels", encoder_channels={"1": pair["2"], "2": pair["2"]})
+    fails(UsageError, "for two channels", encoder_channels={"1": scan, "2": scan})
+    fails(UsageError, "fit_channels", encoder_channels=pair, fit_on=tmp_path)
+    fails(ModelError, "takes one scan", encoder_channels=pair, bundle="slice_transform_code", encoder=None)
