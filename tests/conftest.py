@@ -194,6 +194,12 @@ def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of few pixels: most of the time of a figure goes into its PNG."""
+    monkeypatch.setattr("medrecon.report.style.DPI", 40)
+
+
+@pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page and the scene have tests of their own, and take most of the time of an atlas."""
 

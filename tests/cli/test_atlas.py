@@ -74,6 +74,7 @@ def test_scene_is_small_unless_a_full_one_is_asked_for(asked, full, run, scan, t
     assert given == [full]
 
 
+@pytest.mark.usefixtures("coarse_pictures")
 def test_one_scan(run, scan, tmp_path):
     code, out, err = run(scan, tmp_path / "out", "--layers", "coarse2,coarse4,coarse2+coarse4")
     assert (code, err) == (0, "")

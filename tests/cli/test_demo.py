@@ -29,9 +29,8 @@ def samples(tmp_path: Path, make_ct: Make, make_nifti: Make, monkeypatch: pytest
 
 
 @pytest.fixture
-def run(medrecon: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(medrecon: Run, tiny_bundle: Path, coarse_pictures: None) -> Run:
     """Runs `medrecon demo ... --bundle tiny`, whose pictures are coarse: exit code, stdout, stderr."""
-    monkeypatch.setattr("medrecon.report.style.DPI", 40)
     return lambda *words: medrecon("demo", *words, "--bundle", tiny_bundle, "--device", "cpu")
 
 

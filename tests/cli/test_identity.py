@@ -171,11 +171,11 @@ def test_from_within_slicer(
         assert found_in(output.read_bytes(), "slicer", marks) == []
 
 
+@pytest.mark.usefixtures("coarse_pictures")
 def test_what_takes_no_scan_looks_at_none(
     run: Run, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path
 ) -> None:
     monkeypatch.chdir(sources)
-    monkeypatch.setattr("medrecon.report.style.DPI", 40)  # drawing takes most of the time
     sample = tmp_path / "samples"
     write_nifti(sample / "mr_small.nii.gz", (30, 28, 26))
     monkeypatch.setattr("medrecon.cli.demo._PLACES", (sample,))

@@ -30,6 +30,7 @@ print(open(sys.argv[2]).read().count("<heap "))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has a heap for each thread")
 def test_threads_of_a_worker_share_one_heap(tmp_path: object) -> None:
     heaps = {}

@@ -108,7 +108,7 @@ SIDES = {MedicalNetEncoder: 16, VGGEncoder: 16}
 
 @both
 @pytest.mark.parametrize("encoder_class", [VGGEncoder, ResNetEncoder, DeepbetEncoder, MedicalNetEncoder])
-@pytest.mark.parametrize("value", [0.0, 0.7])
+@pytest.mark.parametrize("value", [0.0, pytest.param(0.7, marks=pytest.mark.slow)])
 def test_real_networks_have_finite_gradients_on_constant_patches(
     loss_class: type, encoder_class: type, value: float
 ) -> None:

@@ -80,9 +80,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 LARGE = {"swin3d": (33, 37, 40)}  # it takes nothing below 64
 
 
-SOLID = {"swin3d", "segresnet3d", "unetr3d", "autoencoder3d", "densenet3d"}
-"""For the slow tests: their family is here in 2D, and 3D by other networks."""
-CHOSEN = [pytest.param(name, marks=pytest.mark.slow) if name in SOLID else name for name in NETWORKS]
+LONG = {"swin2d", "swin3d", "segresnet3d", "unetr3d", "autoencoder3d", "densenet3d"}
+"""For the slow tests: their family is here in 2D, 3D by other networks, a transformer by UNETR."""
+CHOSEN = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in NETWORKS]
 
 
 @pytest.fixture(scope="module", params=CHOSEN)
