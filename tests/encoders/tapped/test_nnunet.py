@@ -19,6 +19,7 @@ from medrecon.bundle.workflow import encoder_of
 from medrecon.encoders import build_encoder
 from medrecon.encoders.naming import in_order
 from medrecon.encoders.tapped.nnunet_grid import resample
+from medrecon.encoders.tapped.told import told_by
 from medrecon.errors import ModelError
 from medrecon.inference.prepared import prepare
 from medrecon.io import ScanError, ScanReader, find_one
@@ -216,6 +217,20 @@ def test_a_scan_without_hu_is_refused(tmp_path: Path) -> None:
     scan(tmp_path / "a.nii")
     with pytest.raises(ScanError, match=r"takes CT in HU, and this scan is of an unknown modality; .*--hu"):
         prepare(build_encoder(model(tmp_path / "m")), [find_one(tmp_path / "a.nii")])
+
+
+def test_the_remedy_another_intensity_map_takes_such_a_scan(tmp_path: Path) -> None:
+    scan(tmp_path / "a.nii")
+    folder, arguments = model(tmp_path / "m"), {"_intensity_": "minmax"}
+    assert (told_by(folder).units, told_by(folder, arguments=arguments).units) == ("HU", "")
+    encoder = build_encoder(folder, arguments=arguments)
+    made = prepare(encoder, [find_one(tmp_path / "a.nii")])
+    seen = encoder.intensity(made.image[None].float())
+    assert (float(seen.min()), float(seen.max())) == (0, 1), "not clipped to the plans' percentiles first"
+    back = made.restore(made.image)
+    assert torch.allclose(
+        back, torch.as_tensor(nib.load(tmp_path / "a.nii").get_fdata()[None]).to(back), atol=40
+    )
 
 
 @pytest.mark.parametrize("schemes", [["CTNormalization"], ["ZScoreNormalization"]])
