@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -190,7 +190,7 @@ class Sampler:
         result: str,
         progress: Progress,
     ) -> torch.Tensor:
-        generative: Any = self.generative
+        generative = cast(Generative, self.generative)  # `check` was asked
         if not self.corrections:
             return sample
         volume = (base if base.ndim == 5 else base[..., None]).float()
@@ -216,7 +216,7 @@ class Sampler:
         however few the steps; straight ones in the share of noise shrink it (to 0.85 in eight). A step goes
         on from the last two velocities (Adams-Bashforth, second order).
         """
-        generative: Any = self.generative
+        generative = cast(Generative, self.generative)  # `check` was asked
         tiles, turn = self._tiles(base.shape[2:]), math.pi / 2 / self.steps
         x, before = noise[None, None], None
         for done in range(self.steps):
@@ -243,7 +243,7 @@ class Sampler:
         )
 
     def _tiles(self, shape: Sequence[int]) -> Tiles:
-        generative: Any = self.generative
+        generative = cast(Generative, self.generative)  # `check` was asked
         device = _device(generative)
         most = self.most_voxels or min(MOST_VOXELS, affordable_voxels(device, generative.bytes_per_voxel))
         if generative.spatial_dims == 3:
@@ -257,7 +257,7 @@ class Sampler:
         self, function: Function, volumes: Sequence[torch.Tensor], tiles: Tiles
     ) -> torch.Tensor:
         """(1, 1, X, Y, Z) each -> what the function makes of them."""
-        generative: Any = self.generative
+        generative = cast(Generative, self.generative)  # `check` was asked
         made, device = torch.empty_like(volumes[0]), _device(generative)
         for tile in tiles:
             seen: tuple[Any, ...] = (..., *(slice(s.low, s.high) for s in tile))
