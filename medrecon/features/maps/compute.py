@@ -82,9 +82,10 @@ class _Run:
     progress: Progress
 
     def found(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Layers of images (B, C, *spatial)."""
-        found = self.encoder(images.to(self.device, torch.float32), [info.name for info in self.layers])
-        return {info.name: found[info.name].float().cpu() for info in self.layers}
+        """Layers of images (B, C, *spatial), where the network runs: they are brought home one by one."""
+        names = [info.name for info in self.layers]
+        found: dict[str, torch.Tensor] = self.encoder(images.to(self.device, torch.float32), names)
+        return found
 
     def slices(self, image: torch.Tensor) -> None:
         depth, flat = image.shape[-1], self.encoder.window is None
@@ -96,7 +97,7 @@ class _Run:
             for info in self.layers:
                 # an encoder may give more at the far ends
                 across, down, _ = grid_shape(info, image.shape[1:])
-                piece = made[info.name][..., :across, :down].permute(1, 2, 3, 0)
+                piece = made[info.name].float().cpu()[..., :across, :down].permute(1, 2, 3, 0)
                 x, y, z = _everything(piece)
                 self.visit(info.name, (x, y, slice(start, start + z.stop)), piece)
             self.progress(min(start + count, depth), depth)
@@ -116,7 +117,7 @@ class _Run:
                     first, last, before = span.start // step, math.ceil(span.stop / step), span.low // step
                     inside.append(slice(first - before, last - before))
                     where.append(slice(first, last))
-                self.visit(info.name, tuple(where), found[info.name][0][tuple(inside)])
+                self.visit(info.name, tuple(where), found[info.name][0].float().cpu()[tuple(inside)])
             self.progress(done, len(tiles))
 
     def windows(self, batch: torch.Tensor, progress: Progress = untold) -> dict[str, torch.Tensor]:
@@ -140,7 +141,7 @@ class _Run:
             cut: Any = (..., *(slice(p, p + w) for p, w in zip(place, window, strict=True)))
             found = self.found(image[cut])
             for info in self.layers:
-                values = found[info.name]
+                values = found[info.name].float().cpu()
                 if info.name not in sums:
                     full = [math.ceil(n / s) for n, s in zip(padded, info.stride, strict=True)]
                     sums[info.name] = torch.zeros(*values.shape[:2], *full)
