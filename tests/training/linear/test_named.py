@@ -205,6 +205,18 @@ def test_several_scans_are_channels(scan: Path, pair: dict[str, Path], tmp_path:
     assert scores.layers[0].psnr > 30
 
 
+def test_a_bundle_for_several_scans_takes_them_from_python(scan: Path, pair: dict[str, Path]) -> None:
+    recipe = {"what": f"{Mixed.__module__}.Mixed", "first_channel": "1"}
+    bundle = medrecon.linear_inverse(recipe, "mix", device="cpu")
+    made = medrecon.reconstruct(scan, "mix", bundle=bundle, encoder_channels=pair, device="cpu")
+    truth = np.asarray(nib.load(scan).dataobj, np.float64)
+    assert np.abs(made["mix"] - truth).max() < 0.05 * np.ptp(truth)
+    with pytest.raises(ScanError, match="--encoder-channels"):
+        medrecon.reconstruct(scan, "mix", bundle=bundle, device="cpu")
+    with pytest.raises(UsageError, match="give back 1, and INPUT is 2"):
+        medrecon.reconstruct(pair["2"], "mix", bundle=bundle, encoder_channels=pair, device="cpu")
+
+
 def test_scans_to_fit_to_have_that_first_which_comes_back(pair: dict[str, Path], tmp_path: Path) -> None:
     encoder = ScansBeside(TappedEncoder(Mixed()), "2")
     (one,) = sets_to_fit(encoder, find_scans(tmp_path).scans, {"1": "*1.nii.gz", "2": "*2.nii.gz"})
