@@ -92,9 +92,9 @@ def features(
     """
     start = time.perf_counter()
     other.check()
+    scan = find_one_asked(session, source, reading)
     if other.encoder is not None:
         other.layers(layers)
-    scan = find_one_asked(session, source, reading)
     other.check_scans([scan])
     from medrecon.compute.devices import pick_device
     from medrecon.io.files.publish import check_free
