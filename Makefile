@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# one process of tests for each core, but no more than eight: each takes 1 GB
-PARALLEL := -n logical --maxprocesses 8 --dist worksteal
+# a process of tests more than there are cores, since some wait, but no more than eight: each takes 1 GB
+WORKERS := $(shell $(PYTHON) -c "import os; print(min(8, (os.cpu_count() or 1) + 1))")
+PARALLEL := -n $(WORKERS) --dist worksteal
 # Python keeps what it compiled: tests start hundreds of processes, which would compile the package anew each
 export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
