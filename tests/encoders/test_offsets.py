@@ -16,6 +16,8 @@ from medrecon.encoders import HierarchicalEncoder, ResNetEncoder, VGGEncoder
 from medrecon.encoders.offsets import JOINED, UNKNOWN, Place, measure_offsets
 from medrecon.encoders.tapped.tap import TappedEncoder
 
+from ..pretended_gpu import pretended_gpu
+
 
 def last_offset(*modules: nn.Module, dims: int = 2) -> tuple[float, ...]:
     torch.manual_seed(0)
@@ -91,6 +93,19 @@ def test_published_networks() -> None:
     pooled = [info for info in vgg.layers() if info.name == "relu4_3"]
     assert measure_offsets(vgg, pooled) == {"relu4_3": Place((3.5, 3.5))}
     assert set(measure_offsets(resnet, resnet.layers()[::4]).values()) == {Place((0.0, 0.0))}
+
+
+def test_a_network_on_a_gpu_stays_there_and_is_measured_alike() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(Residual(), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 2, stride=2))
+    encoder = TappedEncoder(network, ["0", "2"], spatial_dims=2, in_channels=1)
+    expected = measure_offsets(encoder, encoder.layers())
+    assert expected == {"0": Place((0.0, 0.0)), "2": Place((1.0, 1.0))}
+    with pretended_gpu() as faults:
+        encoder.to("cuda")
+        assert measure_offsets(encoder, encoder.layers()) == expected
+        assert all(weight.is_cuda for weight in encoder.parameters())
+    assert faults == []
 
 
 def test_own_networks_begin_in_the_middle_of_their_blocks() -> None:
