@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -26,6 +27,7 @@ _PASSED = {
     *("normalize", "relu", "relu6", "leaky_relu", "rrelu", "prelu", "elu", "celu", "selu", "gelu", "silu"),
     *("mish", "tanh", "hardtanh", "hardswish", "softplus", "softsign", "dropout", "clamp", "clip"),
 }
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
 _GATES = {"sigmoid", "hardsigmoid"}
 _CONVOLVED = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
@@ -48,6 +50,8 @@ def even_copy(encoder: Encoder) -> Encoder | None:
         return None
     with torch.no_grad():
         for number, module in enumerate(even.modules()):
+            if isinstance(module, _NORMS):  # those too that reckon in their own way, as MAISI's do
+                vars(module)["forward"] = _as_given
             own = dict(module.named_parameters(recurse=False))
             weight, bias = own.get("weight"), own.get("bias")
             if weight is not None and weight.is_floating_point():
@@ -55,6 +59,10 @@ def even_copy(encoder: Encoder) -> Encoder | None:
             if bias is not None and bias.is_floating_point():
                 bias.zero_()
     return even
+
+
+def _as_given(*given: Any, **named: Any) -> Any:
+    return (*given, *named.values())[0]
 
 
 class Straight(TorchFunctionMode):
@@ -125,7 +133,21 @@ def _convolve(func: Any, args: Sequence[Any], given: dict[str, Any]) -> Any:
         sides = [(width // 2, width - width // 2) for width in wide]
     else:
         sides = [(width, width) for width in _many(padding, len(sizes))]
-    return func(**(called | {"input": straightened(called["input"], sides), "padding": 0}))
+    return _summed(func, called | {"padding": 0}, sides)
+
+
+def _summed(func: Any, called: dict[str, Any], sides: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """A convolution of an image made wider, with one channel for all of a group: even kernels see their sum."""
+    values, weight, bias = called["input"], called["weight"], called.get("bias")
+    if bool((weight != weight.flatten()[0]).any()) or (bias is not None and bool(bias.any())):
+        made: torch.Tensor = func(**(called | {"input": straightened(values, sides)}))
+        return made
+    groups, axis = called.get("groups", 1), values.ndim - weight.ndim + 1
+    sums = straightened(values.unflatten(axis, (groups, -1)).sum(axis + 1), sides)
+    kernel = weight[:1, :1].expand(groups, 1, *weight.shape[2:])
+    made = func(**(called | {"input": sums, "weight": kernel, "bias": None}))
+    outputs = weight.shape[1] if "output_padding" in called else weight.shape[0] // groups
+    return made.repeat_interleave(outputs, axis)
 
 
 def _transpose(func: Any, args: Sequence[Any], given: dict[str, Any]) -> Any:
@@ -134,7 +156,7 @@ def _transpose(func: Any, args: Sequence[Any], given: dict[str, Any]) -> Any:
     dims = len(sizes)
     steps, dilation = _many(called.get("stride", 1), dims), _many(called.get("dilation", 1), dims)
     reach = [math.ceil(d * (size - 1) / step) for d, size, step in zip(dilation, sizes, steps, strict=True)]
-    made = func(**(called | {"input": straightened(values, [(n, n) for n in reach])}))
+    made = _summed(func, {"output_padding": 0} | called, [(n, n) for n in reach])
     return straightened(made, [(-n * step, -n * step) for n, step in zip(reach, steps, strict=True)])
 
 

@@ -54,6 +54,8 @@ def composed(*steps: tuple[int, ...]) -> float:
         ([nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.Conv2d(4, 4, 2, stride=2)], 1),
         ([nn.Conv2d(1, 4, 4, stride=4), nn.ConvTranspose2d(4, 4, 2, stride=2)], 0.5),
         ([nn.Conv2d(1, 4, 4, stride=4), nn.Upsample(scale_factor=4, mode="nearest")], 0),
+        ([nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.Conv2d(4, 6, 3, padding=1, groups=2)], 0),
+        ([nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ConvTranspose2d(4, 6, 2, stride=2, groups=2)], -0.5),
     ],
 )
 def test_known_shifts(modules: list[nn.Module], offset: float) -> None:
@@ -70,6 +72,21 @@ def test_norms_activations_and_dead_units_do_not_move_it() -> None:
 def test_axes_differ() -> None:
     conv = nn.Conv3d(1, 2, (3, 4, 1), stride=(2, 2, 1), padding=(1, 1, 0))
     assert last_offset(conv, dims=3) == (0, 0.5, 0)
+
+
+class ByHand(nn.GroupNorm):
+    """A norm that calls no function for it."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        groups = input.unflatten(1, (self.num_groups, -1))
+        axes = tuple(range(2, groups.ndim))
+        mean, deviation = groups.mean(axes, keepdim=True), groups.std(axes, keepdim=True)
+        return ((groups - mean) / (deviation + self.eps)).flatten(1, 2)
+
+
+def test_a_norm_that_reckons_for_itself_does_not_move_it() -> None:
+    steps = [nn.Conv2d(1, 8, 3, stride=2), ByHand(2, 8), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2, padding=1)]
+    assert last_offset(*steps, ByHand(2, 8), nn.ReLU()) == (1, 1)
 
 
 class Residual(nn.Module):
