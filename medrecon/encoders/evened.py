@@ -137,7 +137,7 @@ def _convolve(func: Any, args: Sequence[Any], given: dict[str, Any]) -> Any:
 
 
 def _summed(func: Any, called: dict[str, Any], sides: Sequence[tuple[int, int]]) -> torch.Tensor:
-    """A convolution of an image made wider, with one channel for all of a group: even kernels see their sum."""
+    """A convolution, with one channel for all of a group, since even kernels see their sum."""
     values, weight, bias = called["input"], called["weight"], called.get("bias")
     if bool((weight != weight.flatten()[0]).any()) or (bias is not None and bool(bias.any())):
         made: torch.Tensor = func(**(called | {"input": straightened(values, sides)}))
@@ -152,7 +152,7 @@ def _summed(func: Any, called: dict[str, Any], sides: Sequence[tuple[int, int]])
 
 def _transpose(func: Any, args: Sequence[Any], given: dict[str, Any]) -> Any:
     called = _called(_TRANSPOSED, args, given)
-    values, sizes = called["input"], called["weight"].shape[2:]
+    sizes = called["weight"].shape[2:]
     dims = len(sizes)
     steps, dilation = _many(called.get("stride", 1), dims), _many(called.get("dilation", 1), dims)
     reach = [math.ceil(d * (size - 1) / step) for d, size, step in zip(dilation, sizes, steps, strict=True)]
