@@ -14,6 +14,7 @@ from pydicom import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
@@ -221,7 +222,13 @@ class DimseArchive(Archive):
         Raises:
             ArchiveError: there is none.
         """
-        node = self.node
+        node, refusals = self.node, list[A_ASSOCIATE_RJ]()
+
+        def note(event: evt.Event) -> None:
+            """A refusal; pynetdicom loses it where the connection is closed in the same moment."""
+            if isinstance(event.pdu, A_ASSOCIATE_RJ):
+                refusals.append(event.pdu)
+
         entity = AE(ae_title=node.calling_aet)
         entity.acse_timeout = entity.connection_timeout = node.timeout
         entity.dimse_timeout = entity.network_timeout = node.timeout
@@ -232,11 +239,11 @@ class DimseArchive(Archive):
             ae_title=node.aet,
             ext_neg=list(roles) or None,
             tls_args=self._tls,
-            evt_handlers=list(handlers),
+            evt_handlers=[*handlers, (evt.EVT_PDU_RECV, note)],
         )
         try:
             if not association.is_established:
-                raise self._unassociated(association)
+                raise self._unassociated(association, refusals)
             if contexts[0].abstract_syntax not in {c.abstract_syntax for c in association.accepted_contexts}:
                 service = UID(str(contexts[0].abstract_syntax)).name
                 raise self.error(f"does not offer {service}", "check what it offers to our AE title")
@@ -245,12 +252,11 @@ class DimseArchive(Archive):
             if association.is_established:
                 association.release()
 
-    def _unassociated(self, association: Association) -> ArchiveError:
+    def _unassociated(self, association: Association, refusals: Sequence[A_ASSOCIATE_RJ]) -> ArchiveError:
         """Why there is no association."""
         node = self.node
-        answer = association.acceptor.primitive
-        if association.is_rejected:
-            said = getattr(answer, "reason_str", "") or "no reason given"
+        for refusal in refusals:
+            said = refusal.reason_str or "no reason given"
             return self.error(
                 f"refuses the association ({said.lower()})",
                 f"check aet ({node.aet}) and calling_aet ({node.calling_aet}) in the file of nodes",

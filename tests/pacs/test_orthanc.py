@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pynetdicom.dul import DULServiceProvider
 
 from medrecon.errors import UsageError
 from medrecon.pacs import Archive, ArchiveError, Node, Query, connect, pull, push
@@ -142,6 +143,21 @@ def test_compressed_pixels_come_as_they_are_stored(orthanc: Orthanc, tmp_path: P
 def test_no_association_is_one_line(changes: dict[str, object], said: str, orthanc: Orthanc) -> None:
     given = {"host": "127.0.0.1", "port": DICOM_PORT, "aet": "ORTHANC", "timeout": 2.0, **changes}
     with connect(Node("a", **given)) as archive, pytest.raises(ArchiveError, match=said):  # type: ignore[arg-type]
+        archive.echo()
+
+
+def test_a_refusal_that_the_association_loses_is_told(
+    orthanc: Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a busy machine, where the connection is closed before it is looked at."""
+    receive = DULServiceProvider.receive_pdu
+
+    def lose(self: DULServiceProvider, wait: bool = False, timeout: float | None = None) -> None:
+        receive(self, wait, timeout)
+
+    monkeypatch.setattr(DULServiceProvider, "receive_pdu", lose)
+    node = Node("a", host="127.0.0.1", port=DICOM_PORT, aet="ARCHIVE", timeout=2.0)
+    with connect(node) as archive, pytest.raises(ArchiveError, match="refuses the association \\(called"):
         archive.echo()
 
 
